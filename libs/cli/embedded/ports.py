@@ -1,0 +1,61 @@
+"""Free ports, below those that outgoing connections take.
+
+The kernel gives outgoing connections ports from 32768 up.  A server that is away for
+a moment must not find its port taken by one of them, and a client that knocks at a
+closed port in that range can even end up connected to itself.
+"""
+
+import random
+import socket
+from pathlib import Path
+from typing import Final
+
+from libs.common.errors import BellhopError
+
+_FIRST: Final = 20_000
+_LAST: Final = 32_000
+_TRIES_MAX: Final = 200
+#: Not seeded, so that two processes that start alike look in different places.
+_CHANCE: Final = random.SystemRandom()
+
+
+class NoFreePort(BellhopError):  # noqa: N818 - what is wrong, no "Error" at the end
+    """Every port that was tried is taken."""
+
+
+def is_free(port: int, *, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on *port* now."""
+    with socket.socket() as listener:
+        # Connections of a server that just left may linger; that harms nobody.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens; raises `NoFreePort`."""
+    for _ in range(_TRIES_MAX):
+        port = _CHANCE.randint(_FIRST, _LAST)
+        if is_free(port):
+            return port
+    raise NoFreePort(f"no free port found between {_FIRST} and {_LAST}")
+
+
+def remembered_port(memory: Path) -> int:
+    """Return the port noted in *memory* if it is still free, else a new one.
+
+    Whoever gets it to work notes it with `remember_port`.
+    """
+    try:
+        port = int(memory.read_text())
+    except (FileNotFoundError, ValueError):
+        return free_port()
+    return port if is_free(port) else free_port()
+
+
+def remember_port(memory: Path, port: int) -> None:
+    """Note *port* for the next start."""
+    memory.write_text(f"{port}\n")

@@ -1,0 +1,119 @@
+"""Group commit: callers of the same moment share one statement.
+
+There is no timer.  While a batch is under way the next one gathers, so an idle
+service answers at once and a busy one fills its batches by itself.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from libs.common.errors import Rejected
+from libs.common.metrics import BATCH_SIZE
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Batcher(Generic[Item, Answer]):
+    """Carries items to *flush* in batches, and each answer back to its caller.
+
+    *flush* takes up to *batch_max* items and returns one answer each, in order.
+    Up to *lanes* batches are under way at once.  When a batch is `Rejected` its
+    items are tried one by one, so that one bad item spoils nobody else's.  Any other
+    error reaches every caller of the batch.
+
+    A cancelled caller's item is dropped if it is not under way yet; if it is, it is
+    carried all the same: cancelling says nothing about the commit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
+        *,
+        batch_max: int,
+        lanes: int,
+    ) -> None:
+        self._flush = flush
+        self._batch_max: Final = batch_max
+        self._lanes: Final = lanes
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._size = BATCH_SIZE.labels(batch=name)
+
+    async def put(self, item: Item) -> Answer:
+        """Carry *item* in the next batch; return its answer or raise its error."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        self._start()
+        return await future
+
+    async def put_all(self, items: Sequence[Item]) -> list[Answer]:
+        """Carry *items* in as few batches as they fit in; return their answers.
+
+        Raises the first error among them, after all of them have ended.
+        """
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
+        self._waiting.extend(zip(items, futures, strict=True))
+        self._start()
+        if futures:
+            await asyncio.wait(futures)
+        return [future.result() for future in futures]
+
+    async def drain(self) -> None:
+        """Return when nothing waits and nothing is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _start(self) -> None:
+        if self._waiting and len(self._under_way) < self._lanes:
+            # Owned by the set, awaited by `drain`.
+            task = asyncio.create_task(self._carry())
+            self._under_way.add(task)
+
+    async def _carry(self) -> None:
+        # Let everything that became runnable in this turn of the loop come aboard.
+        await asyncio.sleep(0)
+        try:
+            while self._waiting:
+                batch = self._waiting[: self._batch_max]
+                del self._waiting[: self._batch_max]
+                batch = [(item, future) for item, future in batch if not future.done()]
+                if batch:
+                    await self._try(batch)
+        finally:
+            self._under_way.discard(asyncio.current_task())  # type: ignore[arg-type]
+            self._start()
+
+    async def _try(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+        self._size.observe(len(batch))
+        try:
+            answers = await self._flush([item for item, _ in batch])
+        except Rejected as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            for one in batch:
+                await self._try([one])
+        except BaseException as error:
+            _fail(batch, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+
+def _fail(
+    batch: Sequence[tuple[object, asyncio.Future[Answer]]], error: BaseException
+) -> None:
+    for _, future in batch:
+        if future.done():
+            continue
+        if isinstance(error, Exception):
+            future.set_exception(error)
+        else:
+            future.cancel()

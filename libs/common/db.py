@@ -1,0 +1,104 @@
+"""Postgres: the pool, how it is borrowed, and what counts as passing trouble."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from libs.common.errors import Fault, Malformed, Unavailable
+
+if TYPE_CHECKING:
+    Pool = asyncpg.Pool[asyncpg.Record]
+    Conn = (
+        asyncpg.Connection[asyncpg.Record]
+        | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    )
+else:
+    Pool = asyncpg.Pool
+    Conn = asyncpg.Connection
+
+Row = asyncpg.Record
+
+#: How long to wait for a free connection before saying that Postgres is away.
+ACQUIRE_SECONDS: Final = 5.0
+#: How long one statement may take; nothing on the way of a job comes near it.
+COMMAND_SECONDS: Final = 30.0
+
+#: What passes by itself: lost wires, restarts, full houses, deadlocks.
+PASSING: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InterfaceError,
+)
+
+#: A statement on the way of a job reads a handful of rows by key.  The planner, which
+#: may have met a table while it was empty, is kept from any other plan, and from
+#: planning it again each time.
+BY_KEY: Final = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+
+@asynccontextmanager
+async def open_pool(
+    url: str, *, service: str, size: int, planner: dict[str, str] | None = None
+) -> AsyncIterator[Pool]:
+    """Open a pool of up to *size* connections, named after *service* in Postgres.
+
+    Opening does not connect: a service starts, and waits, without its database.
+    """
+    pool = asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size,
+        command_timeout=COMMAND_SECONDS,
+        max_inactive_connection_lifetime=0,
+        server_settings={
+            "application_name": f"bellhop-{service}",
+            # A forgotten transaction would hold up vacuum and the event stream.
+            "idle_in_transaction_session_timeout": "30s",
+            "jit": "off",
+            "synchronous_commit": "on",
+            "timezone": "UTC",
+            **(planner or {}),
+        },
+    )
+    async with pool:
+        yield pool
+
+
+@asynccontextmanager
+async def borrow(pool: Pool) -> AsyncIterator[Conn]:
+    """Borrow a connection; what passes by itself becomes `Unavailable`.
+
+    The body talks to Postgres and to nobody else: a connection is too dear to be
+    held while somebody thinks, and another's time-out must not look like ours.
+    A value that Postgres cannot hold becomes `Malformed`.
+    """
+    try:
+        async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn:
+            yield conn
+    except PASSING as error:
+        raise Unavailable(f"postgres: {error!r}") from error
+    except asyncpg.DataError as error:
+        raise Malformed(
+            Fault("request", f"a value cannot be stored: {error}", "unstorable")
+        ) from error
+
+
+async def is_alive(pool: Pool) -> bool:
+    """Whether Postgres answers a question within a second."""
+    try:
+        async with borrow(pool) as conn:
+            return bool(await conn.fetchval("SELECT 1", timeout=1.0))
+    except Unavailable:
+        return False

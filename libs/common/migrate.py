@@ -1,0 +1,111 @@
+"""Bring a database to the schema of this code: numbered files, forward only.
+
+Safe to run from several processes at once: an advisory lock lets one work while the
+others wait.  Every file is one transaction and is recorded with its checksum.  A
+database that is newer than this code, or whose files were altered, is refused.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import resources
+from typing import Final
+
+import asyncpg
+import structlog
+
+from libs.common.db import Conn
+from libs.common.errors import BellhopError
+from libs.common.store import partitions
+
+log = structlog.get_logger()
+
+_FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
+_LOCK: Final = 0x62656C6C  # "bell"
+
+_RECORD: Final = """
+CREATE TABLE IF NOT EXISTS migrations (
+    number     integer     PRIMARY KEY,
+    file       text        NOT NULL,
+    sha256     text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class SchemaMismatch(BellhopError):  # noqa: N818
+    """The database is not one that this code may touch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file."""
+
+    number: int
+    file: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """The checksum it is recorded with."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> list[Migration]:
+    """Return the migrations of this code, in order."""
+    found = [
+        Migration(int(match[1]), entry.name, entry.read_text("utf-8"))
+        for entry in resources.files("libs.common.schema").iterdir()
+        if (match := _FILE.match(entry.name))
+    ]
+    return sorted(found, key=lambda migration: migration.number)
+
+
+async def migrate(url: str) -> int:
+    """Bring the database at *url* up to date; return how many files were applied.
+
+    Also creates the partitions of the coming weeks.  Raises `SchemaMismatch`.
+    """
+    conn = await asyncpg.connect(url, timeout=10)
+    try:
+        await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        applied = await _apply_missing(conn)
+        await partitions.create_ahead(
+            conn, back=timedelta(weeks=1), ahead=timedelta(weeks=4)
+        )
+    finally:
+        # Closing gives the lock back, whatever happened.
+        await conn.close()
+    return applied
+
+
+async def _apply_missing(conn: Conn) -> int:
+    await conn.execute(_RECORD)
+    recorded = {
+        row["number"]: row["sha256"]
+        for row in await conn.fetch("SELECT number, sha256 FROM migrations")
+    }
+    known = migrations()
+    if newer := sorted(set(recorded) - {migration.number for migration in known}):
+        raise SchemaMismatch(f"the database has migrations unknown here: {newer}")
+    applied = 0
+    for migration in known:
+        before = recorded.get(migration.number)
+        if before == migration.sha256:
+            continue
+        if before is not None:
+            raise SchemaMismatch(f"{migration.file} is not what was applied")
+        async with conn.transaction():
+            # A table in use must not queue the whole house behind a migration.
+            await conn.execute("SET LOCAL lock_timeout = '5s'")
+            await conn.execute(migration.text)
+            await conn.execute(
+                "INSERT INTO migrations (number, file, sha256) VALUES ($1, $2, $3)",
+                migration.number,
+                migration.file,
+                migration.sha256,
+            )
+        log.info("migration.applied", file=migration.file)
+        applied += 1
+    return applied

@@ -1,0 +1,1 @@
+"""The schema: numbered migrations in plain SQL, forward only (see ``migrate``)."""

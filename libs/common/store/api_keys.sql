@@ -1,0 +1,46 @@
+-- name: create_key
+-- $1 id uuid, $2 organization_id uuid, $3 key_sha256 bytea, $4 name text,
+-- $5 queues text[], $6 rate_limit int, $7 expires_at timestamptz
+INSERT INTO api_keys (id, organization_id, key_sha256, name, queues, rate_limit, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+RETURNING *;
+
+-- name: find_key
+-- Whose key has this hash.
+-- $1 key_sha256 bytea
+SELECT api_keys.*, organizations.plan_tier
+  FROM api_keys
+  JOIN organizations ON organizations.id = api_keys.organization_id
+ WHERE key_sha256 = $1;
+
+-- name: list_keys
+-- $1 organization_id uuid
+SELECT *
+  FROM api_keys
+ WHERE organization_id = $1
+ ORDER BY created_at DESC
+ LIMIT 100;
+
+-- name: read_key
+-- $1 organization_id uuid, $2 id uuid
+SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2;
+
+-- name: change_key
+-- Null keeps what is there.
+-- $1 organization_id uuid, $2 id uuid, $3 name text, $4 queues text[], $5 rate_limit
+-- int, $6 is_active boolean
+UPDATE api_keys
+   SET name       = coalesce($3, name),
+       queues     = coalesce($4, queues),
+       rate_limit = coalesce($5, rate_limit),
+       is_active  = coalesce($6, is_active)
+ WHERE organization_id = $1
+   AND id = $2
+RETURNING *;
+
+-- name: note_used
+-- When keys were last seen, to the few minutes.
+-- $1 ids uuid[], in order
+UPDATE api_keys
+   SET last_used_at = now()
+ WHERE id = ANY ($1::uuid[]);

@@ -1,0 +1,114 @@
+-- name: cancel
+-- ready, scheduled, waiting, held → finished, by hand.
+-- Nothing is returned when the job stands elsewhere.
+-- $1 organization_id uuid, $2 job_id uuid, $3 actor text
+WITH owned AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = $2 AND organization_id = $1
+), from_ready AS (
+    DELETE FROM ready USING owned WHERE ready.job_id = owned.id
+    RETURNING job_id, lane_id, rank, attempt, retry_count
+), from_scheduled AS (
+    DELETE FROM scheduled USING owned WHERE scheduled.job_id = owned.id
+    RETURNING job_id, lane_id, rank, attempt, retry_count
+), from_waiting AS (
+    DELETE FROM waiting USING owned WHERE waiting.job_id = owned.id
+    RETURNING job_id, lane_id, rank, 0::smallint AS attempt, 0::smallint AS retry_count
+), from_held AS (
+    DELETE FROM held USING owned WHERE held.job_id = owned.id
+    RETURNING job_id, lane_id, rank, attempt, retry_count
+), taken AS (
+    SELECT * FROM from_ready
+    UNION ALL SELECT * FROM from_scheduled
+    UNION ALL SELECT * FROM from_waiting
+    UNION ALL SELECT * FROM from_held
+), into_finished AS (
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
+    SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled'
+      FROM taken
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
+    SELECT job_id, lane_id, 'cancelled', rank, attempt, $3
+      FROM taken
+)
+SELECT job_id FROM taken;
+
+-- name: requeue
+-- dead → ready, by hand: retries and crashes start from zero, attempts count on.
+-- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text, $4 queue names
+-- text[] or null for all
+WITH chosen AS MATERIALIZED (
+    SELECT dead.*
+      FROM dead
+      JOIN jobs ON jobs.id = dead.job_id
+     WHERE dead.job_id = ANY ($2::uuid[])
+       AND jobs.organization_id = $1
+       AND ($4::text[] IS NULL OR jobs.queue_name = ANY ($4))
+     ORDER BY dead.job_id
+       FOR UPDATE OF dead SKIP LOCKED
+), raised AS (
+    DELETE FROM dead
+     USING chosen
+     WHERE dead.job_id = chosen.job_id
+    RETURNING chosen.job_id, chosen.lane_id, chosen.rank, chosen.attempt
+), into_ready AS (
+    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
+    SELECT lane_id, rank, now(), job_id, attempt
+      FROM raised
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
+    SELECT job_id, lane_id, 'requeued', rank, attempt, $3
+      FROM raised
+)
+SELECT raised.job_id, raised.lane_id, lanes.push
+  FROM raised
+  JOIN lanes ON lanes.id = raised.lane_id;
+
+-- name: choose_dead
+-- The oldest dead letters of an organization, for whoever wants to do something about
+-- them.
+-- $1 organization_id uuid, $2 queue names text[] or null for all, $3 died before
+-- timestamptz or null, $4 limit int
+SELECT dead.job_id
+  FROM dead
+  JOIN lanes ON lanes.id = dead.lane_id
+ WHERE lanes.organization_id = $1
+   AND ($2::text[] IS NULL OR lanes.queue_name = ANY ($2))
+   AND ($3::timestamptz IS NULL OR dead.died_at < $3)
+ ORDER BY dead.job_id
+ LIMIT $4;
+
+-- name: purge
+-- dead → nowhere, by hand: the letters, their bodies, attempts and keys are deleted.
+-- The journal keeps that they were.
+-- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text
+WITH chosen AS MATERIALIZED (
+    SELECT dead.*
+      FROM dead
+      JOIN jobs ON jobs.id = dead.job_id
+     WHERE dead.job_id = ANY ($2::uuid[])
+       AND jobs.organization_id = $1
+     ORDER BY dead.job_id
+       FOR UPDATE OF dead SKIP LOCKED
+), buried AS (
+    DELETE FROM dead
+     USING chosen
+     WHERE dead.job_id = chosen.job_id
+    RETURNING chosen.*
+), bodies AS (
+    DELETE FROM jobs
+     USING buried
+     WHERE jobs.id = buried.job_id
+    RETURNING jobs.organization_id, jobs.idempotency_key
+), answers AS (
+    DELETE FROM attempts USING buried WHERE attempts.job_id = buried.job_id
+), keys AS (
+    DELETE FROM idempotency
+     USING bodies
+     WHERE idempotency.organization_id = bodies.organization_id
+       AND idempotency.key = bodies.idempotency_key
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
+    SELECT job_id, lane_id, 'purged', rank, attempt, $3
+      FROM buried
+)
+SELECT job_id FROM buried;

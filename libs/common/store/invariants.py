@@ -1,0 +1,21 @@
+"""What must hold at any moment (promise 4); tests ask after every fault.
+
+One snapshot answers, so it may be asked while everything runs.
+"""
+
+from typing import Final
+
+from libs.common.db import Conn, Row
+from libs.common.sql import load
+
+SQL: Final = load(__package__, "invariants")
+
+
+async def misplaced(conn: Conn) -> list[Row]:
+    """Return the jobs that are not in exactly one place: ``job_id``, ``places``."""
+    return list(await conn.fetch(SQL["misplaced"]))
+
+
+async def unjournaled(conn: Conn) -> list[Row]:
+    """Return the jobs whose journal does not end where they stand."""
+    return list(await conn.fetch(SQL["unjournaled"]))

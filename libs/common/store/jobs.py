@@ -1,0 +1,165 @@
+"""Jobs: into the house, and what the API reads of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from libs.common.db import Conn, Row
+from libs.common.sql import load
+
+SQL: Final = load(__package__, "jobs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """Where a push job goes."""
+
+    url: str
+    method: str
+    #: JSON object of header names and values, or None.
+    headers: str | None
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job that was checked and may be created.
+
+    *payload*, *tags* and *retry* are JSON texts.  *rank* is 100 - priority.
+    """
+
+    id: UUID
+    organization_id: UUID
+    queue_name: str
+    lane_id: int
+    payload: str
+    rank: int
+    max_retries: int
+    timeout_seconds: int
+    job_type: str | None = None
+    tags: str | None = None
+    retry: str | None = None
+    run_at: datetime | None = None
+    expires_at: datetime | None = None
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+    push: Push | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The job that holds an idempotency key, and the request that made it."""
+
+    job_id: UUID
+    fingerprint: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which jobs a list shows; None does not filter.
+
+    *created_after* is inclusive, *created_before* exclusive (contract 1.4).
+    """
+
+    queue_names: Sequence[str] | None = None
+    statuses: Sequence[str] | None = None
+    tag: str | None = None
+    job_type: str | None = None
+    search: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    limit: int = 50
+    offset: int = 0
+
+
+async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
+    """Create *jobs* in one statement; return the ids of those that were created.
+
+    The others have an idempotency key that is taken (see `find_by_keys`).
+    """
+    pushes = [job.push for job in jobs]
+    rows = await conn.fetch(
+        SQL["create"],
+        [job.id for job in jobs],
+        [job.organization_id for job in jobs],
+        [job.queue_name for job in jobs],
+        [job.lane_id for job in jobs],
+        [job.payload for job in jobs],
+        [job.job_type for job in jobs],
+        [job.tags for job in jobs],
+        [job.rank for job in jobs],
+        [job.max_retries for job in jobs],
+        [job.timeout_seconds for job in jobs],
+        [job.retry for job in jobs],
+        [job.run_at for job in jobs],
+        [job.expires_at for job in jobs],
+        [job.idempotency_key for job in jobs],
+        [job.fingerprint for job in jobs],
+        [push and push.url for push in pushes],
+        [push and push.method for push in pushes],
+        [push and push.headers for push in pushes],
+        [push and push.timeout_seconds for push in pushes],
+    )
+    return {row["id"] for row in rows}
+
+
+async def find_by_keys(
+    conn: Conn, *, keys: Sequence[tuple[UUID, str]]
+) -> dict[tuple[UUID, str], Holder]:
+    """Return who holds these (organization, idempotency key)s."""
+    rows = await conn.fetch(
+        SQL["find_by_keys"], [key[0] for key in keys], [key[1] for key in keys]
+    )
+    return {
+        (row["organization_id"], row["key"]): Holder(row["job_id"], row["fingerprint"])
+        for row in rows
+    }
+
+
+async def read_job(conn: Conn, *, organization_id: UUID, job_id: UUID) -> Row | None:
+    """Return one job with what its place says of it, or None."""
+    return await conn.fetchrow(SQL["read_job"], organization_id, job_id)
+
+
+async def list_jobs(conn: Conn, *, organization_id: UUID, chosen: Filter) -> list[Row]:
+    """Return jobs of any state, newest first."""
+    return list(
+        await conn.fetch(SQL["list_jobs"], organization_id, *_arguments(chosen))
+    )
+
+
+async def list_open_jobs(
+    conn: Conn, *, organization_id: UUID, chosen: Filter, places: Sequence[str]
+) -> list[Row]:
+    """Return jobs standing in *places*, newest first."""
+    return list(
+        await conn.fetch(
+            SQL["list_open_jobs"], organization_id, *_arguments(chosen), list(places)
+        )
+    )
+
+
+async def read_body(
+    conn: Conn, *, job_id: UUID, lease_id: UUID, offset: int, length: int
+) -> bytes | None:
+    """Return bytes of a leased job's body, or None when the lease is gone."""
+    body: bytes | None = await conn.fetchval(
+        SQL["read_body"], job_id, lease_id, offset, length
+    )
+    return body
+
+
+def _arguments(chosen: Filter) -> tuple[object, ...]:
+    return (
+        None if chosen.queue_names is None else list(chosen.queue_names),
+        None if chosen.statuses is None else list(chosen.statuses),
+        chosen.tag,
+        chosen.job_type,
+        chosen.search,
+        chosen.created_after,
+        chosen.created_before,
+        chosen.limit,
+        chosen.offset,
+    )

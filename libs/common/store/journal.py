@@ -1,0 +1,77 @@
+"""The journal: a job's history, and the source of the event stream."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from libs.common.db import Conn, Row
+from libs.common.sql import load
+
+SQL: Final = load(__package__, "journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A point in the journal: everything up to it was announced."""
+
+    xid: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One transition; *details* is JSON or None."""
+
+    seq: int
+    xid: str
+    job_id: UUID
+    organization_id: UUID
+    queue_name: str
+    transition: str
+    rank: int
+    attempt: int
+    at: datetime
+    actor: str | None
+    details: str | None
+
+    @property
+    def position(self) -> Position:
+        """Where this entry stands."""
+        return Position(self.xid, self.seq)
+
+
+async def history(
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    job_id: UUID,
+    limit: int,
+    offset: int,
+    newest_first: bool,
+) -> list[Row]:
+    """Return the transitions of one job."""
+    return list(
+        await conn.fetch(
+            SQL["history"], organization_id, job_id, limit, offset, newest_first
+        )
+    )
+
+
+async def read_unannounced(conn: Conn, *, after: Position, limit: int) -> list[Entry]:
+    """Return the next transitions after a position that may be announced."""
+    rows = await conn.fetch(SQL["read_unannounced"], after.xid, after.seq, limit)
+    return [Entry(*row) for row in rows]
+
+
+async def read_announced(conn: Conn) -> Position:
+    """Return how far the journal was announced."""
+    row = await conn.fetchrow(SQL["read_announced"])
+    if row is None:
+        raise LookupError("the table announced has lost its row")
+    return Position(row["xid"], row["seq"])
+
+
+async def note_announced(conn: Conn, *, position: Position) -> None:
+    """Remember how far the journal was announced."""
+    await conn.execute(SQL["note_announced"], position.xid, position.seq)

@@ -1,0 +1,123 @@
+-- name: renew
+-- Keep leases alive: they run out $2 from now at the earliest.
+-- $1 lease_ids uuid[], in order; $2 lease interval
+WITH kept AS MATERIALIZED (
+    SELECT id
+      FROM leases
+     WHERE id = ANY ($1::uuid[])
+     ORDER BY id
+       FOR UPDATE
+)
+UPDATE leases
+   SET deadline = greatest(deadline, now() + $2::interval)
+  FROM kept
+ WHERE leases.id = kept.id
+RETURNING leases.id;
+
+-- name: grant_grace
+-- After an outage nobody could renew: no push lease runs out before $1 from now.
+-- $1 grace interval
+WITH kept AS MATERIALIZED (
+    SELECT id
+      FROM leases
+     WHERE push
+       AND deadline < now() + $1::interval
+     ORDER BY id
+       FOR UPDATE
+)
+UPDATE leases
+   SET deadline = now() + $1::interval
+  FROM kept
+ WHERE leases.id = kept.id
+RETURNING leases.id;
+
+-- name: recover
+-- leased → ready: the owner let the lease run out, so its process is taken for dead.
+-- A push job's attempt is recorded as lost and does not count against the receiver; a
+-- job whose process died so under it $3 times goes to the dead (promise 5).  A lease
+-- that no process ever took up ($4) lost its batch on the way: nobody died under it.
+-- A worker's job is charged a retry (contract 4.1).
+-- $1 push boolean, $2 limit int (leases), $3 crashes max int, $4 lease_ids uuid[]
+WITH run_out AS MATERIALIZED (
+    SELECT id, owner, claimed_at, job_ids
+      FROM leases
+     WHERE deadline < now()
+       AND push = $1
+     ORDER BY deadline, id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), dropped AS (
+    DELETE FROM leases
+     USING run_out
+     WHERE leases.id = run_out.id
+    RETURNING run_out.*
+), listed AS MATERIALIZED (
+    SELECT unnest(job_ids) AS job_id, id AS lease_id, owner, claimed_at,
+           id = ANY ($4::uuid[]) AS never_taken_up
+      FROM dropped
+     ORDER BY 1
+), freed AS (
+    DELETE FROM leased
+     USING listed
+     WHERE leased.job_id = listed.job_id
+       AND leased.lease_id = listed.lease_id
+    RETURNING leased.*, listed.owner, listed.claimed_at, listed.never_taken_up
+), judged AS MATERIALIZED (
+    SELECT freed.job_id, freed.lease_id, lane_id, rank, owner, claimed_at, never_taken_up,
+           freed.attempt, freed.retry_count,
+           crash_count + CASE WHEN never_taken_up THEN 0 ELSE 1 END AS crash_count,
+           CASE WHEN $1 THEN crash_count + CASE WHEN never_taken_up THEN 0 ELSE 1 END >= $3
+                ELSE freed.retry_count >= body.max_retries END AS hopeless
+      FROM freed
+     CROSS JOIN LATERAL (
+            SELECT max_retries FROM jobs WHERE jobs.id = freed.job_id LIMIT 1
+           ) AS body
+), into_attempts AS (
+    INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms, error)
+    SELECT job_id, attempt, 'lost', owner, claimed_at,
+           extract(epoch FROM now() - claimed_at) * 1000,
+           CASE WHEN $1 THEN 'the process that made the attempt died'
+                ELSE 'Lease expired (worker timeout)' END
+      FROM judged
+     WHERE NOT never_taken_up
+), into_ready AS (
+    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
+    SELECT lane_id, rank, now(), job_id,
+           CASE WHEN never_taken_up THEN attempt - 1 ELSE attempt END,
+           CASE WHEN $1 THEN retry_count ELSE retry_count + 1 END, crash_count
+      FROM judged
+     WHERE NOT hopeless
+), into_dead AS (
+    INSERT INTO dead (job_id, lane_id, rank, attempt, retry_count, reason, last_error,
+                      started_at)
+    SELECT job_id, lane_id, rank, attempt, retry_count,
+           CASE WHEN $1 THEN 'quarantined' ELSE 'attempts_exhausted' END::death,
+           CASE WHEN $1 THEN 'quarantined: the process that made the attempt died '
+                             || crash_count || ' times'
+                ELSE 'Max retries exceeded after lease expiration' END,
+           claimed_at
+      FROM judged
+     WHERE hopeless
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id,
+           CASE WHEN NOT hopeless THEN 'recovered'
+                WHEN $1 THEN 'quarantined'
+                ELSE 'deadlettered' END::transition,
+           rank, attempt, owner,
+           json_build_object('crash_count', crash_count, 'retry_count', retry_count,
+                             'error', CASE WHEN never_taken_up
+                                           THEN 'the batch was lost on its way'
+                                           ELSE 'the lease ran out' END)
+      FROM judged
+)
+SELECT job_id, lease_id, lane_id, hopeless FROM judged;
+
+-- name: runs_out
+-- When the next lease of this kind runs out: seconds from now, null for none.
+-- $1 push boolean
+SELECT extract(epoch FROM deadline - now())::double precision
+  FROM leases
+ WHERE push = $1
+ ORDER BY deadline
+ LIMIT 1;

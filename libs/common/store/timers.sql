@@ -1,0 +1,79 @@
+-- name: promote_due
+-- scheduled → ready: what is due, longest due first; returns the lanes it went to.
+-- $1 limit int
+WITH due AS MATERIALIZED (
+    SELECT run_at, job_id
+      FROM scheduled
+     WHERE run_at <= now()
+     ORDER BY run_at, job_id
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+), taken AS (
+    DELETE FROM scheduled
+     USING due
+     WHERE scheduled.run_at = due.run_at
+       AND scheduled.job_id = due.job_id
+    RETURNING scheduled.*
+), into_ready AS (
+    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
+    SELECT lane_id, rank, now(), job_id, attempt, retry_count, crash_count
+      FROM taken
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, details)
+    SELECT job_id, lane_id, 'due', rank, attempt,
+           json_build_object('retry_count', retry_count)
+      FROM taken
+)
+SELECT lane_id, count(*)::int AS jobs FROM taken GROUP BY lane_id;
+
+-- name: next_due
+-- In how many seconds the next scheduled job is due, null for none.
+SELECT extract(epoch FROM run_at - now())::double precision
+  FROM scheduled
+ ORDER BY run_at
+ LIMIT 1;
+
+-- name: expire
+-- ready, scheduled, waiting, held → finished: open jobs whose time to run has passed.
+-- A job that somebody works on is left to finish; the row waits for it.
+-- $1 limit int
+WITH passed AS MATERIALIZED (
+    SELECT expires_at, job_id
+      FROM expiries
+     WHERE expires_at <= now()
+       AND NOT EXISTS (SELECT FROM leased WHERE leased.job_id = expiries.job_id)
+     ORDER BY expires_at, job_id
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+), struck AS (
+    DELETE FROM expiries
+     USING passed
+     WHERE expiries.expires_at = passed.expires_at
+       AND expiries.job_id = passed.job_id
+), from_ready AS (
+    DELETE FROM ready USING passed WHERE ready.job_id = passed.job_id
+    RETURNING ready.job_id, lane_id, rank, attempt, retry_count
+), from_scheduled AS (
+    DELETE FROM scheduled USING passed WHERE scheduled.job_id = passed.job_id
+    RETURNING scheduled.job_id, lane_id, rank, attempt, retry_count
+), from_waiting AS (
+    DELETE FROM waiting USING passed WHERE waiting.job_id = passed.job_id
+    RETURNING waiting.job_id, lane_id, rank, 0::smallint AS attempt, 0::smallint AS retry_count
+), from_held AS (
+    DELETE FROM held USING passed WHERE held.job_id = passed.job_id
+    RETURNING held.job_id, lane_id, rank, attempt, retry_count
+), taken AS (
+    SELECT * FROM from_ready
+    UNION ALL SELECT * FROM from_scheduled
+    UNION ALL SELECT * FROM from_waiting
+    UNION ALL SELECT * FROM from_held
+), into_finished AS (
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
+    SELECT job_id, lane_id, rank, attempt, retry_count, 'expired'
+      FROM taken
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt)
+    SELECT job_id, lane_id, 'expired', rank, attempt
+      FROM taken
+)
+SELECT job_id FROM taken;

@@ -1,0 +1,72 @@
+"""Why there was no answer, in words for whoever owns the receiver (pure).
+
+Never what a library says: that may name machines, addresses and files of this house.
+"""
+
+import errno
+import ssl
+from typing import Final
+
+import aiohttp
+
+#: What a receiver, or the way there, can do to a request.  `ValueError` is a method
+#: or a header that cannot be written.
+FAILURES: Final = (aiohttp.ClientError, OSError, ValueError)
+
+#: This machine is out of something: not the receiver's fault, and not sent either.
+_OURS: Final = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOBUFS,
+    errno.EADDRNOTAVAIL,
+}
+_UNREACHABLE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
+
+
+def is_ours(error: BaseException) -> bool:
+    """Tell whether the attempt failed for a reason of this pod's own."""
+    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in _OURS
+
+
+def reason(error: BaseException, *, timeout_seconds: float) -> str:  # noqa: PLR0911
+    """Say why an attempt failed that had *timeout_seconds*."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection in time"
+        case TimeoutError():
+            return f"timeout after {timeout_seconds:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            return "name not resolved"
+        case aiohttp.ClientConnectorCertificateError(certificate_error=cause):
+            return _tls(cause)
+        case ssl.SSLError():
+            return _tls(error)
+        case aiohttp.ClientConnectorError():
+            return _no_connection(error.errno)
+        case aiohttp.ClientPayloadError():
+            return "answer broke off or is malformed"
+        case aiohttp.ClientResponseError():
+            return "answer is not HTTP, or its headers are too large"
+        case aiohttp.ServerDisconnectedError() | OSError():
+            return "connection closed before the answer"
+        case _:
+            return "request cannot be sent as it is"
+
+
+def _tls(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError(verify_message=str(text)) if text:
+            return f"TLS: {text}"
+        case ssl.SSLError(reason=str(text)) if text:
+            return f"TLS: {text.replace('_', ' ').lower()}"
+        case _:
+            return "TLS: no secure connection"
+
+
+def _no_connection(number: int | None) -> str:
+    if number == errno.ECONNREFUSED:
+        return "connection refused"
+    if number in _UNREACHABLE:
+        return "no route to the receiver"
+    return "no connection"

@@ -1,0 +1,165 @@
+"""Batches come in, attempts are made, verdicts go out.
+
+The rule of the lease: an attempt never begins later than the lease's time after the
+batch arrived.  Whether a renewal was committed nobody here can know, so nobody counts
+on one; what is too late is dropped, and the lease in Postgres decides.  What has
+begun is finished: it may be repeated elsewhere only if this process dies.
+
+The rule of fault: what goes wrong on this side (a secret that does not open, no file
+descriptors left) does not count as an attempt; the job is handed back after a while.
+"""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+import structlog
+
+from libs.common.actors import spare
+from libs.common.bus import Bus
+from libs.common.loops import pause
+from libs.common.messages import (
+    WORK,
+    WORK_CONSUMER,
+    AttemptDeliveries,
+    Delivery,
+    Verdict,
+)
+from libs.common.sealing import Unsealable
+from services.delivery.bodies import body_of
+from services.delivery.leases import Leases
+from services.delivery.metrics import DURATION, ENDED, Outcome
+from services.delivery.reports import Reports
+from services.delivery.sender import Sender
+from services.delivery.signature import KeyRing, Signer
+
+log = structlog.get_logger()
+
+#: A job that is handed back comes straight out again: not faster than this.
+_HAND_BACK_SECONDS: Final = 1.0
+
+
+class Inbox:
+    """Takes batches while there are free slots, and makes the attempts (an actor)."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        sender: Sender,
+        keys: KeyRing,
+        leases: Leases,
+        reports: Reports,
+        slots: int,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._bus = bus
+        self._sender = sender
+        self._keys = keys
+        self._leases = leases
+        self._reports = reports
+        self._slots = asyncio.Semaphore(slots)
+        self._stopping = stopping
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> None:
+        """Take batches until stopped; return when the last attempt has ended."""
+        async with asyncio.TaskGroup() as attempts:
+            await self._bus.pull(
+                WORK,
+                WORK_CONSUMER,
+                AttemptDeliveries,
+                partial(self._begin, attempts),
+                has_room=self._leases.room,
+                stopping=self._stopping,
+            )
+            # Whoever waits for a slot goes through now, sees that we are stopping,
+            # and is handed back.
+            self._slots.release()
+
+    async def _begin(
+        self, attempts: asyncio.TaskGroup, batch: AttemptDeliveries
+    ) -> None:
+        start_by = self._loop.time() + batch.lease_seconds
+        for job in batch.jobs:
+            task = attempts.create_task(
+                spare("attempt", partial(self._attempt, job, batch, start_by))
+            )
+            self._leases.take(batch.dispatcher, batch.lease_id)
+            # However the task ends, cancelled before its first step included, what
+            # it carries is put down: a lease named for ever would never be released.
+            task.add_done_callback(partial(self._ended, batch))
+
+    def _ended(
+        self, batch: AttemptDeliveries, task: asyncio.Task[Verdict | None]
+    ) -> None:
+        verdict = None if task.cancelled() else task.result()
+        if verdict is None:
+            self._leases.put_down(batch.dispatcher, batch.lease_id)
+        else:
+            self._reports.put(batch.dispatcher, verdict)
+
+    async def _attempt(
+        self, job: Delivery, batch: AttemptDeliveries, start_by: float
+    ) -> Verdict | None:
+        """Make one attempt; return None when the lease may be gone."""
+        signer = self._signer(job, batch)
+        if signer is None:
+            return await self._handed_back(job, batch)
+        body = await body_of(job, self._bus, lease_id=batch.lease_id, start_by=start_by)
+        async with self._slots:
+            if self._stopping.is_set():
+                return await self._handed_back(job, batch)
+            if body is None or self._loop.time() >= start_by:
+                ENDED[Outcome.DROPPED].inc()
+                log.warning("attempt.dropped", job_id=job.job_id, attempt=job.attempt)
+                return None
+            verdict = await self._sender.attempt(
+                job, body, signer, lease_id=batch.lease_id
+            )
+        if not verdict.sent:
+            log.error("attempt.not_made", job_id=job.job_id, attempt=job.attempt)
+            return await self._handed_back(job, batch)
+        _tell(job, verdict)
+        return verdict
+
+    def _signer(self, job: Delivery, batch: AttemptDeliveries) -> Signer | None:
+        try:
+            return self._keys.signer(
+                job.organization_id, batch.secrets.get(job.organization_id, ())
+            )
+        except Unsealable as error:
+            log.error(  # noqa: TRY400 - no traceback: a person should look at the keys
+                "secret.unsealable",
+                organization_id=job.organization_id,
+                job_id=job.job_id,
+                cause=str(error),
+            )
+            return None
+
+    async def _handed_back(self, job: Delivery, batch: AttemptDeliveries) -> Verdict:
+        await pause(_HAND_BACK_SECONDS, self._stopping)
+        ENDED[Outcome.HANDED_BACK].inc()
+        return Verdict(job_id=job.job_id, lease_id=batch.lease_id, sent=False)
+
+
+def _tell(job: Delivery, verdict: Verdict) -> None:
+    """Leave one line, and count."""
+    DURATION.observe(verdict.duration_ms / 1000)
+    if verdict.status is None:
+        outcome = Outcome.FAILED
+    elif 200 <= verdict.status < 300:  # noqa: PLR2004
+        outcome = Outcome.DELIVERED
+    else:
+        outcome = Outcome.REFUSED
+    ENDED[outcome].inc()
+    write = log.debug if outcome is Outcome.DELIVERED else log.info
+    write(
+        "attempt.ended",
+        job_id=job.job_id,
+        attempt=job.attempt,
+        outcome=outcome,
+        status=verdict.status,
+        error=verdict.error,
+        duration_ms=verdict.duration_ms,
+    )

@@ -1,0 +1,38 @@
+"""What the delivery service counts."""
+
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+
+class Outcome(StrEnum):
+    """How an attempt can end, for whoever looks at the service."""
+
+    DELIVERED = "delivered"  # 2xx
+    REFUSED = "refused"  # any other status
+    FAILED = "failed"  # no answer
+    HANDED_BACK = "handed_back"  # not made: draining, or this pod's own trouble
+    DROPPED = "dropped"  # not made: the lease may have run out
+
+
+_ATTEMPTS: Final = Counter(
+    "bellhop_delivery_attempts_total", "Attempts by how they ended.", ["outcome"]
+)
+ENDED: Final = {outcome: _ATTEMPTS.labels(outcome=outcome) for outcome in Outcome}
+DURATION: Final = Histogram(
+    "bellhop_delivery_duration_seconds",
+    "From the beginning of an attempt to the end of the answer.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60),
+)
+IN_FLIGHT: Final = Gauge(
+    "bellhop_delivery_in_flight",
+    "Jobs this pod carries: waiting, under way, or with an uncommitted verdict.",
+)
+REPORTS_UNANSWERED: Final = Gauge(
+    "bellhop_delivery_reports_unanswered", "Reports said and not yet answered."
+)
+REPORTS_REPEATED: Final = Counter(
+    "bellhop_delivery_reports_repeated_total",
+    "Times a report had to be said again because nobody answered.",
+)

@@ -1,0 +1,56 @@
+"""Wiring of the delivery service: open, start, drain in the order of the work."""
+
+import asyncio
+
+from libs.common.actors import keep
+from libs.common.bus import Bus, open_bus
+from libs.common.health import open_health
+from libs.common.ids import new_id
+from libs.common.sealing import Sealer
+from services.delivery.inbox import Inbox
+from services.delivery.leases import Leases
+from services.delivery.reports import Reports
+from services.delivery.sender import Sender, open_sender
+from services.delivery.settings import Settings
+from services.delivery.signature import KeyRing
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Serve until *stopping* is set and every verdict is committed."""
+
+    async def connected() -> bool:
+        return bus.connected
+
+    async with (
+        open_health(settings, stopping=stopping) as health,
+        open_bus(settings.nats_url, service="delivery") as bus,
+        open_sender(settings) as sender,
+    ):
+        health.check("nats", connected)
+        health.open_doors()
+        await _work(settings, stopping, bus, sender)
+
+
+async def _work(
+    settings: Settings, stopping: asyncio.Event, bus: Bus, sender: Sender
+) -> None:
+    # A pod that starts again is another pod: it holds nothing of what the first held.
+    pod, slots = str(new_id()), settings.delivery_slots
+    leases = Leases(bus, pod=pod, slots=slots, stopping=stopping)
+    reports = Reports(bus, leases, pod=pod)
+    inbox = Inbox(
+        bus,
+        sender=sender,
+        keys=KeyRing(Sealer(settings.secret_key.get_secret_value())),
+        leases=leases,
+        reports=reports,
+        slots=slots,
+        stopping=stopping,
+    )
+    async with asyncio.TaskGroup() as actors:
+        actors.create_task(keep("leases", leases.say, stopping=stopping))
+        reporting = actors.create_task(keep("reports", reports.run, stopping=stopping))
+        await keep("inbox", inbox.run, stopping=stopping)
+        reports.close()
+        await reporting
+        leases.close()

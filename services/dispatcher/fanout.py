@@ -1,0 +1,288 @@
+"""Claim ready push jobs fairly and hand them to delivery, as many as it can carry.
+
+Claim first, send second.  If the message is lost, the lease runs out and the job comes
+back; the other order could deliver a job that nobody holds.
+"""
+
+import asyncio
+import time
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import orjson
+import structlog
+from prometheus_client import Counter, Gauge
+
+from libs.common.bus import Bus, Undecided
+from libs.common.db import Pool, borrow
+from libs.common.errors import Unavailable
+from libs.common.loops import Doorbell, on_bell
+from libs.common.messages import (
+    NULL,
+    WORK,
+    AttemptDeliveries,
+    Delivery,
+    LanesReady,
+    OrganizationChanged,
+)
+from libs.common.store import claims, lanes, settlement, signing_secrets
+from libs.common.store.claims import Claimed
+from libs.common.store.settlement import Settled
+from libs.common.store.signing_secrets import SealedSecret
+from services.dispatcher.ledger import Ledger
+from services.dispatcher.settings import Settings
+
+log = structlog.get_logger()
+
+CLAIMED: Final = Counter("bellhop_jobs_claimed_total", "Push jobs claimed.")
+HANDED_OUT: Final = Gauge(
+    "bellhop_dispatcher_batches_out", "Batches handed out and not settled."
+)
+
+#: A larger body is not sent along but fetched by the pod that needs it.
+BODY_BYTES_MAX: Final = 64 * 1024
+#: Bodies that share a message, together.
+_BODIES_BYTES_MAX: Final = 2 * 1024 * 1024
+#: What a message needs beside its bodies, at the most: 64 jobs with all their headers.
+_ENVELOPE_BYTES: Final = 768 * 1024
+_SCAN_LANES_MAX: Final = 2000
+_SECRETS_SECONDS: Final = 30.0
+
+
+class Fanout:
+    """One actor: looks who is next, claims, sends."""
+
+    def __init__(
+        self, settings: Settings, pool: Pool, bus: Bus, ledger: Ledger, bell: Doorbell
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._bus = bus
+        self._ledger = ledger
+        self._bell = bell
+        self._scanned_at = float("-inf")
+        self._scan_after = 0
+        self._told: set[int] = set()
+        self._secrets: dict[UUID, tuple[list[SealedSecret], float]] = {}
+        self._connections = 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Hand out until stopped."""
+        await on_bell(
+            self._turn,
+            bell=self._bell,
+            poll_seconds=self._settings.poll_seconds,
+            stopping=stopping,
+        )
+
+    async def listen_lanes(self, stopping: asyncio.Event) -> None:
+        """Hear of lanes with ready jobs, until stopped."""
+        await self._bus.hear(LanesReady, self.told, stopping=stopping)
+
+    async def listen_organizations(self, stopping: asyncio.Event) -> None:
+        """Hear of organizations whose secrets may have changed, until stopped."""
+
+        def forget(word: OrganizationChanged) -> None:
+            self._secrets.pop(UUID(word.organization_id), None)
+
+        await self._bus.hear(OrganizationChanged, forget, stopping=stopping)
+
+    def told(self, word: LanesReady) -> None:
+        """Note lanes that are said to have ready jobs."""
+        self._told.update(word.lanes)
+        self._bell.ring()
+
+    async def _turn(self) -> bool:
+        if not self._bus.connected:
+            # The jobs wait where they are safe, and burn no attempt.
+            return False
+        await self._look()
+        now = asyncio.get_running_loop().time()
+        quotas = self._ledger.quotas(now=now, most=self._settings.claim_jobs_max)
+        if not quotas:
+            return False
+        async with borrow(self._pool) as conn:
+            claimed = await claims.claim(
+                conn,
+                quotas=quotas,
+                lease_jobs_max=self._settings.batch_jobs_max,
+                owner=self._ledger.dispatcher,
+                push=True,
+                lease=timedelta(seconds=self._settings.lease_seconds),
+                payload_bytes_max=BODY_BYTES_MAX,
+            )
+        self._note_emptied(quotas, claimed)
+        CLAIMED.inc(len(claimed))
+        await self._send_all(await self._without_expired(claimed))
+        return bool(claimed)
+
+    async def _look(self) -> None:
+        """Learn which lanes have ready jobs: those told of, and now and then all."""
+        now = asyncio.get_running_loop().time()
+        told, self._told = self._told, set()
+        unknown = told - self._ledger.lanes.keys()
+        scan = now - self._scanned_at >= self._settings.poll_seconds
+        self._ledger.see(self._ledger.lanes[id_] for id_ in told - unknown)
+        if not (unknown or scan):
+            return
+        async with borrow(self._pool) as conn:
+            if unknown:
+                self._ledger.see(await lanes.read_lanes(conn, ids=sorted(unknown)))
+            if scan:
+                found = await claims.ready_lanes(
+                    conn, after=self._scan_after, limit=_SCAN_LANES_MAX
+                )
+                self._ledger.see(found)
+                # What one look does not reach, the next one begins with.
+                full = len(found) == _SCAN_LANES_MAX
+                self._scan_after = found[-1].id if full else 0
+                self._scanned_at = now
+
+    def _note_emptied(self, quotas: dict[int, int], claimed: Sequence[Claimed]) -> None:
+        """Forget lanes that gave less than asked, unless told of them meanwhile."""
+        given: dict[int, int] = dict.fromkeys(quotas, 0)
+        for job in claimed:
+            given[job.lane_id] += 1
+        self._ledger.ready -= {
+            lane_id for lane_id, quota in quotas.items() if given[lane_id] < quota
+        }
+
+    async def _without_expired(self, claimed: Sequence[Claimed]) -> list[Claimed]:
+        """Settle the jobs whose time to run has passed; return the others."""
+        expired = [job for job in claimed if job.expired]
+        if not expired:
+            return list(claimed)
+        async with borrow(self._pool) as conn:
+            await settlement.settle(
+                conn,
+                attempts=[
+                    Settled(job_id=job.job_id, lease_id=job.lease_id, how="expired")
+                    for job in expired
+                ],
+                actor=self._ledger.dispatcher,
+            )
+        return [job for job in claimed if not job.expired]
+
+    async def _send_all(self, claimed: Sequence[Claimed]) -> None:
+        """Send each lease's jobs in one message."""
+        now = asyncio.get_running_loop().time()
+        batches: dict[UUID, list[Claimed]] = {}
+        for job in claimed:
+            batches.setdefault(job.lease_id, []).append(job)
+        for lease_id, jobs in batches.items():
+            self._ledger.hand_out(lease_id, [job.lane_id for job in jobs], now=now)
+        HANDED_OUT.set(len(self._ledger.handed_out))
+        try:
+            secrets = await self._sealed({job.organization_id for job in claimed})
+        except Unavailable:
+            for jobs in batches.values():
+                await self._take_back(jobs)
+            raise
+        await asyncio.gather(
+            *(self._send(lease_id, jobs, secrets) for lease_id, jobs in batches.items())
+        )
+
+    async def _send(
+        self,
+        lease_id: UUID,
+        jobs: Sequence[Claimed],
+        secrets: dict[UUID, list[bytes]],
+    ) -> None:
+        room = min(_BODIES_BYTES_MAX, self._bus.payload_bytes_max - _ENVELOPE_BYTES)
+        word = AttemptDeliveries(
+            lease_id=str(lease_id),
+            dispatcher=self._ledger.dispatcher,
+            lease_seconds=self._settings.lease_seconds,
+            secrets={
+                str(organization_id): secrets[organization_id]
+                for organization_id in {job.organization_id for job in jobs}
+            },
+            jobs=list(_deliveries(jobs, room=room)),
+        )
+        try:
+            await self._bus.send(WORK, word.subject, word.encode(), id_=word.lease_id)
+        except Undecided as error:
+            # A pod may have it.  If none does, the lease runs out.
+            log.warning("batch.undecided", lease_id=word.lease_id, cause=str(error))
+        except Unavailable as error:
+            log.warning("batch.not_sent", lease_id=word.lease_id, cause=str(error))
+            await self._take_back(jobs)
+
+    async def _take_back(self, jobs: Sequence[Claimed]) -> None:
+        """Release jobs that surely no pod has: the attempt did not happen."""
+        try:
+            async with borrow(self._pool) as conn:
+                closed = await settlement.settle(
+                    conn,
+                    attempts=[
+                        Settled(
+                            job_id=job.job_id, lease_id=job.lease_id, how="released"
+                        )
+                        for job in jobs
+                    ],
+                    actor=self._ledger.dispatcher,
+                )
+        except Unavailable as error:
+            # The lease runs out instead.
+            log.warning("batch.not_released", cause=str(error))
+            return
+        for job in closed:
+            self._ledger.close(job.lease_id, job.lane_id)
+
+    async def _sealed(
+        self, organization_ids: Iterable[UUID]
+    ) -> dict[UUID, list[bytes]]:
+        """Return the sealed secrets that sign for these organizations, in base64."""
+        wanted = set(organization_ids)
+        now = time.monotonic()
+        if self._connections != self._bus.connections:
+            # The word that a secret changed may have been lost.
+            self._secrets.clear()
+            self._connections = self._bus.connections
+        stale = {
+            id_
+            for id_ in wanted
+            if (known := self._secrets.get(id_)) is None
+            or now - known[1] > _SECRETS_SECONDS
+        }
+        if stale:
+            async with borrow(self._pool) as conn:
+                found = await signing_secrets.current_secrets(
+                    conn, organization_ids=stale
+                )
+            self._secrets |= {id_: (secrets, now) for id_, secrets in found.items()}
+        today = datetime.now(UTC)
+        return {
+            id_: [
+                b64encode(secret.sealed)
+                for secret in self._secrets[id_][0]
+                if secret.expires_at is None or secret.expires_at > today
+            ]
+            for id_ in wanted
+        }
+
+
+def _deliveries(jobs: Iterable[Claimed], *, room: int) -> Iterable[Delivery]:
+    """Return what a pod needs of each job; bodies while there is *room* (bytes)."""
+    for job in jobs:
+        body = job.payload
+        if body is not None and job.payload_bytes <= room:
+            room -= job.payload_bytes
+            raw = msgspec.Raw(body.encode())
+        else:
+            raw = NULL
+        yield Delivery(
+            job_id=str(job.job_id),
+            organization_id=str(job.organization_id),
+            attempt=job.attempt,
+            url=job.target_url,
+            method=job.target_method,
+            headers=orjson.loads(job.target_headers) if job.target_headers else {},
+            timeout_seconds=job.target_timeout_seconds,
+            body_bytes=job.payload_bytes,
+            body=raw,
+        )

@@ -1,0 +1,163 @@
+"""What a dispatcher remembers: lanes that wait, the pods' credit, what is out.
+
+All of it may be lost with the process: the lanes are found again in ``ready``, the
+pods say every second what they hold, and a lease that nobody mentions runs out.
+Methods never await, so each is one step that no other actor sees half done.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from libs.common.messages import DispatcherAlive, LeasesHeld
+from libs.common.store.lanes import Lane
+from services.dispatcher.lanes import Waiting, share
+
+#: A pod or dispatcher that said nothing for so long has no part in the credit.
+_SILENT_SECONDS: Final = 3.5
+
+
+@dataclass(slots=True)
+class HandedOut:
+    """A batch on its way, or under way."""
+
+    #: How many of its jobs are open, by lane.
+    open: Counter[int]
+    #: When it was last known to be alive: handed out, or renewed.
+    alive_at: float
+    #: Whether a pod ever said that it has it.
+    taken_up: bool = False
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The memory of one dispatcher; times are those of its event loop (seconds)."""
+
+    dispatcher: str
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    ready: set[int] = field(default_factory=set)
+    handed_out: dict[UUID, HandedOut] = field(default_factory=dict)
+    _pods: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _dispatchers: dict[str, float] = field(default_factory=dict)
+    _by_lane: Counter[int] = field(default_factory=Counter)
+    _by_organization: Counter[UUID] = field(default_factory=Counter)
+
+    # --- who is there --------------------------------------------------------------
+
+    def hear_pod(self, word: LeasesHeld, *, now: float) -> list[UUID]:
+        """Note a pod's credit; return the leases it holds that are ours to renew.
+
+        Ours are those we handed out, and those of a dispatcher that fell silent.
+        """
+        self._pods[word.pod] = (word.slots, now)
+        ours: list[UUID] = []
+        for dispatcher, leases in word.leases.items():
+            if dispatcher != self.dispatcher and self._is_up(dispatcher, now):
+                continue
+            for lease_id in map(UUID, leases):
+                handed = self.handed_out.get(lease_id)
+                if handed is not None:
+                    handed.taken_up = True
+                ours.append(lease_id)
+        return ours
+
+    def hear_dispatcher(self, word: DispatcherAlive, *, now: float) -> None:
+        """Note that a dispatcher is up, maybe ourselves."""
+        self._dispatchers[word.dispatcher] = now
+
+    def slots(self, *, now: float) -> int:
+        """Return our part of what all pods can carry at once."""
+        self._pods = {
+            pod: (slots, seen)
+            for pod, (slots, seen) in self._pods.items()
+            if now - seen < _SILENT_SECONDS
+        }
+        self._dispatchers = {
+            name: seen
+            for name, seen in self._dispatchers.items()
+            if now - seen < _SILENT_SECONDS
+        }
+        everybody = len(self._dispatchers.keys() | {self.dispatcher})
+        return sum(slots for slots, _ in self._pods.values()) // everybody
+
+    def _is_up(self, dispatcher: str, now: float) -> bool:
+        seen = self._dispatchers.get(dispatcher)
+        return seen is not None and now - seen < _SILENT_SECONDS
+
+    # --- who is next ---------------------------------------------------------------
+
+    def see(self, lanes: Iterable[Lane]) -> None:
+        """Note lanes that have ready jobs."""
+        for lane in lanes:
+            self.lanes[lane.id] = lane
+            self.ready.add(lane.id)
+
+    def quotas(self, *, now: float, most: int) -> dict[int, int]:
+        """Return how many jobs to claim from which lane now."""
+        slots = self.slots(now=now)
+        free = slots - self._by_lane.total()
+        if free <= 0 or not self.ready:
+            return {}
+        waiting = (
+            Waiting(id_, self.lanes[id_].organization_id, self._by_lane[id_])
+            for id_ in self.ready
+        )
+        return share(
+            waiting,
+            slots=slots,
+            free=free,
+            in_flight=self._by_organization,
+            most=most,
+        )
+
+    # --- what is out ---------------------------------------------------------------
+
+    def hand_out(
+        self, lease_id: UUID, lane_ids: Collection[int], *, now: float
+    ) -> None:
+        """Note a batch that was claimed, one lane id a job."""
+        self.handed_out[lease_id] = HandedOut(open=Counter(lane_ids), alive_at=now)
+        for lane_id in lane_ids:
+            self._by_lane[lane_id] += 1
+            self._by_organization[self.lanes[lane_id].organization_id] += 1
+
+    def close(self, lease_id: UUID, lane_id: int) -> None:
+        """Note that one job of a batch is no longer out."""
+        handed = self.handed_out.get(lease_id)
+        if handed is None or handed.open[lane_id] <= 0:
+            return
+        handed.open[lane_id] -= 1
+        self._give_back(lane_id, 1)
+        if handed.open.total() == 0:
+            del self.handed_out[lease_id]
+
+    def forget_silent(self, *, now: float, seconds: float) -> None:
+        """Give back the credit of batches that somebody else must have closed."""
+        silent = [
+            lease_id
+            for lease_id, handed in self.handed_out.items()
+            if now - handed.alive_at > seconds
+        ]
+        for lease_id in silent:
+            for lane_id, jobs in self.handed_out.pop(lease_id).open.items():
+                self._give_back(lane_id, jobs)
+
+    def never_taken_up(self) -> list[UUID]:
+        """Return the batches that no pod ever said it has."""
+        return [
+            lease_id
+            for lease_id, handed in self.handed_out.items()
+            if not handed.taken_up
+        ]
+
+    def _give_back(self, lane_id: int, jobs: int) -> None:
+        organization_id = self.lanes[lane_id].organization_id
+        for counter, key in (
+            (self._by_lane, lane_id),
+            (self._by_organization, organization_id),
+        ):
+            counter[key] -= jobs  # type: ignore[index]
+            if counter[key] <= 0:  # type: ignore[index]
+                del counter[key]  # type: ignore[arg-type]

@@ -1,0 +1,163 @@
+"""Verdicts into Postgres: many in one statement, and only then an answer to the pod."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from libs.common.bus import Bus, Question, read
+from libs.common.db import Pool, borrow
+from libs.common.errors import Malformed, Transient
+from libs.common.loops import Doorbell, pause
+from libs.common.messages import AttemptsEnded, JournalGrew, Verdict
+from libs.common.store import settlement
+from libs.common.store.settlement import Closed, Settled
+from services.dispatcher.judgement import is_delivered, judge
+from services.dispatcher.ledger import Ledger
+
+log = structlog.get_logger()
+
+SETTLED: Final = Counter("bellhop_jobs_settled_total", "Attempts settled.", ["how"])
+STALE: Final = Counter("bellhop_verdicts_stale_total", "Verdicts whose lease was gone.")
+_AGAIN_SECONDS: Final = 0.2
+
+
+class Results:
+    """One actor with a mailbox of reports; settles what is there, again and again."""
+
+    def __init__(
+        self, pool: Pool, bus: Bus, ledger: Ledger, bell: Doorbell, *, batch_max: int
+    ) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._ledger = ledger
+        self._bell = bell
+        self._batch_max: Final = batch_max
+        self._mailbox: asyncio.Queue[Question] = asyncio.Queue()
+
+    async def listen_own(self, stopping: asyncio.Event) -> None:
+        """Hear the reports on what we handed out, until stopped."""
+        subject = AttemptsEnded.subject_of(self._ledger.dispatcher)
+        await self._bus.answer(subject, self._mailbox.put_nowait, stopping=stopping)
+
+    async def listen_any(self, stopping: asyncio.Event) -> None:
+        """Hear reports whose own dispatcher does not answer, until stopped."""
+        await self._bus.answer(
+            AttemptsEnded.anybody,
+            self._mailbox.put_nowait,
+            group="dispatchers",
+            stopping=stopping,
+        )
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Settle until stopped and the mailbox is empty."""
+        while not (stopping.is_set() and self._mailbox.empty()):
+            try:
+                first = await asyncio.wait_for(self._mailbox.get(), 0.2)
+            except TimeoutError:
+                continue
+            questions, verdicts = self._gather(first)
+            if not await self._settle_persistently(verdicts, stopping):
+                return
+            for question in questions:
+                await question.answer()
+
+    def _gather(self, first: Question) -> tuple[list[Question], list[Verdict]]:
+        """Return the reports that are there, up to a batch, and their verdicts."""
+        questions: list[Question] = []
+        verdicts: list[Verdict] = []
+        question: Question | None = first
+        while question is not None:
+            word = read(AttemptsEnded, question.data)
+            # What cannot be read is answered too: to hear it again would not help.
+            questions.append(question)
+            if word is not None:
+                verdicts.extend(word.verdicts)
+            full = len(verdicts) >= self._batch_max or self._mailbox.empty()
+            question = None if full else self._mailbox.get_nowait()
+        return questions, verdicts
+
+    async def _settle_persistently(
+        self, verdicts: Sequence[Verdict], stopping: asyncio.Event
+    ) -> bool:
+        """Settle, however often Postgres goes away; give up only when stopping."""
+        while True:
+            try:
+                await self._settle(verdicts)
+            except Transient as error:
+                log.warning("results.postponed", cause=str(error), jobs=len(verdicts))
+                if stopping.is_set():
+                    # No answer: the pod says it again, to another dispatcher.
+                    return False
+                await pause(_AGAIN_SECONDS, stopping)
+            else:
+                return True
+
+    async def _settle(self, verdicts: Sequence[Verdict]) -> None:
+        failed = [
+            (UUID(verdict.job_id), UUID(verdict.lease_id))
+            for verdict in verdicts
+            if verdict.sent and not is_delivered(verdict)
+        ]
+        policies = {}
+        if failed:
+            async with borrow(self._pool) as conn:
+                policies = await settlement.read_policies(conn, leases=failed)
+        # Heard twice in one batch, it is settled once.
+        judged = {
+            settled.job_id: settled
+            for verdict in verdicts
+            if (
+                settled := judge(
+                    verdict,
+                    policies.get(UUID(verdict.job_id)),
+                    luck=random.random(),  # noqa: S311 - jitter, no secret
+                )
+            )
+        }
+        closed = await self._store(list(judged.values()))
+        for job in closed:
+            self._ledger.close(job.lease_id, job.lane_id)
+            SETTLED.labels(job.how).inc()
+        STALE.inc(len(verdicts) - len(closed))
+        if closed:
+            self._bell.ring()
+            await self._bus.ring(JournalGrew())
+
+    async def _store(self, attempts: Sequence[Settled]) -> list[Closed]:
+        """Settle; what Postgres cannot hold is found by halves and stripped."""
+        if not attempts:
+            return []
+        try:
+            async with borrow(self._pool) as conn:
+                return await settlement.settle(
+                    conn, attempts=attempts, actor=self._ledger.dispatcher
+                )
+        except Malformed as error:
+            if len(attempts) > 1:
+                half = len(attempts) // 2
+                return [
+                    *await self._store(attempts[:half]),
+                    *await self._store(attempts[half:]),
+                ]
+            log.error("verdict.unstorable", cause=str(error))  # noqa: TRY400
+            return await self._store([_stripped(attempts[0])])
+
+
+def _stripped(settled: Settled) -> Settled:
+    """Return the attempt without what a stranger wrote."""
+    return Settled(
+        job_id=settled.job_id,
+        lease_id=settled.lease_id,
+        how=settled.how,
+        delay_seconds=settled.delay_seconds,
+        death=settled.death,
+        status_code=settled.status_code,
+        error=settled.error and "the answer could not be stored",
+        duration_ms=settled.duration_ms,
+        ended_ms_ago=settled.ended_ms_ago,
+    )

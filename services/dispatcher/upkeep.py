@@ -1,0 +1,191 @@
+"""Leases kept alive while pods hold them, and recovered when nobody does.
+
+A lease runs out when no pod mentions it.  But silence proves a death only to somebody
+who could hear: after an outage of NATS or Postgres, or of this very process, everyone
+gets a moment of grace to report first.  So an attempt is repeated only when a process
+died inside it (promise 3).
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from libs.common.bus import Bus, Question, read
+from libs.common.db import Pool, borrow
+from libs.common.errors import Transient
+from libs.common.loops import Doorbell, every
+from libs.common.messages import (
+    BodyWanted,
+    DispatcherAlive,
+    JournalGrew,
+    LeasesHeld,
+)
+from libs.common.store import jobs, leases
+from services.dispatcher.ledger import Ledger
+
+log = structlog.get_logger()
+
+RECOVERED: Final = Counter(
+    "bellhop_jobs_recovered_total", "Jobs taken from processes that died.", ["fate"]
+)
+_ALIVE_SECONDS: Final = 1.0
+_TURN_SECONDS: Final = 0.25
+_GRACE: Final = timedelta(seconds=3)
+#: Whoever was away for so long heard nothing meanwhile.
+_AWAY_SECONDS: Final = 1.5
+_RECOVER_LEASES_MAX: Final = 50
+_CHUNK_BYTES_MAX: Final = 512 * 1024
+
+
+class Upkeep:
+    """One actor: renews, recovers; and hears what the pods hold."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        bus: Bus,
+        ledger: Ledger,
+        bell: Doorbell,
+        *,
+        lease_seconds: float,
+    ) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._ledger = ledger
+        self._bell = bell
+        self._lease_seconds: Final = lease_seconds
+        self._held: set[UUID] = set()
+        self._heard_since = float("-inf")
+        self._connections = 0
+        self._bodies: asyncio.Queue[Question] = asyncio.Queue()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Renew and recover until stopped."""
+        await every(_TURN_SECONDS, self._turn, stopping=stopping)
+
+    async def listen_pods(self, stopping: asyncio.Event) -> None:
+        """Hear what the pods hold, until stopped."""
+
+        def heard(word: LeasesHeld) -> None:
+            now = asyncio.get_running_loop().time()
+            self._held.update(self._ledger.hear_pod(word, now=now))
+            self._bell.ring()
+
+        await self._bus.hear(LeasesHeld, heard, stopping=stopping)
+
+    async def listen_dispatchers(self, stopping: asyncio.Event) -> None:
+        """Hear which dispatchers are up, until stopped."""
+
+        def heard(word: DispatcherAlive) -> None:
+            self._ledger.hear_dispatcher(word, now=asyncio.get_running_loop().time())
+
+        await self._bus.hear(DispatcherAlive, heard, stopping=stopping)
+
+    async def be_heard(self, stopping: asyncio.Event) -> None:
+        """Say every second that we are up, until stopped."""
+        word = DispatcherAlive(dispatcher=self._ledger.dispatcher)
+        await every(_ALIVE_SECONDS, lambda: self._bus.ring(word), stopping=stopping)
+
+    async def _turn(self) -> None:
+        now = asyncio.get_running_loop().time()
+        away = now - self._heard_since > _AWAY_SECONDS
+        if not self._bus.connected:
+            return
+        if away or self._connections != self._bus.connections:
+            await self._grant_grace()
+            self._connections = self._bus.connections
+        await self._renew(now)
+        await self._recover()
+        self._ledger.forget_silent(now=now, seconds=self._lease_seconds + 2)
+        # Only a turn that went well counts: what failed may have been an outage.
+        self._heard_since = asyncio.get_running_loop().time()
+
+    async def _grant_grace(self) -> None:
+        async with borrow(self._pool) as conn:
+            near = await leases.grant_grace(conn, grace=_GRACE)
+        log.info("leases.grace_granted", leases=near, seconds=_GRACE.total_seconds())
+
+    async def _renew(self, now: float) -> None:
+        """Renew what pods hold, when a good part of the lease is gone."""
+        due = {
+            lease_id
+            for lease_id in self._held
+            if (handed := self._ledger.handed_out.get(lease_id)) is None
+            or now - handed.alive_at > self._lease_seconds / 3
+        }
+        held, self._held = self._held, set()
+        if not due:
+            return
+        try:
+            async with borrow(self._pool) as conn:
+                kept = await leases.renew(
+                    conn,
+                    lease_ids=due,
+                    lease=timedelta(seconds=self._lease_seconds),
+                )
+        except Transient:
+            self._held |= held
+            raise
+        for lease_id in kept:
+            handed = self._ledger.handed_out.get(lease_id)
+            if handed is not None:
+                handed.alive_at = now
+
+    async def _recover(self) -> None:
+        async with borrow(self._pool) as conn:
+            recovered = await leases.recover(
+                conn,
+                push=True,
+                limit=_RECOVER_LEASES_MAX,
+                never_taken_up=self._ledger.never_taken_up(),
+            )
+        if not recovered:
+            return
+        for job in recovered:
+            self._ledger.close(job.lease_id, job.lane_id)
+            RECOVERED.labels("dead" if job.dead else "ready").inc()
+        log.warning("jobs.recovered", jobs=len(recovered))
+        self._ledger.ready |= {
+            job.lane_id
+            for job in recovered
+            if not job.dead and job.lane_id in self._ledger.lanes
+        }
+        self._bell.ring()
+        await self._bus.ring(JournalGrew())
+
+    # --- bodies too large for a message --------------------------------------------
+
+    async def listen_bodies(self, stopping: asyncio.Event) -> None:
+        """Hear who wants a body, until stopped."""
+        await self._bus.answer(
+            BodyWanted.subject,
+            self._bodies.put_nowait,
+            group="dispatchers",
+            stopping=stopping,
+        )
+
+    async def serve_bodies(self, stopping: asyncio.Event) -> None:
+        """Give out pieces of bodies until stopped."""
+        while not stopping.is_set():
+            try:
+                question = await asyncio.wait_for(self._bodies.get(), 0.2)
+            except TimeoutError:
+                continue
+            wanted = read(BodyWanted, question.data)
+            if wanted is not None:
+                await question.answer(await self._piece(wanted))
+
+    async def _piece(self, wanted: BodyWanted) -> bytes:
+        async with borrow(self._pool) as conn:
+            piece = await jobs.read_body(
+                conn,
+                job_id=UUID(wanted.job_id),
+                lease_id=UUID(wanted.lease_id),
+                offset=wanted.offset,
+                length=min(wanted.length, _CHUNK_BYTES_MAX),
+            )
+        return piece or b""

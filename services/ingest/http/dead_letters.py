@@ -1,0 +1,110 @@
+"""``/jobs/dlq``: what failed for good, to be looked at, tried again or deleted."""
+
+from aiohttp import web
+
+from libs.common.access import Principal
+from libs.common.db import borrow
+from libs.common.errors import Fault, Forbidden, Malformed
+from libs.common.ids import parse_id
+from libs.common.lifecycle import Status
+from libs.common.store import interventions
+from services.ingest.http import jobs
+from services.ingest.http.errors import answer
+from services.ingest.http.reading import POOL, read_body, read_optional, whoever
+from services.ingest.http.waking import wake
+from services.ingest.requests import PurgeDead, RetryDead
+
+_IDS_MAX = 100
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes; they stand before ``/jobs/{id}``."""
+    return [
+        web.get("/api/v1/jobs/dlq", list_),
+        web.post("/api/v1/jobs/dlq/retry", retry),
+        web.post("/api/v1/jobs/dlq/purge", purge),
+    ]
+
+
+async def list_(request: web.Request) -> web.Response:
+    """Return a page of dead letters."""
+    principal = await whoever(request)
+    return await jobs.page(request, principal, statuses=[Status.DEADLETTER])
+
+
+async def retry(request: web.Request) -> web.Response:
+    """Try dead letters again: those named, or the oldest of a queue."""
+    principal = await whoever(request)
+    asked = await read_optional(request, RetryDead)
+    named = asked.job_ids
+    if named is not None and len(named) > _IDS_MAX:
+        raise Malformed(
+            Fault("job_ids", f"at most {_IDS_MAX} ids at a time", "BAD_REQUEST")
+        )
+    names = _queues(principal, asked.queue_name)
+    async with borrow(request.app[POOL]) as conn:
+        if named is None:
+            ids = await interventions.choose_dead(
+                conn,
+                organization_id=principal.organization_id,
+                queue_names=names,
+                died_before=None,
+                limit=asked.limit,
+            )
+        else:
+            ids = [found for text in named if (found := parse_id(text))]
+        requeued = await interventions.requeue(
+            conn,
+            organization_id=principal.organization_id,
+            job_ids=ids,
+            queue_names=names,
+            actor=str(principal.api_key_id),
+        )
+    await wake(request, requeued)
+    wanted = len(ids) if named is None else len(named)
+    return answer(
+        {
+            "retried_count": len(requeued),
+            "retried_jobs": [str(job.job_id) for job in requeued],
+            "skipped_jobs": _skipped(named, {str(job.job_id) for job in requeued}),
+            "requested_count": wanted,
+        }
+    )
+
+
+async def purge(request: web.Request) -> web.Response:
+    """Delete dead letters for good, with body and attempts; needs ``confirm``."""
+    principal = await whoever(request)
+    asked = await read_body(request, PurgeDead)
+    if not asked.confirm:
+        raise Malformed(Fault("confirm", "must be true to purge", "BAD_REQUEST"))
+    async with borrow(request.app[POOL]) as conn:
+        ids = await interventions.choose_dead(
+            conn,
+            organization_id=principal.organization_id,
+            queue_names=_queues(principal, asked.queue_name),
+            died_before=asked.older_than,
+            limit=asked.limit,
+        )
+        purged = await interventions.purge(
+            conn,
+            organization_id=principal.organization_id,
+            job_ids=ids,
+            actor=str(principal.api_key_id),
+        )
+    await wake(request, [])
+    return answer({"purged_count": purged})
+
+
+def _queues(principal: Principal, queue_name: str | None) -> list[str] | None:
+    """Return the queues to look in, None for all; a scoped key must name one (4.5)."""
+    if queue_name is not None:
+        principal.require(queue_name)
+        return [queue_name]
+    if not principal.unrestricted:
+        raise Forbidden("an API key limited to queues must name a queue_name")
+    return None
+
+
+def _skipped(named: list[str] | None, done: set[str]) -> list[str]:
+    return [text for text in named or [] if text.lower() not in done]

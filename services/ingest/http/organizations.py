@@ -1,0 +1,180 @@
+"""``/organizations``: create one, look at it, and its signing secret."""
+
+import hmac
+import secrets
+from base64 import b64encode
+from datetime import timedelta
+from typing import Final
+
+from aiohttp import web
+
+from libs.common.access import Principal, new_key
+from libs.common.db import borrow
+from libs.common.errors import NotFound, Unauthorized
+from libs.common.ids import new_id
+from libs.common.messages import OrganizationChanged
+from libs.common.store import api_keys, organizations, signing_secrets
+from services.ingest.http import shapes
+from services.ingest.http.errors import answer
+from services.ingest.http.reading import (
+    BUS,
+    POOL,
+    SEALER,
+    SETTINGS,
+    id_in_path,
+    read_body,
+    read_optional,
+    whoever,
+)
+from services.ingest.requests import CreateOrganization, RotateSecret
+
+_SECRET_BYTES: Final = 32
+
+
+def routes() -> list[web.RouteDef]:
+    """Return the routes; fixed paths before ``/organizations/{id}``."""
+    return [
+        web.post("/api/v1/organizations", create),
+        web.get("/api/v1/organizations", list_),
+        web.get("/api/v1/organizations/signing-secret", read_secret),
+        web.post("/api/v1/organizations/signing-secret/rotate", rotate_secret),
+        web.get("/api/v1/organizations/{id}", read),
+    ]
+
+
+async def create(request: web.Request) -> web.Response:
+    """Create an organization with its first key and signing secret: 201."""
+    _require_registration(request)
+    asked = await read_body(request, CreateOrganization)
+    key, digest = new_key()
+    organization_id, key_id = new_id(), new_id()
+    sealed = request.app[SEALER].seal(
+        secrets.token_bytes(_SECRET_BYTES), owner=str(organization_id)
+    )
+    async with borrow(request.app[POOL]) as conn, conn.transaction():
+        row = await organizations.create_organization(
+            conn,
+            id_=organization_id,
+            name=asked.name,
+            slug=asked.slug,
+            billing_email=asked.billing_email,
+            plan_tier="free",
+        )
+        first = await api_keys.create_key(
+            conn,
+            id_=key_id,
+            organization_id=organization_id,
+            key_sha256=digest,
+            name="Initial Admin Key",
+        )
+        await signing_secrets.replace_secret(
+            conn,
+            id_=new_id(),
+            organization_id=organization_id,
+            sealed=sealed,
+            overlap=timedelta(0),
+        )
+    return answer(
+        {
+            "organization": shapes.organization(row),
+            "api_key": {
+                "id": str(key_id),
+                "key": key,
+                "name": first["name"],
+                "created_at": first["created_at"],
+            },
+        },
+        status=201,
+    )
+
+
+async def list_(request: web.Request) -> web.Response:
+    """Return the organizations of the key: its own."""
+    principal = await whoever(request)
+    async with borrow(request.app[POOL]) as conn:
+        row = await organizations.read_organization(conn, id_=principal.organization_id)
+    names = ("id", "name", "slug", "plan_tier", "created_at")
+    shown = [shapes.organization(row)] if row else []
+    return answer([{name: one[name] for name in names} for one in shown])
+
+
+async def read(request: web.Request) -> web.Response:
+    """Return the key's own organization; another's is not found."""
+    principal = await whoever(request)
+    if id_in_path(request) != principal.organization_id:
+        raise NotFound("Resource not found")
+    async with borrow(request.app[POOL]) as conn:
+        row = await organizations.read_organization(conn, id_=principal.organization_id)
+    if row is None:
+        raise NotFound("Resource not found")
+    return answer(shapes.organization(row))
+
+
+async def read_secret(request: web.Request) -> web.Response:
+    """Return the secrets that sign the organization's webhooks, newest first."""
+    principal = await whoever(request)
+    principal.require_unrestricted()
+    return answer(await _secrets(request, principal))
+
+
+async def rotate_secret(request: web.Request) -> web.Response:
+    """Make a new signing secret; the old one signs on for the overlap."""
+    principal = await whoever(request)
+    principal.require_unrestricted()
+    asked = await read_optional(request, RotateSecret)
+    organization_id = principal.organization_id
+    sealed = request.app[SEALER].seal(
+        secrets.token_bytes(_SECRET_BYTES), owner=str(organization_id)
+    )
+    async with borrow(request.app[POOL]) as conn:
+        await signing_secrets.replace_secret(
+            conn,
+            id_=new_id(),
+            organization_id=organization_id,
+            sealed=sealed,
+            overlap=timedelta(seconds=asked.overlap_seconds),
+        )
+    await request.app[BUS].ring(
+        OrganizationChanged(organization_id=str(organization_id))
+    )
+    return answer(await _secrets(request, principal))
+
+
+async def _secrets(request: web.Request, principal: Principal) -> dict[str, object]:
+    organization_id = principal.organization_id
+    async with borrow(request.app[POOL]) as conn:
+        found = await signing_secrets.current_secrets(
+            conn, organization_ids=[organization_id]
+        )
+    shown = [
+        {
+            "signing_secret": _spelled(
+                request.app[SEALER].unseal(one.sealed, owner=str(organization_id))
+            ),
+            "created_at": one.created_at,
+            "expires_at": one.expires_at,
+        }
+        for one in found[organization_id]
+    ]
+    if not shown:
+        raise NotFound("Resource not found")
+    newest, *previous = shown
+    return {**newest, "previous": previous}
+
+
+def _spelled(secret: bytes) -> str:
+    """Return a secret as Standard Webhooks spells it: ``whsec_`` and base64."""
+    return f"whsec_{b64encode(secret).decode()}"
+
+
+def _require_registration(request: web.Request) -> None:
+    """Raise `Unauthorized` unless anybody may register or the admin key is given."""
+    settings = request.app[SETTINGS]
+    if settings.registration_mode == "open":
+        return
+    if settings.admin_key is None:
+        raise Unauthorized("Registration is closed, and no admin key is configured")
+    given = request.headers.get("X-Admin-Key", "")
+    wanted = settings.admin_key.get_secret_value()
+    if not hmac.compare_digest(given.encode(), wanted.encode()):
+        raise Unauthorized("Registration is closed: X-Admin-Key is missing or wrong")

@@ -1,0 +1,146 @@
+"""Requests read and checked: bodies, paths, queries, credentials."""
+
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from libs.common.access import KeyRing, Principal
+from libs.common.bus import Bus
+from libs.common.db import Pool
+from libs.common.errors import Fault, Malformed, NotFound, Unauthorized
+from libs.common.ids import parse_id
+from libs.common.sealing import Sealer
+from services.ingest.intake import Intake
+from services.ingest.requests import QueueName
+from services.ingest.settings import Settings
+
+SETTINGS: Final = web.AppKey("settings", Settings)
+POOL: Final = web.AppKey("pool", Pool)
+BUS: Final = web.AppKey("bus", Bus)
+KEYS: Final = web.AppKey("keys", KeyRing)
+INTAKE: Final = web.AppKey("intake", Intake)
+SEALER: Final = web.AppKey("sealer", Sealer)
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+_QUEUE_NAME: Final[TypeAdapter[str]] = TypeAdapter(QueueName)
+
+#: What pydantic calls a field that is missing or of another type, not merely wrong.
+_UNREADABLE: Final = ("missing", "_type", "_parsing", "_tag_invalid", "_tag_not_found")
+
+
+async def whoever(request: web.Request) -> Principal:
+    """Return who asks; raises `Unauthorized`."""
+    given = request.headers.get("Authorization", "")
+    scheme, _, credential = given.partition(" ")
+    if scheme.lower() != "bearer" or not credential:
+        credential = request.headers.get("X-API-Key", "")
+    if not credential:
+        raise Unauthorized("Missing or invalid Authorization header")
+    return await request.app[KEYS].principal(credential.strip())
+
+
+async def read_json(request: web.Request) -> tuple[bytes, Any]:
+    """Return the body and what it spells; raises `Malformed`.
+
+    Numbers keep their meaning or are refused: NaN is no JSON.
+    """
+    body = await request.read()
+    try:
+        return body, orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(
+            Fault("body", f"the body is not valid JSON: {error}", "INVALID_JSON")
+        ) from error
+
+
+async def read_optional(request: web.Request, shape: type[Shape]) -> Shape:
+    """Return the body as *shape*; an empty body is an empty object."""
+    if not request.can_read_body:
+        return checked(shape, {})
+    body = await request.read()
+    if not body.strip():
+        return checked(shape, {})
+    _, data = await read_json(request)
+    return checked(shape, data)
+
+
+async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
+    """Return the body as *shape*; raises `Malformed`."""
+    _, data = await read_json(request)
+    return checked(shape, data)
+
+
+def checked(shape: type[Shape], data: object, *, within: str = "") -> Shape:
+    """Return *data* as *shape*; raises `Malformed` naming every field that is wrong."""
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        raise malformed(error, within=within) from error
+
+
+def malformed(error: ValidationError, *, within: str = "") -> Malformed:
+    """Return pydantic's findings in our words."""
+    faults, unreadable = [], False
+    for found in error.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in (within, *found["loc"]) if part != "")
+        message = found["msg"].removeprefix("Value error, ")
+        if found["type"] == "missing":
+            message = "is required"
+        unreadable = unreadable or found["type"].endswith(_UNREADABLE)
+        faults.append(Fault(path or "body", message, found["type"]))
+    return Malformed(*faults, unreadable=unreadable)
+
+
+def queue_in_path(request: web.Request) -> str:
+    """Return the queue named in the path; raises `Malformed` when none can be so."""
+    try:
+        return _QUEUE_NAME.validate_python(request.match_info["name"])
+    except ValidationError as error:
+        raise malformed(error, within="queue_name") from error
+
+
+def id_in_path(request: web.Request, name: str = "id") -> UUID:
+    """Return the id in the path; what is no id names nothing: `NotFound`."""
+    found = parse_id(request.match_info[name])
+    if found is None:
+        raise NotFound("Resource not found")
+    return found
+
+
+def number(
+    request: web.Request, name: str, *, default: int, least: int, most: int
+) -> int:
+    """Return a number of the query, moved into its range; never refused (D21)."""
+    try:
+        given = int(request.query.get(name, default))
+    except ValueError:
+        given = default
+    return max(least, min(given, most))
+
+
+def moment(request: web.Request, name: str) -> datetime | None:
+    """Return a moment of the query, UTC when it names no zone; raises `Malformed`."""
+    text = request.query.get(name)
+    if not text:
+        return None
+    try:
+        # In a query an unescaped "+" of an offset arrives as a space.
+        found = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError as error:
+        raise Malformed(Fault(name, "is not an RFC 3339 time", "time")) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def plain(request: web.Request, name: str, *, most: int = 1024) -> str | None:
+    """Return a text of the query, or None when absent or empty; raises `Malformed`."""
+    text = request.query.get(name)
+    if not text:
+        return None
+    if len(text) > most or "\x00" in text:
+        raise Malformed(Fault(name, f"is longer than {most} characters or has a NUL"))
+    return text

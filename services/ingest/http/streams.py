@@ -1,0 +1,77 @@
+"""The real-time routes, passed on to the streamer: one base URL serves everything.
+
+Used when ``BELLHOP_STREAMER_URL`` is set; behind a proxy that routes by path it is not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+
+from services.ingest.http.errors import refusal
+from services.ingest.http.reading import SETTINGS
+
+SESSION: Final = web.AppKey("streams", aiohttp.ClientSession)
+_CONNECT_SECONDS: Final = 5.0
+#: Headers that belong to one connection, not to the message (RFC 9110, section 7.6.1).
+_HOP: Final = frozenset(
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "host",
+        "content-length",
+    ]
+)
+
+
+async def opened(app: web.Application) -> AsyncIterator[None]:
+    """Hold the session to the streamer for as long as the application runs."""
+    async with aiohttp.ClientSession(
+        auto_decompress=False,
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+    ) as session:
+        app[SESSION] = session
+        yield
+
+
+async def pass_on(request: web.Request) -> web.StreamResponse:
+    """Pass a request on to the streamer, and what it says back as it comes."""
+    base = request.app[SETTINGS].streamer_url
+    headers = {
+        name: value
+        for name, value in request.headers.items()
+        if name.lower() not in _HOP
+    }
+    try:
+        upstream = await request.app[SESSION].get(
+            f"{base}{request.rel_url}", headers=headers, allow_redirects=False
+        )
+    except (aiohttp.ClientError, TimeoutError):
+        return refusal(503, "SERVICE_UNAVAILABLE", "The event streams are away")
+    async with upstream:
+        response = web.StreamResponse(
+            status=upstream.status,
+            headers={
+                name: value
+                for name, value in upstream.headers.items()
+                if name.lower() not in _HOP
+            },
+        )
+        await response.prepare(request)
+        try:
+            async for chunk in upstream.content.iter_any():
+                await response.write(chunk)
+        except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
+            # Either end left; the client connects again.
+            return response
+        await response.write_eof()
+        return response

@@ -1,0 +1,136 @@
+"""The journal onto the event stream: complete, and in order for each job.
+
+One scheduler reads the journal in (xid, seq) order, up to the oldest transaction that
+is still open, and pours what it finds into the stream.  What it reads is final:
+nothing can be committed before that point any more.  It remembers how far it came only
+after the stream has it, so whoever dies in between leaves it to the next one to say
+again; the message id keeps a second copy out.  Two announcers at once, for a moment,
+say the same things in the same order.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+from prometheus_client import Counter, Gauge
+
+from libs.common.bus import Bus
+from libs.common.db import Pool, borrow
+from libs.common.loops import Doorbell, on_bell
+from libs.common.messages import EVENTS, NULL, JobChanged, JournalGrew
+from libs.common.store import journal, leaders
+from libs.common.store.journal import Entry, Position
+
+ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Transitions announced.")
+LEADING: Final = Gauge("bellhop_scheduler_announcing", "1 while this one announces.")
+
+_DUTY: Final = "announce"
+_TERM: Final = timedelta(seconds=5)
+_RENEW_SECONDS: Final = 1.0
+_SOURCE: Final = "bellhop"
+
+
+class Announcer:
+    """One actor: reads on, says it, remembers."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        bus: Bus,
+        bell: Doorbell,
+        *,
+        holder: str,
+        batch_max: int,
+        poll_seconds: float,
+    ) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._bell = bell
+        self._holder: Final = holder
+        self._batch_max: Final = batch_max
+        self._poll_seconds: Final = poll_seconds
+        self._elected_at = float("-inf")
+        self._position: Position | None = None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Announce until stopped, whenever it is this one's turn."""
+        await on_bell(
+            self._turn,
+            bell=self._bell,
+            poll_seconds=self._poll_seconds,
+            stopping=stopping,
+        )
+        if self._position is not None:
+            async with borrow(self._pool) as conn:
+                await leaders.resign(conn, duty=_DUTY, holder=self._holder)
+
+    async def listen(self, stopping: asyncio.Event) -> None:
+        """Hear that the journal grew, until stopped."""
+        await self._bus.hear(
+            JournalGrew, lambda _: self._bell.ring(), stopping=stopping
+        )
+
+    async def _turn(self) -> bool:
+        if not self._bus.connected or not await self._is_elected():
+            LEADING.set(0)
+            return False
+        LEADING.set(1)
+        async with borrow(self._pool) as conn:
+            if self._position is None:
+                self._position = await journal.read_announced(conn)
+            entries = await journal.read_unannounced(
+                conn, after=self._position, limit=self._batch_max
+            )
+        if not entries:
+            return False
+        await self._bus.pour(EVENTS, [message(entry) for entry in entries])
+        self._position = entries[-1].position
+        async with borrow(self._pool) as conn:
+            await journal.note_announced(conn, position=self._position)
+        ANNOUNCED.inc(len(entries))
+        return len(entries) == self._batch_max
+
+    async def _is_elected(self) -> bool:
+        """Take or keep the duty; asks Postgres only now and then."""
+        now = asyncio.get_running_loop().time()
+        if self._position is not None and now - self._elected_at < _RENEW_SECONDS:
+            return True
+        async with borrow(self._pool) as conn:
+            term = await leaders.elect(
+                conn, duty=_DUTY, holder=self._holder, lasting=_TERM
+            )
+        if term is None:
+            # Somebody else went on from where we were.
+            self._position = None
+            return False
+        if now - self._elected_at > _TERM.total_seconds():
+            self._position = None
+        self._elected_at = now
+        return True
+
+
+def message(entry: Entry) -> tuple[str, dict[str, str], bytes]:
+    """Return a transition as it is said: subject, headers (CloudEvents), JSON."""
+    word = JobChanged(
+        id=str(entry.seq),
+        type=f"job.{entry.transition}",
+        time=entry.at.isoformat(),
+        organization_id=str(entry.organization_id),
+        queue_name=entry.queue_name,
+        job_id=str(entry.job_id),
+        attempt=entry.attempt,
+        priority=100 - entry.rank,
+        actor=entry.actor,
+        details=NULL if entry.details is None else msgspec.Raw(entry.details.encode()),
+    )
+    headers = {
+        "Nats-Msg-Id": word.id,
+        "ce-specversion": "1.0",
+        "ce-id": word.id,
+        "ce-source": _SOURCE,
+        "ce-type": word.type,
+        "ce-time": word.time,
+        "ce-subject": word.job_id,
+    }
+    return word.subject_of_this(), headers, word.encode()

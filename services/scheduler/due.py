@@ -1,0 +1,63 @@
+"""Jobs whose time has come: due ones become ready, expired ones end."""
+
+import asyncio
+from typing import Final
+
+from prometheus_client import Counter
+
+from libs.common.bus import Bus
+from libs.common.db import Pool, borrow
+from libs.common.errors import Transient
+from libs.common.loops import every, log, pause
+from libs.common.messages import JournalGrew, LanesReady
+from libs.common.store import timers
+
+PROMOTED: Final = Counter("bellhop_jobs_promoted_total", "Due jobs made ready.")
+EXPIRED: Final = Counter("bellhop_jobs_expired_total", "Jobs that expired unrun.")
+_BATCH: Final = 1000
+_EXPIRE_POLL_SECONDS: Final = 0.5
+
+
+class Due:
+    """Makes due jobs ready; any number of schedulers may."""
+
+    def __init__(self, pool: Pool, bus: Bus, *, poll_seconds: float) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._poll_seconds: Final = poll_seconds
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Promote until stopped: asleep until the next job is due, but not for long."""
+        while not stopping.is_set():
+            wait = self._poll_seconds
+            try:
+                wait = min(wait, await self._turn())
+            except Transient as error:
+                log.warning("loop.turn_lost", turn="due", cause=str(error))
+            if wait > 0:
+                await pause(wait, stopping)
+
+    async def _turn(self) -> float:
+        """Promote one batch; return the seconds until the next job is due."""
+        async with borrow(self._pool) as conn:
+            promoted = await timers.promote_due(conn, limit=_BATCH)
+            following = await timers.next_due(conn)
+        if promoted:
+            PROMOTED.inc(sum(promoted.values()))
+            await self._bus.ring(LanesReady(lanes=sorted(promoted)))
+            await self._bus.ring(JournalGrew())
+        return self._poll_seconds if following is None else following
+
+    async def expire(self, stopping: asyncio.Event) -> None:
+        """End expired jobs until stopped."""
+
+        async def turn() -> None:
+            while True:
+                async with borrow(self._pool) as conn:
+                    expired = await timers.expire(conn, limit=_BATCH)
+                if not expired:
+                    return
+                EXPIRED.inc(len(expired))
+                await self._bus.ring(JournalGrew())
+
+        await every(_EXPIRE_POLL_SECONDS, turn, stopping=stopping)

@@ -1,0 +1,20 @@
+"""The knobs of the scheduler service."""
+
+from pydantic import Field
+
+from libs.common.settings import DatabaseSettings
+
+
+class Settings(DatabaseSettings):
+    """Read from the environment, once."""
+
+    #: The longest look away from jobs that become due.
+    due_poll_seconds: float = Field(default=0.1, gt=0, le=10)
+    #: How often to look for workers' leases that ran out.
+    lease_poll_seconds: float = Field(default=0.5, gt=0, le=60)
+    #: The longest look away from the journal while nobody tells of it.
+    journal_poll_seconds: float = Field(default=0.5, gt=0, le=10)
+    #: How many transitions are announced in one go at most.
+    announce_batch_max: int = Field(default=500, ge=1, le=5000)
+    #: How many weeks of partitions stand ready.
+    partition_weeks_ahead: int = Field(default=4, ge=1, le=52)

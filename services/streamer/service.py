@@ -1,0 +1,89 @@
+"""Wiring of the streamer: open, follow, serve, let go."""
+
+import asyncio
+from functools import partial
+
+from aiohttp import web
+
+from libs.common.access import KeyRing
+from libs.common.actors import keep
+from libs.common.bus import Bus, open_bus
+from libs.common.db import Pool, is_alive, open_pool
+from libs.common.health import open_health, serve_http
+from libs.common.loops import every
+from libs.common.messages import EVENTS
+from services.streamer import frames
+from services.streamer.answers import in_json, sign
+from services.streamer.feed import Feed
+from services.streamer.settings import Settings
+from services.streamer.sse import Streams
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Serve until *stopping* is set and every stream has ended."""
+    feed = Feed(
+        per_organization_max=settings.streams_per_organization_max,
+        streams_max=settings.streams_max,
+    )
+    async with (
+        open_health(settings, stopping=stopping) as health,
+        open_pool(
+            settings.database_url.get_secret_value(),
+            service="streamer",
+            size=settings.pool_size,
+        ) as pool,
+        open_bus(settings.nats_url, service="streamer") as bus,
+    ):
+        keys = KeyRing(pool, bus)
+        app = web.Application(middlewares=[in_json])
+        app.on_response_prepare.append(sign)
+        streams = Streams(settings, feed=feed, keys=keys, stopping=stopping)
+        app.add_routes(streams.routes())
+        app.add_routes(health.routes())
+        health.check("postgres", partial(is_alive, pool))
+        health.check("nats", partial(_is_connected, bus))
+        following = asyncio.Event()
+        health.check("feed", partial(_has_begun, following))
+        async with serve_http(app, host=settings.http_host, port=settings.http_port):
+            health.open_doors()
+            async with asyncio.TaskGroup() as group:
+                for name, actor in {
+                    "keys": partial(keys.listen, stopping),
+                    "feed": partial(
+                        bus.follow,
+                        EVENTS,
+                        feed.hear,
+                        stopping=stopping,
+                        began=following,
+                    ),
+                    "pulse": partial(_pulse, settings, feed, pool, bus, stopping),
+                    "usher": partial(_usher, feed, stopping),
+                }.items():
+                    group.create_task(keep(name, actor, stopping=stopping), name=name)
+
+
+async def _pulse(
+    settings: Settings, feed: Feed, pool: Pool, bus: Bus, stopping: asyncio.Event
+) -> None:
+    """Tell whoever watches everything how the house is, now and then (an actor)."""
+
+    async def turn() -> None:
+        if feed.is_watched:
+            database = await is_alive(pool)
+            feed.tell_all(frames.system_health(database=database, bus=bus.connected))
+
+    await every(settings.system_health_seconds, turn, stopping=stopping)
+
+
+async def _usher(feed: Feed, stopping: asyncio.Event) -> None:
+    """Show everybody out when the house closes (an actor)."""
+    await stopping.wait()
+    feed.end_all("stopping")
+
+
+async def _has_begun(following: asyncio.Event) -> bool:
+    return following.is_set()
+
+
+async def _is_connected(bus: Bus) -> bool:
+    return bus.connected

@@ -1,0 +1,27 @@
+"""The knobs of the streamer."""
+
+from pydantic import Field
+
+from libs.common.settings import DatabaseSettings, Port
+
+
+class Settings(DatabaseSettings):
+    """How the streamer listens, and how much it does for one watcher."""
+
+    http_host: str = "127.0.0.1"
+    #: Where the streams are; 0 takes any free port.
+    http_port: Port = 8081
+    #: How many streams one organization may hold open at this process.
+    streams_per_organization_max: int = Field(default=100, ge=1, le=10_000)
+    #: How many streams this process carries at once.
+    streams_max: int = Field(default=5_000, ge=1, le=100_000)
+    #: What may wait for one watcher before it counts as too slow.
+    stream_buffer_bytes_max: int = Field(default=1024 * 1024, ge=1024)
+    #: A stream ends after this long; clients connect again.
+    stream_seconds_max: float = Field(default=1800.0, gt=0)
+    #: How often a comment keeps a quiet stream alive.
+    ping_seconds: float = Field(default=15.0, gt=0)
+    #: How often the credential of an open stream is checked again.
+    recheck_seconds: float = Field(default=1.0, gt=0, le=2)
+    #: How often a watcher of everything is told how the house is.
+    system_health_seconds: float = Field(default=10.0, gt=0)

@@ -1,0 +1,194 @@
+"""The delivery service in this process, and a dispatcher that the test plays."""
+
+import asyncio
+import os
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from libs.common.bus import Bus, Question, open_bus
+from libs.common.ids import new_id
+from libs.common.messages import (
+    WORK,
+    AttemptDeliveries,
+    AttemptsEnded,
+    BodyWanted,
+    Delivery,
+    LeasesHeld,
+    Verdict,
+)
+from libs.common.sealing import Sealer
+from services.delivery.service import serve
+from services.delivery.settings import Settings
+from tests.support.waiting import until
+
+SECRET_KEY: Final = b64encode(os.urandom(32)).decode()
+SEALER: Final = Sealer(SECRET_KEY)
+
+ORGANIZATION: Final = "org-1"
+#: The organization's signing secret: as it is, and as its receivers know it.
+SECRET: Final = os.urandom(32)
+WHSEC: Final = "whsec_" + b64encode(SECRET).decode()
+
+
+def job(url: str, body: bytes = b'{"a": 1}', **fields) -> Delivery:
+    """Return one attempt to make; the body travels with it unless told otherwise."""
+    fields.setdefault("body", msgspec.Raw(body))
+    return Delivery(
+        **{
+            "job_id": str(new_id()),
+            "organization_id": ORGANIZATION,
+            "attempt": 1,
+            "url": url,
+            "timeout_seconds": 10.0,
+            "body_bytes": len(body),
+            **fields,
+        }
+    )
+
+
+def sealed(secret: bytes = SECRET, *, owner: str = ORGANIZATION) -> list[bytes]:
+    return [SEALER.seal(secret, owner=owner)]
+
+
+class Dispatcher:
+    """Hands batches out and hears how they went; answers unless told not to."""
+
+    def __init__(self, bus: Bus, name: str) -> None:
+        self.bus = bus
+        self.name = name
+        self.reports: list[AttemptsEnded] = []
+        self.held: list[LeasesHeld] = []
+        self.wanted: list[BodyWanted] = []
+        #: What `BodyWanted` gets, by job.
+        self.bodies: dict[str, bytes] = {}
+        #: Whether a report is answered: asked about each.
+        self.commits: Callable[[AttemptsEnded], bool] = lambda _: True
+        self._questions: asyncio.Queue[tuple[Question, bytes]] = asyncio.Queue()
+
+    async def hand_out(
+        self, *jobs: Delivery, lease_seconds: float = 8.0, secrets=None
+    ) -> str:
+        """Send one batch, and return its lease id."""
+        word = AttemptDeliveries(
+            lease_id=str(new_id()),
+            dispatcher=self.name,
+            lease_seconds=lease_seconds,
+            secrets={ORGANIZATION: sealed()} if secrets is None else secrets,
+            jobs=list(jobs),
+        )
+        await self.bus.send(WORK, word.subject, word.encode(), id_=word.lease_id)
+        return word.lease_id
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Every verdict that was heard, those said twice included."""
+        return [verdict for report in self.reports for verdict in report.verdicts]
+
+    async def verdict_of(self, job: Delivery, *, at_most: float = 10.0) -> Verdict:
+        def find() -> Verdict | None:
+            return next((v for v in self.verdicts if v.job_id == job.job_id), None)
+
+        found = await until(find, at_most=at_most)
+        assert found is not None
+        return found
+
+    async def holds(self, *lease_ids: str) -> None:
+        """Wait until the pod names exactly these leases as ours."""
+
+        def named() -> bool:
+            assert self.held
+            return set(self.held[-1].leases.get(self.name, ())) == set(lease_ids)
+
+        await until(named)
+
+    # --- what it hears -------------------------------------------------------------
+
+    def hear_report(self, question: Question) -> None:
+        report = AttemptsEnded.decode(question.data)
+        self.reports.append(report)
+        if self.commits(report):
+            self._questions.put_nowait((question, b""))
+
+    def hear_wanted(self, question: Question) -> None:
+        word = BodyWanted.decode(question.data)
+        self.wanted.append(word)
+        body = self.bodies.get(word.job_id, b"")
+        piece = body[word.offset : word.offset + word.length]
+        self._questions.put_nowait((question, piece))
+
+    async def answer(self) -> None:
+        while True:
+            question, data = await self._questions.get()
+            await question.answer(data)
+
+
+@asynccontextmanager
+async def run_dispatcher(
+    nats_url: str, name: str = "dispatcher-1", *, hears_own: bool = True, hears_any: bool = True
+) -> AsyncIterator[Dispatcher]:
+    """Play a dispatcher until the block ends."""
+    stopping = asyncio.Event()
+    async with open_bus(nats_url, service="test") as bus:
+        await bus.until_connected(stopping)
+        dispatcher = Dispatcher(bus, name)
+        hears = [
+            bus.hear(LeasesHeld, dispatcher.held.append, stopping=stopping),
+            bus.answer(BodyWanted.subject, dispatcher.hear_wanted, stopping=stopping),
+        ]
+        subjects = [AttemptsEnded.subject_of(name)] * hears_own
+        subjects += [AttemptsEnded.anybody] * hears_any
+        hears += [
+            bus.answer(subject, dispatcher.hear_report, stopping=stopping)
+            for subject in subjects
+        ]
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(dispatcher.answer())
+            for hearing in hears:
+                group.create_task(hearing)
+            yield dispatcher
+            stopping.set()
+            answering.cancel()
+
+
+class Pod:
+    """A delivery service; `stop` it, or leave it to the end of the block."""
+
+    def __init__(self, task: asyncio.Task[None], stopping: asyncio.Event) -> None:
+        self._task = task
+        self._stopping = stopping
+
+    def stop(self) -> None:
+        """Ask it to drain, as SIGTERM would."""
+        self._stopping.set()
+
+    async def stopped(self, *, at_most: float = 10.0) -> None:
+        """Wait until it has drained."""
+        await asyncio.wait_for(asyncio.shield(self._task), at_most)
+
+
+@asynccontextmanager
+async def run_delivery(nats_url: str, **settings) -> AsyncIterator[Pod]:
+    """Run the service until the block ends; then it must drain."""
+    stopping = asyncio.Event()
+    knobs = Settings(
+        **{
+            "NATS_URL": nats_url,
+            "environment": "development",
+            "health_port": 0,
+            "secret_key": SECRET_KEY,
+            **settings,
+        }
+    )
+    task = asyncio.create_task(serve(knobs, stopping))
+    pod = Pod(task, stopping)
+    try:
+        yield pod
+        pod.stop()
+        await pod.stopped()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
