@@ -1,3 +1,4 @@
+# ruff: noqa: INP001 - a script of the image, no package
 """What an image installs: one service's group, at the pins of constraints.txt.
 
 Three steps of the Dockerfile, because pip takes hashes only with an exact list::

@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import venv
 from pathlib import Path
@@ -68,8 +69,7 @@ def _install(constraints: Path) -> list[str]:
         "--disable-pip-version-check",
         "--no-input",
         "--root-user-action=ignore",
-        # Everything is pinned, and nothing is built: what a build would need is not.
-        "--no-deps",
+        # Nothing is built: what a build would need is not pinned.
         "--only-binary=:all:",
         "--require-hashes",
         f"--requirement={constraints}",

@@ -84,7 +84,7 @@ class Batcher(Generic[Item, Answer]):
                 if batch:
                     await self._try(batch)
         finally:
-            self._under_way.discard(asyncio.current_task())  # type: ignore[arg-type]
+            self._under_way.discard(asyncio.current_task())
             self._start()
 
     async def _try(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:

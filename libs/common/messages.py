@@ -132,7 +132,7 @@ class AttemptDeliveries(Word, frozen=True, kw_only=True):
 
     One lease id covers the batch.  *lease_seconds* is how long the lease lives from
     the moment this was sent, unless renewed.  *secrets* are the sealed signing
-    secrets of the organizations in the batch, newest first, each in base64.
+    secrets of the organizations in the batch, newest first (bytes are base64 in JSON).
     """
 
     subject = "bellhop.work.delivery"

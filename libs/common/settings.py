@@ -17,7 +17,11 @@ class ServiceSettings(BaseSettings):
     """The knobs that all services share; each service adds its own."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BELLHOP_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="BELLHOP_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        populate_by_name=True,
     )
 
     #: Development allows http and loopback targets; production refuses them.

@@ -47,7 +47,7 @@ def reason(error: BaseException, *, timeout_seconds: float) -> str:  # noqa: PLR
         case aiohttp.ClientPayloadError():
             return "answer broke off or is malformed"
         case aiohttp.ClientResponseError():
-            return "answer is not HTTP, or its headers are too large"
+            return "answer is malformed or its headers are too large"
         case aiohttp.ServerDisconnectedError() | OSError():
             return "connection closed before the answer"
         case _:

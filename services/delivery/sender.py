@@ -8,6 +8,7 @@ another; a connection is used again only after an answer that was read to its en
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,6 +69,9 @@ _RESERVED: Final = frozenset(
     }
 )
 _RESERVED_PREFIXES: Final = ("proxy-", "webhook-")
+
+#: RFC 9110, section 5.6.2: what a method or the name of a header may be.
+_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Sender:
@@ -146,8 +150,13 @@ async def _read(content: aiohttp.StreamReader) -> bytes:
 
 
 def _headers(job: Delivery, body: bytes, signer: Signer) -> CIMultiDict[str]:
+    """Return the headers to send; raises `ValueError` for what cannot be sent."""
+    if _TOKEN.fullmatch(job.method) is None:
+        raise ValueError("not a method")
     headers = CIMultiDict(_DEFAULTS)
     for name, value in job.headers.items():
+        if _TOKEN.fullmatch(name) is None or not value.isprintable():
+            raise ValueError("not a header")
         lowered = name.lower()
         if lowered not in _RESERVED and not lowered.startswith(_RESERVED_PREFIXES):
             headers[name] = value

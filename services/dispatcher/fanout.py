@@ -6,7 +6,6 @@ back; the other order could deliver a job that nobody holds.
 
 import asyncio
 import time
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -236,7 +235,7 @@ class Fanout:
     async def _sealed(
         self, organization_ids: Iterable[UUID]
     ) -> dict[UUID, list[bytes]]:
-        """Return the sealed secrets that sign for these organizations, in base64."""
+        """Return the sealed secrets that sign for these organizations."""
         wanted = set(organization_ids)
         now = time.monotonic()
         if self._connections != self._bus.connections:
@@ -258,7 +257,7 @@ class Fanout:
         today = datetime.now(UTC)
         return {
             id_: [
-                b64encode(secret.sealed)
+                secret.sealed
                 for secret in self._secrets[id_][0]
                 if secret.expires_at is None or secret.expires_at > today
             ]

@@ -154,10 +154,9 @@ class Ledger:
 
     def _give_back(self, lane_id: int, jobs: int) -> None:
         organization_id = self.lanes[lane_id].organization_id
-        for counter, key in (
-            (self._by_lane, lane_id),
-            (self._by_organization, organization_id),
-        ):
-            counter[key] -= jobs  # type: ignore[index]
-            if counter[key] <= 0:  # type: ignore[index]
-                del counter[key]  # type: ignore[arg-type]
+        self._by_lane[lane_id] -= jobs
+        self._by_organization[organization_id] -= jobs
+        if self._by_lane[lane_id] <= 0:
+            del self._by_lane[lane_id]
+        if self._by_organization[organization_id] <= 0:
+            del self._by_organization[organization_id]

@@ -161,8 +161,11 @@ def _data_of(
 def _old_status(
     changed: JobChanged, transition: Transition, details: dict[str, Any]
 ) -> Status:
-    """Return the status of an open job: only a job's first wait is ``scheduled``."""
+    """Return the status of a job by where it stood, as far as the details tell."""
     place = Place.SCHEDULED if transition is Transition.DUE else details.get("place")
+    if place == Place.LEASED:
+        return Status.PROCESSING
+    # Only a job's first wait is called scheduled; a retry waits as pending.
     retried = details.get("retry_count", changed.attempt)
     if place == Place.SCHEDULED and not retried:
         return Status.SCHEDULED
@@ -170,8 +173,6 @@ def _old_status(
 
 
 def _details_of(changed: JobChanged) -> dict[str, Any]:
-    if changed.details is None:
-        return {}
     details = msgspec.json.decode(changed.details)
     return details if isinstance(details, dict) else {}
 

@@ -49,9 +49,7 @@ class Tenant:
                 "queue_name": "mail",
                 "job_id": str(new_id()),
                 "attempt": 1,
-                "details": (
-                    msgspec.Raw(json.dumps(details).encode()) if details else None
-                ),
+                "details": msgspec.Raw(json.dumps(details).encode()),
                 **more,
             }
         )

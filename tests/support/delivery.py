@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import aiohttp
 import msgspec
 
+from libs.cli.embedded.ports import free_port
 from libs.common.bus import Bus, Question, open_bus
 from libs.common.ids import new_id
 from libs.common.messages import (
@@ -80,8 +82,12 @@ class Dispatcher:
             secrets={ORGANIZATION: sealed()} if secrets is None else secrets,
             jobs=list(jobs),
         )
-        await self.bus.send(WORK, word.subject, word.encode(), id_=word.lease_id)
+        await self.send(word.encode())
         return word.lease_id
+
+    async def send(self, data: bytes) -> None:
+        """Put anything where batches go."""
+        await self.bus.send(WORK, AttemptDeliveries.subject, data, id_=str(new_id()))
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -128,7 +134,11 @@ class Dispatcher:
 
 @asynccontextmanager
 async def run_dispatcher(
-    nats_url: str, name: str = "dispatcher-1", *, hears_own: bool = True, hears_any: bool = True
+    nats_url: str,
+    name: str = "dispatcher-1",
+    *,
+    hears_own: bool = True,
+    hears_any: bool = True,
 ) -> AsyncIterator[Dispatcher]:
     """Play a dispatcher until the block ends."""
     stopping = asyncio.Event()
@@ -157,9 +167,12 @@ async def run_dispatcher(
 class Pod:
     """A delivery service; `stop` it, or leave it to the end of the block."""
 
-    def __init__(self, task: asyncio.Task[None], stopping: asyncio.Event) -> None:
+    def __init__(
+        self, task: asyncio.Task[None], stopping: asyncio.Event, health_port: int
+    ) -> None:
         self._task = task
         self._stopping = stopping
+        self._url = f"http://127.0.0.1:{health_port}"
 
     def stop(self) -> None:
         """Ask it to drain, as SIGTERM would."""
@@ -169,22 +182,48 @@ class Pod:
         """Wait until it has drained."""
         await asyncio.wait_for(asyncio.shield(self._task), at_most)
 
+    async def is_alive(self) -> bool:
+        return await self._status("/health/live") == 200
+
+    async def is_ready(self) -> bool:
+        return await self._status("/health/ready") == 200
+
+    async def is_not_ready(self) -> bool:
+        return await self._status("/health/ready") == 503
+
+    async def metrics(self) -> str:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"{self._url}/metrics") as answer,
+        ):
+            return await answer.text()
+
+    async def _status(self, path: str) -> int | None:
+        try:
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(self._url + path) as answer,
+            ):
+                return answer.status
+        except aiohttp.ClientConnectionError:
+            return None
+
 
 @asynccontextmanager
 async def run_delivery(nats_url: str, **settings) -> AsyncIterator[Pod]:
     """Run the service until the block ends; then it must drain."""
-    stopping = asyncio.Event()
+    stopping, health_port = asyncio.Event(), free_port()
     knobs = Settings(
         **{
             "NATS_URL": nats_url,
             "environment": "development",
-            "health_port": 0,
+            "health_port": health_port,
             "secret_key": SECRET_KEY,
             **settings,
         }
     )
     task = asyncio.create_task(serve(knobs, stopping))
-    pod = Pod(task, stopping)
+    pod = Pod(task, stopping, health_port)
     try:
         yield pod
         pod.stop()

@@ -16,7 +16,7 @@ class Receiver:
         self.port = 0
         self.connections = 0
         self.heads: list[bytes] = []
-        #: Bytes that the other side took, as far as we know.
+        #: Set when a connection has ended.
         self.closed = asyncio.Event()
 
     @property
@@ -33,8 +33,9 @@ class Receiver:
                 await self._talk(reader, writer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, OSError):
-            self.closed.set()
+            pass
         finally:
+            self.closed.set()
             writer.close()
 
 

@@ -66,7 +66,8 @@ async def test_a_request_is_signed_and_says_what_it_is(sender, endpoint):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b'{ "a" :\t1.0 }\n', "ü☃".encode(), b"\xff\x00\xfe", b"x" * 1024 * 1024]
+    "body",
+    [b"", b'{ "a" :\t1.0 }\n', "ü☃".encode(), b"\xff\x00\xfe", b"x" * 1024 * 1024],
 )
 async def test_the_bytes_that_are_signed_are_the_bytes_that_are_sent(
     sender, endpoint, body
@@ -82,18 +83,14 @@ async def test_the_bytes_that_are_signed_are_the_bytes_that_are_sent(
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 async def test_the_method_and_the_query_are_the_targets(sender, endpoint, method):
-    await attempt(
-        sender, endpoint.url_of("/a%2Fb/../c?x=%7E~+%20&y"), method=method
-    )
+    await attempt(sender, endpoint.url_of("/a%2Fb/../c?x=%7E~+%20&y"), method=method)
 
     (request,) = endpoint.requests
     assert request.method == method
     assert request.path == "/a%2Fb/../c?x=%7E~+%20&y"
 
 
-async def test_a_targets_headers_are_sent_but_for_those_that_are_ours(
-    sender, endpoint
-):
+async def test_a_targets_headers_are_sent_but_for_those_that_are_ours(sender, endpoint):
     await attempt(
         sender,
         endpoint.url,
@@ -262,7 +259,7 @@ async def test_a_connection_is_used_again_after_a_whole_answer(sender):
 )
 async def test_production_does_not_knock_at_its_own_door(url):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.setblocking(False)
+        server.settimeout(0)
         port = server.getsockname()[1]
         async with open_sender(settings(environment="production")) as sender:
             verdict = await attempt(sender, url.format(port=port))

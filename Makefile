@@ -1,0 +1,85 @@
+# Everything a developer does here.  `make` alone lists it.
+#
+# PYTHON names the Python (3.11 or newer) that the environment is made with.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+PIP_TOOLS := 7.6.2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help up start stop status demo receiver test lint types format bench constraints clean distclean
+
+help: ## List what can be done
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- run it ---------------------------------------------------------------------------
+
+up: $(READY) ## Start everything here, until Ctrl-C
+	@exec $(RUN) -m libs.cli up
+
+start: $(READY) ## Start everything in the background
+	@$(RUN) -m libs.cli start
+
+stop: $(READY) ## Stop what runs in the background
+	@$(RUN) -m libs.cli stop
+
+status: $(READY) ## Say what runs, and where
+	@$(RUN) -m libs.cli status
+
+demo: $(READY) ## Show deliveries, retries and a dead letter, on the running stack
+	@$(RUN) -m libs.cli demo
+
+receiver: $(READY) ## Receive webhooks on port 9000, and check their signatures
+	@$(RUN) -m libs.cli receiver
+
+# --- change it ------------------------------------------------------------------------
+
+test: $(READY) ## Run all tests, against a Postgres and a NATS of their own
+	@$(RUN) -m pytest $(TESTS)
+
+lint: $(READY) ## Check style, layers and spelling
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/codespell
+
+types: $(READY) ## Check types
+	@$(RUN) -m mypy
+
+format: $(READY) ## Format the code
+	@$(RUN) -m ruff format .
+	@$(RUN) -m ruff check --fix-only .
+
+bench: $(READY) ## Measure creates, bulk creates and deliveries per second
+	@$(RUN) -m bench
+
+# --- the environment ------------------------------------------------------------------
+
+# Packages are installed by name, version and hash; the tree itself runs as it is.
+$(READY): constraints.txt libs/cli/bootstrap.py
+	@$(PYTHON) libs/cli/bootstrap.py $(VENV) constraints.txt
+	@touch $@
+
+constraints: ## Pin the newest packages that pyproject.toml allows
+	@rm -rf $(VENV)-pins
+	@$(PYTHON) -m venv $(VENV)-pins
+	@$(VENV)-pins/bin/python -m pip install --quiet pip-tools==$(PIP_TOOLS)
+	@{ echo '# Every package of every extra, by name, version and hash.  Made by'; \
+	   echo '# `make constraints`; where packages come from is up to who installs them.'; \
+	   $(VENV)-pins/bin/pip-compile --quiet --upgrade --all-extras --strip-extras \
+	     --generate-hashes --no-annotate --no-header \
+	     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	     --output-file=- pyproject.toml; } > constraints.new
+	@mv constraints.new constraints.txt
+	@rm -rf $(VENV)-pins
+
+clean: $(READY) ## Stop, and forget all data
+	@$(RUN) -m libs.cli clean
+
+distclean: clean ## Forget the environment and all caches, too
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,246 @@
+"""The delivery service keeps its card: batches in, signed requests, verdicts out."""
+
+import asyncio
+import os
+
+import msgspec
+import pytest
+
+from libs.common.ids import new_id
+from tests.support.delivery import (
+    ORGANIZATION,
+    SECRET,
+    WHSEC,
+    job,
+    run_delivery,
+    run_dispatcher,
+    sealed,
+)
+from tests.support.endpoint import HANG, Answer
+from tests.support.waiting import until
+
+
+@pytest.fixture
+async def dispatcher(nats_url):
+    async with run_dispatcher(nats_url) as dispatcher:
+        yield dispatcher
+
+
+async def test_every_attempt_of_a_batch_is_made_and_told(
+    nats_url, dispatcher, endpoint
+):
+    endpoint.otherwise = lambda request: 500 if b"bad" in request.body else 200
+    jobs = [job(endpoint.url, b'"bad"' if i % 2 else b'"good"') for i in range(64)]
+
+    async with run_delivery(nats_url):
+        lease_id = await dispatcher.hand_out(*jobs)
+        verdicts = [await dispatcher.verdict_of(one) for one in jobs]
+
+    assert [v.status for v in verdicts] == [200, 500] * 32
+    assert {v.lease_id for v in verdicts} == {lease_id}
+    assert all(v.sent and v.ended_ms_ago >= 0 for v in verdicts)
+    assert sorted(endpoint.ids) == sorted(one.job_id for one in jobs)
+    for request in endpoint.requests:
+        request.verify(WHSEC)
+    # What ends together is told together.
+    assert len(dispatcher.reports) < 64
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"b" :1.0,\n\t"a": "\\u00fc"}',
+        b'"\xc3\xbc"',
+        b"1e400",
+        b"null",
+        b"",
+    ],
+)
+async def test_the_bytes_of_the_producer_arrive_as_they_were(
+    nats_url, dispatcher, endpoint, body
+):
+    one = job(endpoint.url, body, body=msgspec.Raw(body or b"null"))
+    dispatcher.bodies[one.job_id] = body
+
+    async with run_delivery(nats_url):
+        await dispatcher.hand_out(one)
+        await dispatcher.verdict_of(one)
+
+    assert endpoint.requests[0].body == body
+
+
+async def test_a_body_that_does_not_travel_with_its_batch_is_asked_for(
+    nats_url, dispatcher, endpoint
+):
+    body = os.urandom(1024 * 1024 + 1)
+    one = job(endpoint.url, body, body=msgspec.Raw(b"null"))
+    dispatcher.bodies[one.job_id] = body
+
+    async with run_delivery(nats_url):
+        lease_id = await dispatcher.hand_out(one)
+        verdict = await dispatcher.verdict_of(one)
+
+    assert verdict.status == 200
+    assert endpoint.requests[0].body == body
+    assert [(w.offset, w.length) for w in dispatcher.wanted] == [
+        (0, 512 * 1024),
+        (512 * 1024, 512 * 1024),
+        (1024 * 1024, 1),
+    ]
+    assert {w.lease_id for w in dispatcher.wanted} == {lease_id}
+
+
+async def test_a_job_whose_lease_is_gone_is_dropped_without_a_word(
+    nats_url, dispatcher, endpoint
+):
+    gone = job(endpoint.url, b"x" * 9, body=msgspec.Raw(b"null"))
+    late, alive = job(endpoint.url), job(endpoint.url)
+
+    async with run_delivery(nats_url):
+        await dispatcher.hand_out(gone)
+        await dispatcher.hand_out(late, lease_seconds=0.0)
+        await dispatcher.hand_out(alive)
+        await dispatcher.verdict_of(alive)
+        await dispatcher.holds()
+
+    assert endpoint.ids == [alive.job_id]
+    assert [v.job_id for v in dispatcher.verdicts] == [alive.job_id]
+
+
+async def test_no_more_attempts_at_once_than_there_are_slots(
+    nats_url, dispatcher, endpoint
+):
+    most = 0
+
+    async def think(_):
+        nonlocal most
+        most = max(most, endpoint.under_way)
+        await asyncio.sleep(0.02)
+        return 200
+
+    endpoint.otherwise = think
+    jobs = [job(endpoint.url) for _ in range(20)]
+
+    async with run_delivery(nats_url, delivery_slots=3):
+        await dispatcher.hand_out(*jobs[:10])
+        await dispatcher.hand_out(*jobs[10:])
+        for one in jobs:
+            await dispatcher.verdict_of(one)
+
+    assert most == 3
+    assert {word.slots for word in dispatcher.held} <= {3, 0}
+
+
+async def test_a_full_pod_leaves_the_next_batch_to_others(
+    nats_url, dispatcher, endpoint
+):
+    endpoint.answers = [HANG]
+    first, second = job(endpoint.url), job(endpoint.url)
+
+    async with run_delivery(nats_url, delivery_slots=1):
+        lease_id = await dispatcher.hand_out(first)
+        await dispatcher.holds(lease_id)
+        await endpoint.received(1)
+        async with run_delivery(nats_url):
+            await dispatcher.hand_out(second)
+            assert (await dispatcher.verdict_of(second)).status == 200
+        assert len(endpoint.requests) == 2
+        endpoint.close()
+
+
+async def test_a_lease_is_named_at_once_and_until_its_verdicts_are_committed(
+    nats_url, dispatcher, endpoint
+):
+    endpoint.answers = [HANG, HANG]
+    committed = asyncio.Event()
+    dispatcher.commits = lambda _: committed.is_set()
+    one, other = job(endpoint.url), job(endpoint.url)
+
+    async with run_delivery(nats_url):
+        # Heard before the first attempt has an answer, and long before the second.
+        first = await dispatcher.hand_out(one)
+        await dispatcher.holds(first)
+        second = await dispatcher.hand_out(other)
+        await dispatcher.holds(first, second)
+        endpoint.close()
+        await dispatcher.verdict_of(one)
+        await dispatcher.verdict_of(other)
+        heard = len(dispatcher.held)
+        await until(lambda: len(dispatcher.held) > heard)
+        await dispatcher.holds(first, second)
+        committed.set()
+        await dispatcher.holds()
+
+    last = dispatcher.held[-1]
+    assert (last.slots, last.leases) == (0, {})
+
+
+async def test_a_secret_that_does_not_open_is_nobodys_attempt(
+    nats_url, dispatcher, endpoint
+):
+    strange, own = job(endpoint.url, organization_id="org-2"), job(endpoint.url)
+    absent = job(endpoint.url, organization_id="org-3")
+    secrets = {ORGANIZATION: sealed(), "org-2": sealed(SECRET, owner=ORGANIZATION)}
+
+    async with run_delivery(nats_url):
+        await dispatcher.hand_out(strange, absent, own, secrets=secrets)
+        verdicts = [await dispatcher.verdict_of(j) for j in (strange, absent, own)]
+
+    assert [v.sent for v in verdicts] == [False, False, True]
+    assert endpoint.ids == [own.job_id]
+
+
+async def test_both_secrets_sign_while_one_takes_over_from_the_other(
+    nats_url, dispatcher, endpoint
+):
+    secrets = {ORGANIZATION: [*sealed(os.urandom(32)), *sealed()]}
+    one = job(endpoint.url)
+
+    async with run_delivery(nats_url):
+        await dispatcher.hand_out(one, secrets=secrets)
+        await dispatcher.verdict_of(one)
+
+    (request,) = endpoint.requests
+    request.verify(WHSEC)
+    assert request.headers["webhook-signature"].count("v1,") == 2
+
+
+async def test_a_word_that_cannot_be_read_is_skipped(nats_url, dispatcher, endpoint):
+    one = job(endpoint.url)
+
+    async with run_delivery(nats_url):
+        await dispatcher.send(b"nonsense")
+        await dispatcher.hand_out(one)
+        assert (await dispatcher.verdict_of(one)).status == 200
+
+
+async def test_it_is_ready_only_while_the_bus_is_there(nats_url, dispatcher, endpoint):
+    async with run_delivery(nats_url) as pod:
+        await until(pod.is_ready)
+        one = job(endpoint.url)
+        await dispatcher.hand_out(one)
+        await dispatcher.verdict_of(one)
+        assert 'attempts_total{outcome="delivered"}' in await pod.metrics()
+
+    async with run_delivery("nats://127.0.0.1:1") as pod:
+        await until(pod.is_alive)
+        assert not await pod.is_ready()
+
+
+def test_ids_are_what_the_specification_allows():
+    # SW-03: without a dot, or "id.timestamp.body" could be read in two ways.
+    assert "." not in str(new_id())
+
+
+async def test_answers_are_told_whole(nats_url, dispatcher, endpoint):
+    endpoint.otherwise = Answer(429, b"\xff" * 99, {"Retry-After": "120", "X-A": "b"})
+    one = job(endpoint.url)
+
+    async with run_delivery(nats_url):
+        await dispatcher.hand_out(one)
+        verdict = await dispatcher.verdict_of(one)
+
+    assert (verdict.status, verdict.body) == (429, b"\xff" * 99)
+    assert verdict.retry_after == "120"
+    assert verdict.headers is not None
+    assert verdict.headers["x-a"] == "b"

@@ -1,0 +1,235 @@
+"""The house for a test: services on the test's own Postgres and NATS, and a client.
+
+`run_house` runs the services inside the test's event loop, which is quick;
+`tests.support.processes` runs them as processes that can be killed.
+"""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+import aiohttp
+import asyncpg
+
+import services.delivery.service
+import services.delivery.settings
+import services.dispatcher.service
+import services.dispatcher.settings
+import services.ingest.service
+import services.ingest.settings
+import services.scheduler.service
+import services.scheduler.settings
+from libs.cli.embedded.ports import free_port
+from libs.common.access import new_key
+from libs.common.ids import new_id
+from libs.common.sealing import Sealer
+from libs.common.store import api_keys, invariants, organizations, signing_secrets
+from tests.support.waiting import until
+
+SECRET_KEY = b64encode(b"0123456789abcdef0123456789abcdef").decode()
+ADMIN_KEY = "the-admin-key-of-the-tests"
+SIGNING_SECRET = b"a signing secret of 32 bytes....."
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """An organization with a key and a signing secret."""
+
+    id: UUID
+    api_key: str
+    signing_secret: str = "whsec_" + b64encode(SIGNING_SECRET).decode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+
+async def new_tenant(database_url: str, *, slug: str = "acme", queues=()) -> Tenant:
+    """Create an organization as the command line does it."""
+    key, digest = new_key()
+    organization_id = new_id()
+    conn = await asyncpg.connect(database_url)
+    try:
+        await organizations.create_organization(
+            conn,
+            id_=organization_id,
+            name=slug.title(),
+            slug=slug,
+            billing_email=None,
+            plan_tier="enterprise",
+        )
+        await api_keys.create_key(
+            conn,
+            id_=new_id(),
+            organization_id=organization_id,
+            key_sha256=digest,
+            name="test",
+            queues=queues,
+        )
+        await signing_secrets.replace_secret(
+            conn,
+            id_=new_id(),
+            organization_id=organization_id,
+            sealed=Sealer(SECRET_KEY).seal(SIGNING_SECRET, owner=str(organization_id)),
+            overlap=timedelta(0),
+        )
+    finally:
+        await conn.close()
+    return Tenant(organization_id, key)
+
+
+@dataclass
+class Api:
+    """A client of one tenant's; every answer is JSON, or None when there is no body."""
+
+    base_url: str
+    session: aiohttp.ClientSession
+    tenant: Tenant
+
+    async def ask(self, method, path, *, expect=None, headers=None, **kwargs):
+        """Return (status, JSON, headers); with *expect* only the JSON."""
+        async with self.session.request(
+            method,
+            f"{self.base_url}/api/v1{path}",
+            headers={**self.tenant.headers, **(headers or {})},
+            **kwargs,
+        ) as answer:
+            text = await answer.read()
+            data = json.loads(text) if text else None
+            if expect is None:
+                return answer.status, data, answer.headers
+            assert answer.status == expect, (answer.status, data)
+            return data
+
+    async def create(self, target=None, *, expect=201, **fields) -> str:
+        """Create a job; return its id."""
+        body = {"queue_name": "mail", "payload": {"n": 1}, **fields}
+        if target is not None:
+            body["target"] = target if isinstance(target, dict) else {"url": target}
+        return (await self.ask("POST", "/jobs", json=body, expect=expect))["id"]
+
+    async def job(self, job_id):
+        return await self.ask("GET", f"/jobs/{job_id}", expect=200)
+
+    async def attempts(self, job_id):
+        return await self.ask("GET", f"/jobs/{job_id}/attempts", expect=200)
+
+    async def history(self, job_id):
+        rows = await self.ask("GET", f"/jobs/{job_id}/history", expect=200)
+        return [row["event_type"].removeprefix("job.") for row in rows]
+
+    async def until_status(self, job_id, status, *, at_most=15.0):
+        async def check():
+            job = await self.job(job_id)
+            return job if job["status"] == status else None
+
+        return await until(check, at_most=at_most)
+
+
+@dataclass
+class House:
+    """Services that run, by name, and how to reach them."""
+
+    base_url: str
+    database_url: str
+    nats_url: str
+    running: dict[str, tuple[asyncio.Task, asyncio.Event]] = field(default_factory=dict)
+
+    async def stop(self, name: str) -> None:
+        """Drain one service."""
+        task, stopping = self.running.pop(name)
+        stopping.set()
+        await asyncio.wait_for(task, 20)
+
+    async def start(self, name: str, **knobs) -> None:
+        """Start one service (more than one of a kind: ``delivery#2``)."""
+        kind = name.split("#")[0]
+        stopping = asyncio.Event()
+        task = asyncio.create_task(
+            SERVE[kind](settings_of(self, kind, **knobs), stopping), name=name
+        )
+        self.running[name] = (task, stopping)
+
+
+SERVE = {
+    "ingest": services.ingest.service.serve,
+    "dispatcher": services.dispatcher.service.serve,
+    "delivery": services.delivery.service.serve,
+    "scheduler": services.scheduler.service.serve,
+}
+
+
+def settings_of(house: House, kind: str, **knobs):
+    """Return the settings of a service in development on the test's ports."""
+    common = {
+        "environment": "development",
+        "nats_url": house.nats_url,
+        "health_port": 0,
+        "database_url": house.database_url,
+        "secret_key": SECRET_KEY,
+        "admin_key": ADMIN_KEY,
+        "http_port": int(house.base_url.rsplit(":", 1)[1]),
+        **knobs,
+    }
+    module = {
+        "ingest": services.ingest.settings,
+        "dispatcher": services.dispatcher.settings,
+        "delivery": services.delivery.settings,
+        "scheduler": services.scheduler.settings,
+    }[kind]
+    known = module.Settings.model_fields
+    return module.Settings(**{k: v for k, v in common.items() if k in known})
+
+
+@asynccontextmanager
+async def run_house(
+    database_url: str,
+    nats_url: str,
+    *,
+    services=("ingest", "dispatcher", "delivery", "scheduler"),
+    **knobs,
+) -> AsyncIterator[House]:
+    """Run *services* until the block ends, then drain them in this order."""
+    house = House(f"http://127.0.0.1:{free_port()}", database_url, nats_url)
+    try:
+        for name in services:
+            await house.start(name, **knobs)
+        if "ingest" in services:
+            await until(lambda: answers(house.base_url), at_most=10)
+        yield house
+    finally:
+        for name in list(house.running):
+            await house.stop(name)
+
+
+async def answers(base_url: str) -> bool:
+    """Whether ingest is ready to say yes."""
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with session.get(f"{base_url}/health/ready") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+@asynccontextmanager
+async def open_api(house: House, tenant: Tenant) -> AsyncIterator[Api]:
+    """Open a client."""
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        yield Api(house.base_url, session, tenant)
+
+
+async def assert_invariants(database_url: str) -> None:
+    """Every job is in exactly one place, and its journal says how it got there."""
+    conn = await asyncpg.connect(database_url)
+    try:
+        assert await invariants.misplaced(conn) == []
+        assert await invariants.unjournaled(conn) == []
+    finally:
+        await conn.close()
