@@ -103,7 +103,7 @@ def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
         return float(value[:10])
     try:
         moment = parsedate_to_datetime(value)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

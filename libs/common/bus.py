@@ -510,7 +510,7 @@ async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
         await asyncio.gather(connecting, return_exceptions=True)
         if client.is_connected:
             try:
-                await asyncio.wait_for(client.flush(timeout=1), 2)  # type: ignore[arg-type]
+                await asyncio.wait_for(client.flush(timeout=1), 2)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.debug("bus.flush_lost", cause=repr(error))
         await client.close()

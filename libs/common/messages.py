@@ -149,8 +149,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     *status* is the receiver's answer, absent when there was none, and then *error*
     says why.  *sent* is false when the attempt was not made at all: the job goes
-    back as it came.  *duration_ms* is from the first byte out to the end of the
-    answer; *ended_ms_ago* is how long the verdict has waited since.
+    back as it came.  *duration_ms* is from the beginning of the attempt, look-up and
+    connect included, to its end; *ended_ms_ago* is how long the verdict has waited
+    since.
     """
 
     job_id: str

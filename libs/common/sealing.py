@@ -49,6 +49,8 @@ class Sealer:
 
     def unseal(self, sealed: bytes, *, owner: str) -> bytes:
         """Open what was sealed for *owner*; raises `Unsealable`."""
+        if len(sealed) < len(_VERSION) + _ID_BYTES + _NONCE_BYTES:
+            raise Unsealable("a sealed secret was cut off")
         version, rest = sealed[:1], sealed[1:]
         key_id, rest = rest[:_ID_BYTES], rest[_ID_BYTES:]
         nonce, text = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]

@@ -40,8 +40,8 @@ def reason(error: BaseException, *, timeout_seconds: float) -> str:  # noqa: PLR
             return "name not resolved"
         case aiohttp.ClientConnectorCertificateError(certificate_error=cause):
             return _tls(cause)
-        case ssl.SSLError():
-            return _tls(error)
+        case aiohttp.ClientConnectorSSLError(os_error=cause):
+            return _tls(cause)
         case aiohttp.ClientConnectorError():
             return _no_connection(error.errno)
         case aiohttp.ClientPayloadError():

@@ -107,9 +107,10 @@ class Results:
         if failed:
             async with borrow(self._pool) as conn:
                 policies = await settlement.read_policies(conn, leases=failed)
-        # Heard twice in one batch, it is settled once.
+        # Heard twice in one batch, it is settled once.  A job may stand there under two
+        # leases, one of them lost: which one lives is for Postgres to say.
         judged = {
-            settled.job_id: settled
+            (settled.job_id, settled.lease_id): settled
             for verdict in verdicts
             if (
                 settled := judge(

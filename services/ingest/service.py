@@ -9,6 +9,7 @@ from libs.common.bus import open_bus
 from libs.common.db import is_alive, open_pool
 from libs.common.health import open_health, serve_http
 from libs.common.sealing import Sealer
+from services.ingest.grpc.server import open_grpc
 from services.ingest.http import app as http
 from services.ingest.http.reading import BUS, INTAKE, KEYS, POOL, SEALER
 from services.ingest.intake import Intake
@@ -43,8 +44,10 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         async with (
             asyncio.TaskGroup() as actors,
             serve_http(app, host=settings.http_host, port=settings.http_port),
+            open_grpc(settings.grpc_host, settings.grpc_port, health) as door,
         ):
             for name, actor in (
+                ("grpc.look", door.look),
                 ("keys.listen", keys.listen),
                 ("keys.note_used", keys.note_used),
                 ("intake.listen", intake.listen),

@@ -18,6 +18,8 @@ class Settings(DatabaseSettings):
 
     http_host: str = "127.0.0.1"
     http_port: Port = 8080
+    grpc_host: str = "127.0.0.1"
+    grpc_port: Port = 50051
     #: Base64 keys of 32 bytes, newest first, that seal signing secrets.
     secret_key: SecretStr
     #: Opens the administrator's routes; they are closed while it is absent.

@@ -99,6 +99,8 @@ def _later(status: HTTPStatus, code: str, message: str, **more: Any) -> web.Resp
 def _answer(status: HTTPStatus, code: str, message: str, **more: Any) -> web.Response:
     return web.Response(
         status=status,
-        body=orjson.dumps({"code": code, "message": message, **more}),
+        body=orjson.dumps(
+            {"code": code, "message": message, "error": code.lower(), **more}
+        ),
         content_type="application/json",
     )

@@ -183,9 +183,9 @@ def test_ports_lead_where_the_service_listens(service):
     ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
 
     assert ports.pop("health") == environment["BELLHOP_HEALTH_PORT"]
-    if "http" in ports:
-        assert ports.pop("http") == environment["BELLHOP_HTTP_PORT"]
-    assert not ports
+    for name, port in ports.items():
+        assert port == environment[f"BELLHOP_{name.upper()}_PORT"]
+        assert environment[f"BELLHOP_{name.upper()}_HOST"] == "0.0.0.0"
     found = resources()["Service", service]["spec"]
     assert found["selector"] == {"app.kubernetes.io/name": service}
     for port in found["ports"]:

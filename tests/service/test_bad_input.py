@@ -102,10 +102,7 @@ async def test_what_postgres_cannot_hold_spoils_only_its_own_request(api, databa
 
     bad = {**GOOD, "tags": ["\x00"]}
     answers = await asyncio.gather(
-        *(
-            api.ask("POST", "/jobs", json=bad if n == 5 else GOOD)
-            for n in range(10)
-        )
+        *(api.ask("POST", "/jobs", json=bad if n == 5 else GOOD) for n in range(10))
     )
 
     assert [status for status, _, _ in answers] == [201] * 5 + [400] + [201] * 4

@@ -28,7 +28,9 @@ async def test_a_job_arrives_signed_and_ends_completed(api, endpoint):
 
 async def test_the_payload_arrives_byte_for_byte(api, endpoint):
     text = '{ "n": 12345678901234567890123, "x":1.10,\n "u":"\\u00e9\\u0000" }'
-    body = f'{{"queue_name":"mail","payload":{text},"target":{{"url":"{endpoint.url}"}}}}'
+    body = (
+        f'{{"queue_name":"mail","payload":{text},"target":{{"url":"{endpoint.url}"}}}}'
+    )
 
     created = await api.ask(
         "POST",
@@ -92,9 +94,7 @@ async def test_a_dead_letter_that_is_retried_is_delivered(api, endpoint):
 
 async def test_many_dead_letters_are_retried_or_purged_at_once(api, endpoint):
     endpoint.otherwise = 500
-    jobs = [
-        await api.create(endpoint.url, retry=FAST, max_retries=0) for _ in range(3)
-    ]
+    jobs = [await api.create(endpoint.url, retry=FAST, max_retries=0) for _ in range(3)]
     for job_id in jobs:
         await api.until_status(job_id, "deadletter")
 
@@ -109,7 +109,9 @@ async def test_many_dead_letters_are_retried_or_purged_at_once(api, endpoint):
     status, body, _ = await api.ask("POST", "/jobs/dlq/purge", json={"confirm": False})
     assert (status, body["code"]) == (400, "BAD_REQUEST")
     assert (await api.ask("POST", "/jobs/dlq/purge", json={}))[0] == 422
-    purged = await api.ask("POST", "/jobs/dlq/purge", json={"confirm": True}, expect=200)
+    purged = await api.ask(
+        "POST", "/jobs/dlq/purge", json={"confirm": True}, expect=200
+    )
     assert purged == {"purged_count": 2}
     assert await api.ask("GET", "/jobs/dlq", expect=200) == []
     assert (await api.ask("GET", f"/jobs/{jobs[1]}"))[0] == 404
@@ -118,9 +120,7 @@ async def test_many_dead_letters_are_retried_or_purged_at_once(api, endpoint):
 async def test_a_receiver_that_hangs_costs_its_timeout_and_a_retry(api, endpoint):
     endpoint.answers = [HANG]
 
-    job_id = await api.create(
-        {"url": endpoint.url, "timeout_seconds": 0.3}, retry=FAST
-    )
+    job_id = await api.create({"url": endpoint.url, "timeout_seconds": 0.3}, retry=FAST)
     await api.until_status(job_id, "completed")
 
     first, second = await api.attempts(job_id)
@@ -257,7 +257,7 @@ async def test_a_job_whose_time_has_passed_expires_unrun(api, endpoint):
     assert endpoint.requests == []
 
 
-async def test_one_hanging_receiver_delays_nobody_else(api, endpoint, house):
+async def test_one_hanging_receiver_delays_nobody_else(api, endpoint):
     endpoint.otherwise = lambda r: HANG if r.path == "/hang" else 200
     other = endpoint.url_of("/fine").replace("127.0.0.1", "localhost")
     for _ in range(30):

@@ -14,6 +14,7 @@ from libs.cli.embedded.ports import free_port
 from libs.common.bus import Bus, Question, open_bus
 from libs.common.ids import new_id
 from libs.common.messages import (
+    NULL,
     WORK,
     AttemptDeliveries,
     AttemptsEnded,
@@ -36,9 +37,10 @@ SECRET: Final = os.urandom(32)
 WHSEC: Final = "whsec_" + b64encode(SECRET).decode()
 
 
-def job(url: str, body: bytes = b'{"a": 1}', **fields) -> Delivery:
-    """Return one attempt to make; the body travels with it unless told otherwise."""
-    fields.setdefault("body", msgspec.Raw(body))
+def job(
+    url: str, body: bytes = b'{"a": 1}', *, apart: bool = False, **fields
+) -> Delivery:
+    """Return one attempt to make; its body travels with the batch or *apart*."""
     return Delivery(
         **{
             "job_id": str(new_id()),
@@ -47,6 +49,7 @@ def job(url: str, body: bytes = b'{"a": 1}', **fields) -> Delivery:
             "url": url,
             "timeout_seconds": 10.0,
             "body_bytes": len(body),
+            "body": NULL if apart or not body else msgspec.Raw(body),
             **fields,
         }
     )
@@ -165,7 +168,7 @@ async def run_dispatcher(
 
 
 class Pod:
-    """A delivery service; `stop` it, or leave it to the end of the block."""
+    """A delivery service in this process."""
 
     def __init__(
         self, task: asyncio.Task[None], stopping: asyncio.Event, health_port: int
@@ -182,13 +185,13 @@ class Pod:
         """Wait until it has drained."""
         await asyncio.wait_for(asyncio.shield(self._task), at_most)
 
-    async def is_alive(self) -> bool:
+    async def is_alive(self):
         return await self._status("/health/live") == 200
 
-    async def is_ready(self) -> bool:
+    async def is_ready(self):
         return await self._status("/health/ready") == 200
 
-    async def is_not_ready(self) -> bool:
+    async def is_not_ready(self):
         return await self._status("/health/ready") == 503
 
     async def metrics(self) -> str:
@@ -211,7 +214,7 @@ class Pod:
 
 @asynccontextmanager
 async def run_delivery(nats_url: str, **settings) -> AsyncIterator[Pod]:
-    """Run the service until the block ends; then it must drain."""
+    """Run the service until it is stopped, or cut off at the end of the block."""
     stopping, health_port = asyncio.Event(), free_port()
     knobs = Settings(
         **{
@@ -226,8 +229,6 @@ async def run_delivery(nats_url: str, **settings) -> AsyncIterator[Pod]:
     pod = Pod(task, stopping, health_port)
     try:
         yield pod
-        pod.stop()
-        await pod.stopped()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

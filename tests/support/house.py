@@ -7,10 +7,11 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
 from uuid import UUID
 
 import aiohttp
@@ -111,7 +112,8 @@ class Api:
         body = {"queue_name": "mail", "payload": {"n": 1}, **fields}
         if target is not None:
             body["target"] = target if isinstance(target, dict) else {"url": target}
-        return (await self.ask("POST", "/jobs", json=body, expect=expect))["id"]
+        made = await self.ask("POST", "/jobs", json=body, expect=expect)
+        return str(made["id"])
 
     async def job(self, job_id):
         return await self.ask("GET", f"/jobs/{job_id}", expect=200)
@@ -131,6 +133,12 @@ class Api:
         return await until(check, at_most=at_most)
 
 
+class Reachable(Protocol):
+    """Anything with an API."""
+
+    base_url: str
+
+
 @dataclass
 class House:
     """Services that run, by name, and how to reach them."""
@@ -138,7 +146,7 @@ class House:
     base_url: str
     database_url: str
     nats_url: str
-    running: dict[str, tuple[asyncio.Task, asyncio.Event]] = field(default_factory=dict)
+    running: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
 
     async def stop(self, name: str) -> None:
         """Drain one service."""
@@ -148,7 +156,7 @@ class House:
 
     async def start(self, name: str, **knobs) -> None:
         """Start one service (more than one of a kind: ``delivery#2``)."""
-        kind = name.split("#")[0]
+        kind = name.split("#", maxsplit=1)[0]
         stopping = asyncio.Event()
         task = asyncio.create_task(
             SERVE[kind](settings_of(self, kind, **knobs), stopping), name=name
@@ -156,7 +164,7 @@ class House:
         self.running[name] = (task, stopping)
 
 
-SERVE = {
+SERVE: dict[str, Callable[..., Coroutine[None, None, None]]] = {
     "ingest": services.ingest.service.serve,
     "dispatcher": services.dispatcher.service.serve,
     "delivery": services.delivery.service.serve,
@@ -173,6 +181,7 @@ def settings_of(house: House, kind: str, **knobs):
         "database_url": house.database_url,
         "secret_key": SECRET_KEY,
         "admin_key": ADMIN_KEY,
+        "grpc_port": 0,
         "http_port": int(house.base_url.rsplit(":", 1)[1]),
         **knobs,
     }
@@ -218,7 +227,7 @@ async def answers(base_url: str) -> bool:
 
 
 @asynccontextmanager
-async def open_api(house: House, tenant: Tenant) -> AsyncIterator[Api]:
+async def open_api(house: Reachable, tenant: Tenant) -> AsyncIterator[Api]:
     """Open a client."""
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -29,7 +29,7 @@ class Processes:
 
     async def start(self, name: str, **knobs: object) -> None:
         """Start one service and wait until it is ready."""
-        kind = name.split("#")[0]
+        kind = name.split("#", maxsplit=1)[0]
         port = free_port()
         env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("BELLHOP_")},
@@ -38,6 +38,7 @@ class Processes:
             "BELLHOP_SECRET_KEY": SECRET_KEY,
             "BELLHOP_ADMIN_KEY": ADMIN_KEY,
             "BELLHOP_HEALTH_PORT": str(port),
+            "BELLHOP_GRPC_PORT": "0",
             "BELLHOP_HTTP_PORT": self.base_url.rsplit(":", 1)[1],
             **{f"BELLHOP_{k.upper()}": str(v) for k, v in knobs.items()},
         }
@@ -82,9 +83,7 @@ async def run_processes(
     database_url: str, nats_url: str, *, logs: Path, services=FIVE, **knobs: object
 ) -> AsyncIterator[Processes]:
     """Run *services* until the block ends; each must then stop cleanly."""
-    house = Processes(
-        f"http://127.0.0.1:{free_port()}", database_url, nats_url, logs
-    )
+    house = Processes(f"http://127.0.0.1:{free_port()}", database_url, nats_url, logs)
     try:
         await asyncio.gather(*(house.start(name, **knobs) for name in services))
         yield house

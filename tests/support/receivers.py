@@ -9,10 +9,11 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Receiver:
-    """Reads the head of each request, then lets the test talk."""
+    """Reads the head of each request, unless it talks first, and lets the test talk."""
 
-    def __init__(self, talk: Talk) -> None:
+    def __init__(self, talk: Talk, *, listens: bool) -> None:
         self._talk = talk
+        self._listens = listens
         self.port = 0
         self.connections = 0
         self.heads: list[bytes] = []
@@ -28,6 +29,9 @@ class Receiver:
     ) -> None:
         self.connections += 1
         try:
+            while not self._listens:
+                await self._talk(reader, writer)
+                await reader.readexactly(64 * 1024)
             while True:
                 self.heads.append(await reader.readuntil(b"\r\n\r\n"))
                 await self._talk(reader, writer)
@@ -41,10 +45,10 @@ class Receiver:
 
 @asynccontextmanager
 async def run_receiver(
-    talk: Talk, *, tls: SSLContext | None = None
+    talk: Talk, *, listens: bool = True, tls: SSLContext | None = None
 ) -> AsyncIterator[Receiver]:
     """Talk to whoever connects, until the block ends."""
-    receiver = Receiver(talk)
+    receiver = Receiver(talk, listens=listens)
     talks: set[asyncio.Task[None]] = set()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

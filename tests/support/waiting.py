@@ -2,18 +2,14 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
-
-Value = TypeVar("Value")
+from collections.abc import Callable
+from typing import Any, Final
 
 _LOOK_SECONDS_MIN: Final = 0.005
 _LOOK_SECONDS_MAX: Final = 0.1
 
 
-async def until(
-    check: Callable[[], Value | Awaitable[Value]], *, at_most: float = 10.0
-) -> Value:
+async def until(check: Callable[[], Any], *, at_most: float = 10.0) -> Any:
     """Ask *check* until it says something true, and return that.
 
     A check may be async, and may assert: an `AssertionError` means not yet.  Raises
@@ -26,7 +22,7 @@ async def until(
         last: object
         try:
             answer = check()
-            value: Value = await answer if inspect.isawaitable(answer) else answer
+            value = await answer if inspect.isawaitable(answer) else answer
         except AssertionError as error:
             last = error
         else:

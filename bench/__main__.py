@@ -1,0 +1,92 @@
+"""``python -m bench``: measure the house on this machine."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import uvloop
+
+from bench import table
+from bench.children import Broken
+from bench.house import open_house
+from bench.rows import NAMES, Options, Row, measure_all
+from libs.common.errors import BellhopError
+from libs.common.log import start_logging
+
+LATEST = Path(__file__).parent / "latest.json"
+
+
+def main() -> int:
+    """Measure and print; return 0 when everything that was measured was also right."""
+    arguments = _arguments()
+    start_logging("bench", level="warning")
+    try:
+        return uvloop.run(_measure(arguments))
+    except (Broken, BellhopError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("bench: stopped", file=sys.stderr)
+        return 130
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure jobs per second and latency, with Postgres, NATS, all "
+        "services, the load and the receiver on this machine. Nothing outside of it "
+        "is used, and nothing stays behind.",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=20_000, help="webhooks to drain (default: 20000)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="length of the other rows (5)"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=NAMES,
+        metavar="NAME",
+        help=f"measure only this row, may be repeated: {', '.join(NAMES)}",
+    )
+    arguments = parser.parse_args()
+    if not 100 <= arguments.jobs <= 1_000_000:
+        parser.error("--jobs: between 100 and 1000000")
+    if not 1 <= arguments.seconds <= 300:
+        parser.error("--seconds: between 1 and 300")
+    return arguments
+
+
+async def _measure(arguments: argparse.Namespace) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    options = Options(jobs=arguments.jobs, seconds=arguments.seconds)
+    began = time.monotonic()
+
+    def tell(row: Row) -> None:
+        print(f"  {row.name:<18} {row.rate:>9,.0f} {row.unit}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="bellhop-bench-") as directory:
+        async with open_house(Path(directory)) as house:
+            print(f"The house runs after {time.monotonic() - began:.1f} s.", flush=True)
+            rows = await measure_all(
+                house, options, arguments.only or list(NAMES), tell
+            )
+    print(f"\n{table.results(rows)}\n\n{table.cpu(rows)}\n")
+    print("ratio: of the lowest ceiling; for latency, how many times it (p50).")
+    print("events: how long after the row its last event was announced.")
+    if not arguments.only:
+        table.write(LATEST, rows)
+        print(f"Written to {LATEST.relative_to(Path.cwd())}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What the bare parts do on this machine, now: what our rates are held against."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+
+from bench import bare_client, bodies
+from bench.children import carry_out, listening
+from bench.house import House
+from bench.load import Plan, Result
+from bench.records import milliseconds
+from libs.common.ids import new_id
+from libs.common.migrate import migrate
+from libs.common.store import jobs
+from libs.common.store.jobs import NewJob
+
+_DATABASE = "bench_ceilings"
+_BATCH = 500
+_ROWS = 20_000
+#: Commits and posts, one after the other.
+_STEPS = 200
+_ORGANIZATION = UUID(int=1)
+_LANE = 1
+
+
+async def server(house: House, *, kind: str, seconds: float) -> float:
+    """Return the jobs/s of a server that checks the same requests, and no more."""
+    async with listening("bare_server", directory=house.directory) as (port, _):
+        result = await carry_out(
+            "load",
+            Plan(port=port, key=house.api_key, kind=kind, seconds=seconds),
+            Result,
+            directory=house.directory,
+        )
+    return result.requests * (bodies.BULK if kind == "bulk" else 1) / result.seconds
+
+
+async def client(house: House, *, requests: int) -> float:
+    """Return the webhooks/s of a client that signs, and posts to the same sink."""
+    result = await carry_out(
+        "bare_client",
+        bare_client.Plan(url=house.sink_url, requests=requests),
+        bare_client.Result,
+        directory=house.directory,
+    )
+    return result.rate
+
+
+async def inserts(house: House) -> float:
+    """Return the jobs/s of the same rows written 500 at a time, on one connection."""
+    rows = [_row(number) for number in range(_ROWS)]
+    async with _database(house) as conn:
+        began = time.monotonic()
+        for first in range(0, _ROWS, _BATCH):
+            await jobs.create(conn, jobs=rows[first : first + _BATCH])
+        return _ROWS / (time.monotonic() - began)
+
+
+async def one_by_one(house: House) -> tuple[float, float]:
+    """Return p50 and p99, in ms, of one commit of one job and one post to the sink."""
+    body = json.dumps(bodies.payload(1)).encode()
+    seconds = []
+    async with _database(house) as conn:
+        for number in range(_STEPS):
+            row = _row(number)
+            began = time.monotonic()
+            await jobs.create(conn, jobs=[row])
+            async with house.http.post(house.sink_url, data=body) as answer:
+                await answer.read()
+            seconds.append(time.monotonic() - began)
+    return milliseconds(seconds, 0.5), milliseconds(seconds, 0.99)
+
+
+def _row(number: int) -> NewJob:
+    return NewJob(
+        id=new_id(),
+        organization_id=_ORGANIZATION,
+        queue_name=bodies.QUEUE,
+        lane_id=_LANE,
+        payload=json.dumps(bodies.payload(number)),
+        rank=100,
+        max_retries=3,
+        timeout_seconds=300,
+    )
+
+
+@asynccontextmanager
+async def _database(house: House) -> AsyncIterator[asyncpg.Connection]:
+    """Make a database that no service looks at, until the block ends."""
+    await house.conn.execute(f"CREATE DATABASE {_DATABASE}")
+    try:
+        url = house.postgres.url_of(_DATABASE)
+        await migrate(url)
+        conn = await asyncpg.connect(url, server_settings={"jit": "off"})
+        try:
+            yield conn
+        finally:
+            await conn.close()
+    finally:
+        await house.conn.execute(f"DROP DATABASE {_DATABASE} WITH (FORCE)")

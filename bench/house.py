@@ -1,0 +1,198 @@
+"""The house under measurement: everything `make up` runs, in a directory of its own."""
+
+import asyncio
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import msgspec
+from standardwebhooks import Webhook
+
+from bench.children import Broken, carry_out, listening
+from bench.cpu import Seconds, used
+from bench.load import Plan, Result
+from bench.records import unpack_arrivals
+from libs.cli.embedded.nats import run_nats
+from libs.cli.embedded.ports import free_port
+from libs.cli.embedded.postgres import PostgresServer, run_postgres
+from libs.cli.first_run import prepare
+from libs.cli.ground import Ground, Ports, credentials, services_on
+from libs.cli.service_process import ServiceProcess
+from libs.cli.settings import StackSettings
+from libs.common.migrate import migrate
+from libs.common.store import invariants
+
+_LOOK_SECONDS = 0.02
+_QUIET_SECONDS_MAX = 120.0
+_INVARIANTS_SECONDS = 120.0
+_DRAIN_SECONDS = 10.0
+
+#: Whether a webhook is on its way.  A probe a lane: jobs for workers wait beside them.
+_ON_THEIR_WAY = """
+SELECT EXISTS (SELECT FROM leased)
+    OR EXISTS (SELECT FROM scheduled)
+    OR EXISTS (SELECT FROM lanes
+                CROSS JOIN LATERAL (SELECT 1 FROM ready
+                                     WHERE ready.lane_id = lanes.id LIMIT 1) AS waits
+                WHERE lanes.push)
+"""
+#: Whether some transition has not been announced.
+_UNANNOUNCED = """
+SELECT EXISTS (SELECT FROM journal
+                WHERE (xid, seq) > (SELECT xid, seq FROM announced))
+"""
+
+
+class Counts(msgspec.Struct):
+    """What the sink got: jobs, and arrivals of jobs that had come before."""
+
+    jobs: int
+    repeats: int
+
+
+@dataclass
+class House:
+    """What runs, and how to talk to it."""
+
+    directory: Path
+    postgres: PostgresServer
+    conn: asyncpg.Connection
+    http: aiohttp.ClientSession
+    port: int
+    api_key: str
+    signing_secret: str
+    services: dict[str, ServiceProcess]
+    sink_port: int
+    others: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def sink_url(self) -> str:
+        """Where the webhooks go."""
+        return f"http://127.0.0.1:{self.sink_port}/hook"
+
+    def cpu(self) -> Seconds:
+        """Return the CPU seconds used so far."""
+        pids = {name: service.pid for name, service in self.services.items()}
+        return used({**pids, **self.others})
+
+    async def load(self, **plan: object) -> Result:
+        """Run the load generator; raises `Broken` when a request was refused."""
+        result = await carry_out(
+            "load",
+            msgspec.convert({"port": self.port, "key": self.api_key, **plan}, Plan),
+            Result,
+            directory=self.directory,
+        )
+        if result.failed:
+            raise Broken(f"{result.failed} requests refused, first:\n{result.failure}")
+        return result
+
+    # --- the sink --------------------------------------------------------------------
+
+    async def forget_arrivals(self) -> None:
+        """Begin anew at the sink."""
+        async with self.http.delete(f"{self.sink_url}") as answer:
+            await answer.read()
+
+    async def arrived(self, jobs: int, *, at_most: float) -> None:
+        """Wait until so many jobs have arrived; raises `Broken`."""
+        deadline = time.monotonic() + at_most
+        while (counts := await self._counts()).jobs < jobs:
+            if time.monotonic() > deadline:
+                raise Broken(f"{counts.jobs} of {jobs} jobs arrived in {at_most:.0f} s")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def arrivals(self, jobs: int) -> dict[bytes, float]:
+        """Return when each job arrived; raises `Broken` if not just *jobs*, once each.
+
+        Signatures are checked on a sample, as a stranger would.
+        """
+        counts = await self._counts()
+        if counts.jobs != jobs or counts.repeats:
+            raise Broken(f"{jobs} jobs created, at the sink: {counts}")
+        webhook = Webhook(self.signing_secret)
+        for sample in msgspec.json.decode(await self._ask("samples")):
+            webhook.verify(b64decode(sample["body"]), sample["headers"])
+        return unpack_arrivals(await self._ask("arrivals"))
+
+    async def _counts(self) -> Counts:
+        return msgspec.json.decode(await self._ask("counts"), type=Counts)
+
+    async def _ask(self, what: str) -> bytes:
+        url = f"http://127.0.0.1:{self.sink_port}/{what}"
+        async with self.http.get(url) as answer:
+            return await answer.read()
+
+    # --- the database ----------------------------------------------------------------
+
+    async def settled(self) -> None:
+        """Wait until no webhook is on its way; raises `Broken`."""
+        await self._until_not(_ON_THEIR_WAY, "webhooks are on their way")
+
+    async def announced(self) -> None:
+        """Wait until every transition has been announced; raises `Broken`."""
+        await self._until_not(_UNANNOUNCED, "transitions are not announced")
+
+    async def check_invariants(self) -> None:
+        """Every job is in exactly one place; raises `Broken`."""
+        async with asyncio.timeout(_INVARIANTS_SECONDS):
+            misplaced = await invariants.misplaced(self.conn)
+            unjournaled = await invariants.unjournaled(self.conn)
+        if misplaced or unjournaled:
+            raise Broken(
+                f"{len(misplaced)} jobs misplaced, {len(unjournaled)} unjournaled: "
+                f"{[*misplaced, *unjournaled][:5]}"
+            )
+
+    async def _until_not(self, question: str, what: str) -> None:
+        deadline = time.monotonic() + _QUIET_SECONDS_MAX
+        while await self.conn.fetchval(question):
+            if time.monotonic() > deadline:
+                raise Broken(f"after {_QUIET_SECONDS_MAX:.0f} s, still {what}")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def open_house(directory: Path) -> AsyncIterator[House]:
+    """Run the house in *directory* until the block ends, then stop all of it."""
+    settings = StackSettings(
+        data_dir=directory, environment="development", drain_seconds=_DRAIN_SECONDS
+    )
+    async with (
+        run_postgres(directory / "postgres") as postgres,
+        run_nats(directory / "nats") as nats,
+        listening("sink", directory=directory) as (sink_port, sink_pid),
+        aiohttp.ClientSession() as http,
+    ):
+        await migrate(postgres.url)
+        ports = Ports(http=free_port(), grpc=free_port())
+        ground = Ground(postgres.url, nats.url, credentials(settings), ports)
+        access = await prepare(postgres.url, ground.credentials)
+        conn = await asyncpg.connect(postgres.url, server_settings={"jit": "off"})
+        services = {service.name: service for service in services_on(ground, settings)}
+        try:
+            await asyncio.gather(*(service.start() for service in services.values()))
+            yield House(
+                directory=directory,
+                postgres=postgres,
+                conn=conn,
+                http=http,
+                port=ports.http,
+                api_key=access.api_key or "",
+                signing_secret=access.signing_secret or "",
+                services=services,
+                sink_port=sink_port,
+                others={
+                    "postgres": postgres.pid,
+                    "nats": nats.pid,
+                    "sink": sink_pid,
+                },
+            )
+        finally:
+            await asyncio.gather(*(service.stop() for service in services.values()))
+            await conn.close()

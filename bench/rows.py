@@ -1,0 +1,237 @@
+"""The rows of the table: how each is measured, and beside which ceilings."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from bench import bodies, ceilings
+from bench.cpu import Seconds, between
+from bench.house import House
+from bench.records import Created, milliseconds, read_created
+
+#: Runs before the clock starts: connections, caches and plans are as in daily life.
+_WARM_SECONDS = 1.0
+#: What counts as an idle house.
+_IDLE_RATE = 50.0
+_CEILING_SECONDS = 2.0
+#: A house slower than this is broken, not slow (jobs per second, and a start).
+_RATE_MIN = 200.0
+_START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long to measure."""
+
+    jobs: int
+    seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """One row of the table."""
+
+    name: str
+    jobs: int
+    seconds: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    unit: str = "jobs/s"
+    #: Of jobs per second.
+    target: float | None = None
+    #: What bare parts do: jobs per second, or ms for a row about latency.
+    ceilings: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: Seconds = field(default_factory=dict)
+    #: How long after the row the last of its events was announced.
+    events_late_seconds: float = 0.0
+    more: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """How many jobs a second."""
+        return round(self.jobs / self.seconds, 1)
+
+    @property
+    def ratio(self) -> float | None:
+        """How near we are to the lowest ceiling; for latency, how many times it."""
+        if not self.ceilings:
+            return None
+        if self.p50_ms is not None and self.name.startswith("latency"):
+            return round(self.p50_ms / min(self.ceilings.values()), 2)
+        return round(self.rate / min(self.ceilings.values()), 2)
+
+
+async def rest_create(house: House, options: Options) -> Row:
+    """Jobs for workers, one a request."""
+    return await _creates(house, options, kind="single")
+
+
+async def rest_bulk(house: House, options: Options) -> Row:
+    """Jobs for workers, a hundred a request."""
+    return await _creates(house, options, kind="bulk")
+
+
+async def webhook_drain(house: House, options: Options) -> Row:
+    """Webhooks that wait, from the first arrival until the last is settled."""
+    jobs = options.jobs // bodies.BULK * bodies.BULK
+    dispatcher = house.services["dispatcher"]
+    await dispatcher.stop()
+    await house.load(
+        kind="bulk", target=house.sink_url, connections=4, requests=jobs // bodies.BULK
+    )
+    await house.announced()
+    await house.forget_arrivals()
+    before = house.cpu()
+    await dispatcher.start()
+    await house.arrived(jobs, at_most=jobs / _RATE_MIN + _START_SECONDS)
+    await house.settled()
+    ended, after = time.monotonic(), house.cpu()
+    arrivals = await house.arrivals(jobs)
+    row = Row(
+        name="webhook_drain",
+        jobs=jobs,
+        seconds=ended - min(arrivals.values()),
+        target=2500,
+        cpu_seconds=between(before, after),
+    )
+    await _close(house, row, since=ended)
+    row.ceilings["signing client"] = await ceilings.client(house, requests=jobs // 2)
+    return row
+
+
+async def webhook_sustained(house: House, options: Options) -> Row:
+    """Webhooks created one a request, from the first request to the last arrival."""
+    await _through(house, seconds=_WARM_SECONDS)
+    before = house.cpu()
+    created, arrivals = await _through(house, seconds=options.seconds)
+    ended = time.monotonic()
+    began = min(one.sent for one in created)
+    row = Row(
+        name="webhook_sustained",
+        jobs=len(created),
+        seconds=max(arrivals.values()) - began,
+        cpu_seconds=between(before, house.cpu()),
+    )
+    await _close(house, row, since=ended)
+    return row
+
+
+async def latency_idle(house: House, options: Options) -> Row:
+    """From accepted to arrived, with nothing else to do."""
+    return await _latency(house, options, name="latency_idle", rate=_IDLE_RATE)
+
+
+async def latency_half_load(house: House, options: Options, *, sustained: Row) -> Row:
+    """From accepted to arrived, at half of what the house can sustain."""
+    return await _latency(
+        house, options, name="latency_half_load", rate=sustained.rate / 2
+    )
+
+
+Measure = Callable[[House, Options], Awaitable[Row]]
+
+ROWS: Final[dict[str, Measure]] = {
+    measure.__name__: measure
+    for measure in (
+        rest_create,
+        rest_bulk,
+        webhook_drain,
+        webhook_sustained,
+        latency_idle,
+    )
+}
+#: Measured with what `webhook_sustained` found.
+HALF_LOAD: Final = latency_half_load.__name__
+NAMES: Final = (*ROWS, HALF_LOAD)
+
+
+async def measure_all(
+    house: House, options: Options, names: list[str], tell: Callable[[Row], None]
+) -> list[Row]:
+    """Measure the rows named, in our order, and those they need."""
+    wanted = {*names, *(["webhook_sustained"] if HALF_LOAD in names else [])}
+    measures = {name: measure for name, measure in ROWS.items() if name in wanted}
+    rows: dict[str, Row] = {}
+    for name in [name for name in NAMES if name in wanted]:
+        if name == HALF_LOAD:
+            measure: Measure = partial(
+                latency_half_load, sustained=rows["webhook_sustained"]
+            )
+        else:
+            measure = measures[name]
+        rows[name] = await measure(house, options)
+        tell(rows[name])
+    return list(rows.values())
+
+
+async def _creates(house: House, options: Options, *, kind: str) -> Row:
+    """Create as fast as answers come."""
+    await house.load(kind=kind, seconds=_WARM_SECONDS)
+    await house.announced()
+    before = house.cpu()
+    result = await house.load(kind=kind, seconds=options.seconds)
+    ended = time.monotonic()
+    row = Row(
+        name="rest_bulk" if kind == "bulk" else "rest_create",
+        jobs=result.requests * (bodies.BULK if kind == "bulk" else 1),
+        seconds=result.seconds,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        target=3000,
+        cpu_seconds={**between(before, house.cpu()), "load": result.cpu_seconds},
+    )
+    await _close(house, row, since=ended)
+    row.ceilings["checking server"] = await ceilings.server(
+        house, kind=kind, seconds=_CEILING_SECONDS
+    )
+    row.ceilings["inserts"] = await ceilings.inserts(house)
+    return row
+
+
+async def _latency(house: House, options: Options, *, name: str, rate: float) -> Row:
+    await _through(house, seconds=_WARM_SECONDS, rate=rate)
+    before = house.cpu()
+    created, arrivals = await _through(house, seconds=options.seconds, rate=rate)
+    ended = time.monotonic()
+    waits = [arrivals[one.job_id] - one.accepted for one in created]
+    ways = [arrivals[one.job_id] - one.sent for one in created]
+    row = Row(
+        name=name,
+        jobs=len(created),
+        seconds=options.seconds,
+        p50_ms=milliseconds(waits, 0.5),
+        p99_ms=milliseconds(waits, 0.99),
+        cpu_seconds=between(before, house.cpu()),
+        more={
+            "request_to_arrival_p50_ms": milliseconds(ways, 0.5),
+            "request_to_arrival_p99_ms": milliseconds(ways, 0.99),
+        },
+    )
+    await _close(house, row, since=ended)
+    row.ceilings["commit + post, ms"], _ = await ceilings.one_by_one(house)
+    return row
+
+
+async def _through(
+    house: House, *, seconds: float, rate: float | None = None
+) -> tuple[list[Created], dict[bytes, float]]:
+    """Create webhooks and wait until all have arrived; return who came when."""
+    await house.forget_arrivals()
+    records = house.directory / "created.records"
+    result = await house.load(
+        target=house.sink_url, seconds=seconds, rate=rate, records=str(records)
+    )
+    await house.arrived(
+        result.requests, at_most=result.requests / _RATE_MIN + _START_SECONDS
+    )
+    return read_created(records), await house.arrivals(result.requests)
+
+
+async def _close(house: House, row: Row, *, since: float) -> None:
+    """Wait until the house is quiet again, and see that all is in its place."""
+    await house.settled()
+    await house.announced()
+    row.events_late_seconds = round(time.monotonic() - since, 2)
+    await house.check_invariants()

@@ -1,0 +1,157 @@
+"""``bellhop start``, ``stop``, ``status`` and ``clean``: a stack in the background."""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from libs.cli.guide import guide
+from libs.cli.lock import holder
+from libs.cli.service_process import tree_environment
+from libs.cli.settings import StackSettings, Unusable
+from libs.cli.stack_file import NothingRuns, StackFile, read_stack
+
+#: The first start makes the database; recovery after a crash may take its time.
+_START_SECONDS: Final = 180.0
+#: On top of what the services may take to drain.
+_STOP_SECONDS: Final = 90.0
+_LOOK_SECONDS: Final = 0.05
+_HEALTH_SECONDS: Final = 2.0
+#: As for the status of an LSB service: it is not running.
+_NOT_RUNNING: Final = 3
+
+#: Everything a stack keeps under its data directory.
+_KEPT: Final = (
+    "postgres",
+    "nats",
+    "logs",
+    "stack.log",
+    "stack.json",
+    "credentials.json",
+    "http-port",
+    "grpc-port",
+    "lock",
+)
+
+
+def start(_: argparse.Namespace) -> int:
+    """Start a stack in the background; return when it is ready, or say why not."""
+    settings = StackSettings.from_env()
+    data_dir = settings.data_dir
+    if (pid := holder(data_dir)) is not None:
+        print(f"A stack already runs in {data_dir} (pid {pid}).")
+        return 0
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "stack.log").open("wb") as log:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "libs.cli", "up"],
+            env=tree_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while supervisor.poll() is None:
+        stack = _read(data_dir)
+        if stack is not None and stack.pid == supervisor.pid:
+            print(f"Bellhop runs in the background (pid {stack.pid}).\n")
+            print(guide(stack, data_dir))
+            print("\n`make stop` stops it.")
+            # It lives on; that is what it is for.
+            supervisor.returncode = 0
+            return 0
+        if time.monotonic() > deadline:
+            supervisor.terminate()
+            supervisor.wait()
+            print(f"Bellhop was not ready after {_START_SECONDS:.0f} s:")
+            break
+        time.sleep(_LOOK_SECONDS)
+    print((data_dir / "stack.log").read_text().strip(), file=sys.stderr)
+    return 1
+
+
+def stop(_: argparse.Namespace) -> int:
+    """Stop the stack; return when it is gone."""
+    settings = StackSettings.from_env()
+    pid = holder(settings.data_dir)
+    if pid is None:
+        print(f"No stack runs in {settings.data_dir}.")
+        return 0
+    return _stop(settings, pid)
+
+
+def status(_: argparse.Namespace) -> int:
+    """Say what runs; return 0 when all of it is ready."""
+    data_dir = StackSettings.from_env().data_dir
+    pid = holder(data_dir)
+    if pid is None:
+        print(f"No stack runs in {data_dir}.")
+        return _NOT_RUNNING
+    stack = _read(data_dir)
+    if stack is None:
+        print(f"A stack starts or stops in {data_dir} (pid {pid}).")
+        return 1
+    print(f"A stack runs in {data_dir} (pid {pid}): {stack.base_url}")
+    healthy = True
+    for name, service in stack.services.items():
+        ready = _is_ready(service.health_url)
+        healthy = healthy and ready
+        print(f"  {name:<11} {'ready' if ready else 'not ready'} (pid {service.pid})")
+    return 0 if healthy else 1
+
+
+def clean(_: argparse.Namespace) -> int:
+    """Stop the stack and forget everything it kept."""
+    settings = StackSettings.from_env()
+    data_dir = settings.data_dir
+    pid = holder(data_dir)
+    if pid is not None and _stop(settings, pid) != 0:
+        return 1
+    try:
+        for name in _KEPT:
+            path = data_dir / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        if data_dir.is_dir() and not any(data_dir.iterdir()):
+            data_dir.rmdir()
+    except OSError as error:
+        raise Unusable(f"{data_dir} cannot be removed: {error}") from error
+    print(f"Forgot everything in {data_dir}.")
+    return 0
+
+
+def _stop(settings: StackSettings, pid: int) -> int:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + settings.drain_seconds + _STOP_SECONDS
+    while holder(settings.data_dir) == pid:
+        if time.monotonic() > deadline:
+            print(f"It still stops (pid {pid}).", file=sys.stderr)
+            return 1
+        time.sleep(_LOOK_SECONDS)
+    print("Bellhop has stopped.")
+    return 0
+
+
+def _read(data_dir: Path) -> StackFile | None:
+    try:
+        return read_stack(data_dir)
+    except NothingRuns:
+        return None
+
+
+def _is_ready(health_url: str) -> bool:
+    try:
+        with urllib.request.urlopen(health_url, timeout=_HEALTH_SECONDS):  # noqa: S310
+            return True
+    except (urllib.error.URLError, TimeoutError):
+        return False

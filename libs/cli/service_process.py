@@ -1,0 +1,98 @@
+"""The five services as processes of this machine: what each is told, and its life."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+import libs
+from libs.cli.embedded.program import DidNotStart, Program, dying_with_parent
+
+_READY_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.05
+#: A service has these only if it is told them: delivery needs no database.
+_NOT_PASSED_ON: Final = {"DATABASE_URL", "BELLHOP_SECRET_KEY", "BELLHOP_ADMIN_KEY"}
+
+
+class ServiceProcess:
+    """One service as a child process; start it, stop it, start it again."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        log: Path,
+        health_port: int,
+        environment: Mapping[str, str],
+        drain_seconds: float,
+    ) -> None:
+        self.name: Final = name
+        self.log: Final = log
+        self.health_url: Final = f"http://127.0.0.1:{health_port}/health/ready"
+        self._drain_seconds: Final = drain_seconds
+        self._program: Final = Program(log)
+        self._environment: Final = {
+            **{k: v for k, v in tree_environment().items() if k not in _NOT_PASSED_ON},
+            **environment,
+            "BELLHOP_HEALTH_PORT": str(health_port),
+        }
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._program.pid
+
+    async def start(self) -> None:
+        """Start the service; return when it is ready.
+
+        Raises `DidNotStart` with the end of its log.
+        """
+        await self._program.start(
+            dying_with_parent(
+                [sys.executable, "-m", f"services.{self.name}"], by=signal.SIGTERM
+            ),
+            environment=self._environment,
+        )
+        try:
+            async with asyncio.timeout(_READY_SECONDS), aiohttp.ClientSession() as http:
+                while self._program.running:
+                    if await self._is_ready(http):
+                        return
+                    await asyncio.sleep(_LOOK_SECONDS)
+            reason = "ended while it started"
+        except TimeoutError:
+            reason = f"was not ready after {_READY_SECONDS:.0f} s"
+            await self.stop()
+        raise DidNotStart(f"{self.name} {reason}:\n{self._program.last_words()}")
+
+    async def stop(self) -> None:
+        """Let it drain and end; kill it when it takes longer than it promised."""
+        await self._program.stop(
+            signal.SIGTERM, patience_seconds=self._drain_seconds + 5.0
+        )
+
+    def hurry(self) -> None:
+        """End it now, whatever it is doing: its leases and commits make that safe."""
+        self._program.send(signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """Return the exit code once it has ended."""
+        return await self._program.wait()
+
+    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+        try:
+            async with http.get(self.health_url) as answer:
+                return answer.ok
+        except aiohttp.ClientError:
+            return False
+
+
+def tree_environment() -> dict[str, str]:
+    """Return this process's environment, with this code to be found from anywhere."""
+    places = [str(Path(libs.__path__[0]).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}

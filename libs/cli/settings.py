@@ -1,0 +1,58 @@
+"""What the stack on this machine can be told: environment variables, all optional."""
+
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from libs.common.errors import BellhopError
+from libs.common.settings import Port
+
+HTTP_PORT: Final = 8080
+GRPC_PORT: Final = 50051
+
+
+class Unusable(BellhopError):  # noqa: N818 - what is wrong, no "Error" at the end
+    """A setting is not what it should be, or what it names is not to be had."""
+
+
+class StackSettings(BaseSettings):
+    """Where a stack lives, and what it does not have to start by itself."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BELLHOP_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    #: Holds everything that must last; two stacks have two of them.
+    data_dir: Path = Path(".bellhop")
+    #: Where the API listens; absent takes 8080 or, if that is taken, any; 0 takes any.
+    port: Port | None = None
+    grpc_port: Port | None = None
+    #: When given, the embedded one is not started.
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias="DATABASE_URL"
+    )
+    nats_url: str | None = Field(default=None, validation_alias="NATS_URL")
+    #: When given, these are used instead of the ones in ``credentials.json``.
+    secret_key: SecretStr | None = None
+    admin_key: SecretStr | None = None
+    #: Development allows http and loopback targets.
+    environment: Annotated[str, Field(pattern="^(development|production)$")] = (
+        "development"
+    )
+    #: How long each service may take to finish its work in hand.
+    drain_seconds: float = Field(default=25.0, gt=0, le=600)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Read the environment; raises `Unusable` with all that is wrong."""
+        try:
+            return cls()
+        except ValidationError as errors:
+            found = errors.errors(include_url=False, include_input=False)
+            raise Unusable(
+                "\n".join(
+                    f"BELLHOP_{str(e['loc'][0]).upper()}: {e['msg']}" for e in found
+                )
+            ) from errors

@@ -1,0 +1,1 @@
+"""gRPC: the same verbs as REST behind the same intake, no second logic."""

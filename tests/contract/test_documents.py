@@ -1,0 +1,120 @@
+"""The documents say what is, as far as a machine can check it."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from libs.cli.settings import StackSettings
+from libs.common import lifecycle, messages
+from libs.common.settings import DatabaseSettings
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
+HAND_WRITTEN = sorted(
+    path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+)
+
+
+def settings_of(part):
+    if part == "The stack on this machine":
+        return StackSettings
+    return importlib.import_module(f"services.{part}.settings").Settings
+
+
+def rows(section):
+    """The (variable, default) pairs of one section of the page."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    match = re.search(
+        rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
+    )
+    assert match, section
+    return dict(re.findall(r"^\| `(\w+)` \| (.+?) \| \S", match[1], re.MULTILINE))
+
+
+def spelled(field):
+    if field.is_required():
+        return "required"
+    if field.default is None:
+        return "none"
+    value = field.default
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+@pytest.mark.parametrize("part", [*SERVICES, "The stack on this machine"])
+def test_every_setting_stands_in_its_table_with_its_default(part):
+    settings = settings_of(part)
+    shown = {}
+    if part in SERVICES:
+        shown |= rows("Every service")
+        if issubclass(settings, DatabaseSettings):
+            shown |= rows("Services with a database")
+    own = rows(part)
+    shown |= own
+    wanted = {
+        field.validation_alias or f"BELLHOP_{name.upper()}": spelled(field)
+        for name, field in settings.model_fields.items()
+    }
+
+    assert shown == wanted
+
+
+@pytest.mark.parametrize("page", HAND_WRITTEN, ids=str)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    targets = re.findall(r"\]\(([^)#\s]+)", text)
+
+    for target in targets:
+        if not target.startswith("http"):
+            assert (ROOT / page.parent / target).exists(), target
+
+
+def test_make_targets_that_are_named_exist():
+    targets = set(
+        re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+
+    for page in HAND_WRITTEN:
+        named = set(re.findall(r"`make (\w[\w-]*)`", (ROOT / page).read_text()))
+        assert named <= targets, page
+
+
+def test_the_architecture_names_every_word_place_and_transition():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    words = {
+        name
+        for name, word in vars(messages).items()
+        if isinstance(word, type)
+        and issubclass(word, messages.Word)
+        and word is not messages.Word
+    }
+
+    for name in {*words, *lifecycle.Place, *lifecycle.Transition, *SERVICES}:
+        assert re.search(rf"`{name}`", text), name
+
+
+def test_files_that_are_named_exist():
+    for page in HAND_WRITTEN:
+        named = re.findall(
+            r"`((?:libs|services|tests|docs|deploy|proto)/[\w./-]+)`",
+            (ROOT / page).read_text(),
+        )
+        for name in named:
+            assert (ROOT / name).exists(), f"{page}: {name}"
+
+
+def test_decisions_are_numbered_and_have_the_three_parts():
+    decisions = sorted((ROOT / "docs/adr").glob("*.md"))
+
+    assert [int(path.name[:4]) for path in decisions] == list(
+        range(1, len(decisions) + 1)
+    )
+    for path in decisions:
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]} ")
+        assert re.findall(r"^## (\w+)", text, re.MULTILINE) == [
+            "Context",
+            "Decision",
+            "Consequences",
+        ]

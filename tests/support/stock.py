@@ -1,0 +1,98 @@
+"""Jobs straight through the store, for tests that run no service."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from libs.common.ids import new_id
+from libs.common.store import claims, jobs
+from libs.common.store.claims import Claimed
+from libs.common.store.jobs import NewJob, Push
+from libs.common.store.lanes import LaneName, open_lanes
+from libs.common.store.settlement import Settled
+
+ORIGIN = "http://receiver.test"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A lane that exists: of push jobs, or of jobs that workers claim."""
+
+    id: int
+    organization_id: UUID
+    queue_name: str
+    push: bool
+
+
+async def open_line(
+    conn, *, organization_id=None, queue_name="mail", push=True
+) -> Line:
+    """Open a lane; without an organization, one of a new organization."""
+    name = LaneName(
+        organization_id or new_id(), queue_name, ORIGIN if push else ""
+    )
+    numbers = await open_lanes(conn, names=[name])
+    return Line(numbers[name], name.organization_id, queue_name, push)
+
+
+def new_job(line: Line, **fields) -> NewJob:
+    """Return a job of *line* that may be created."""
+    push = Push(url=f"{ORIGIN}/hook", method="POST", headers=None, timeout_seconds=5.0)
+    return NewJob(
+        **{
+            "id": new_id(),
+            "organization_id": line.organization_id,
+            "queue_name": line.queue_name,
+            "lane_id": line.id,
+            "payload": '{"n": 1}',
+            "rank": 100,
+            "max_retries": 3,
+            "timeout_seconds": 300,
+            "push": push if line.push else None,
+            **fields,
+        }
+    )
+
+
+async def create(conn, line: Line, count: int = 1, **fields) -> list[UUID]:
+    """Create jobs; return their ids, the oldest first."""
+    made = [new_job(line, **fields) for _ in range(count)]
+    assert await jobs.create(conn, jobs=made) == {job.id for job in made}
+    return [job.id for job in made]
+
+
+async def claim(
+    conn, line: Line, count: int = 1, *, seconds=60.0, owner="pod", lease_jobs_max=64
+) -> list[Claimed]:
+    """Claim up to *count* jobs of *line* for *seconds*."""
+    return await claims.claim(
+        conn,
+        quotas={line.id: count},
+        lease_jobs_max=lease_jobs_max,
+        owner=owner,
+        push=line.push,
+        lease=timedelta(seconds=seconds),
+        payload_bytes_max=1 << 20,
+    )
+
+
+def ended(claimed: Claimed, how="completed", **fields) -> Settled:
+    """Return how an attempt ended, with what *how* cannot do without."""
+    needed = {
+        "retrying": {"delay_seconds": 10.0, "error": "HTTP 500", "status_code": 500},
+        "deadlettered": {
+            "death": "attempts_exhausted",
+            "error": "HTTP 500",
+            "status_code": 500,
+        },
+        "completed": {"status_code": 200},
+    }.get(how, {})
+    return Settled(
+        **{
+            "job_id": claimed.job_id,
+            "lease_id": claimed.lease_id,
+            "how": how,
+            **needed,
+            **fields,
+        }
+    )
