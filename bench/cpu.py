@@ -12,6 +12,12 @@ def used(pids: Mapping[str, int]) -> Seconds:
     return {name: _of(pid) for name, pid in pids.items()}
 
 
+def of_machine() -> float:
+    """Return the CPU seconds that everything on this machine has used."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest)
+
+
 def between(before: Seconds, after: Seconds) -> Seconds:
     """Return what was used in between; a process that is new began with nothing."""
     return {

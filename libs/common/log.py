@@ -11,10 +11,12 @@ from typing import Final
 import structlog
 from structlog.typing import Processor
 
-FOR_PEOPLE: Final[list[Processor]] = [structlog.dev.ConsoleRenderer()]
+FOR_PEOPLE: Final[list[Processor]] = [
+    # Local variables hold payloads and passwords: never show them.
+    structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+]
 FOR_MACHINES: Final[list[Processor]] = [
     structlog.processors.ExceptionRenderer(
-        # Local variables hold payloads and passwords: never log them.
         structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     ),
     structlog.processors.JSONRenderer(),

@@ -92,11 +92,11 @@ class DispatcherAlive(Word, frozen=True, kw_only=True):
 
 
 class LeasesHeld(Word, frozen=True, kw_only=True):
-    """What a delivery pod carries: on receipt of a batch, and once a second (hint).
+    """What a delivery pod carries (hint).
 
-    *slots* is how many attempts the pod carries at once; *leases* are the lease ids
-    that it still works on, by the dispatcher that handed them out.  A lease that no
-    pod names runs out.
+    *slots* is how many attempts the pod carries at once; *leases* are lease ids that
+    it works on, by the dispatcher that handed them out: all of them once a second, and
+    a new one when its batch arrives.  A lease that no pod names runs out.
     """
 
     subject = "bellhop.hint.delivery.held"

@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from libs.common import streams
 from libs.common.actors import spare
 from libs.common.bus import Bus
 from libs.common.loops import pause
@@ -65,7 +66,8 @@ class Inbox:
     async def run(self) -> None:
         """Take batches until stopped; return when the last attempt has ended."""
         async with asyncio.TaskGroup() as attempts:
-            await self._bus.pull(
+            await streams.pull(
+                self._bus,
                 WORK,
                 WORK_CONSUMER,
                 AttemptDeliveries,
@@ -81,6 +83,7 @@ class Inbox:
         self, attempts: asyncio.TaskGroup, batch: AttemptDeliveries
     ) -> None:
         start_by = self._loop.time() + batch.lease_seconds
+        await self._leases.accept(batch.dispatcher, batch.lease_id)
         for job in batch.jobs:
             task = attempts.create_task(
                 spare("attempt", partial(self._attempt, job, batch, start_by))

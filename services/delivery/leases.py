@@ -1,8 +1,9 @@
 """What this pod carries, and how it says so.
 
-A lease that no pod names runs out after its time, so the pod names what it carries:
-when a batch arrives, and once a second.  The same word gives the dispatchers their
-credit.  A lease is named until the last of its jobs is put down, which is when its
+A lease that no pod names runs out after its time, so the pod names what it carries
+once a second.  A batch that arrives is named before its first attempt begins: if the
+attempt takes this process down, it is known under which jobs it died.  The same word
+gives the dispatchers their credit.  A lease is named until the last of its jobs is put down, which is when its
 verdict is committed, and not when its attempt has ended.
 """
 
@@ -15,8 +16,6 @@ from libs.common.messages import LeasesHeld
 from services.delivery.metrics import IN_FLIGHT
 
 _SAY_SECONDS: Final = 1.0
-#: Batches that arrive within this time share a word.
-_SAY_AGAIN_SECONDS: Final = 0.05
 
 
 class Leases:
@@ -33,16 +32,18 @@ class Leases:
         self._held: dict[str, dict[str, int]] = {}
         self._jobs = 0
         self._room = asyncio.Event()
-        self._taken = asyncio.Event()
         self._closed = asyncio.Event()
         IN_FLIGHT.set_function(lambda: self._jobs)
+
+    async def accept(self, dispatcher: str, lease_id: str) -> None:
+        """Say that a batch has arrived, and no more than that."""
+        await self._bus.ring(self._word({dispatcher: [lease_id]}))
 
     def take(self, dispatcher: str, lease_id: str) -> None:
         """Carry one more job of a lease."""
         leases = self._held.setdefault(dispatcher, {})
         leases[lease_id] = leases.get(lease_id, 0) + 1
         self._jobs += 1
-        self._taken.set()
 
     def put_down(self, dispatcher: str, lease_id: str) -> None:
         """Let go of one job: its verdict is committed, or there will be none."""
@@ -65,20 +66,21 @@ class Leases:
     async def say(self) -> None:
         """Say what is held until closed, and then that it is nothing (an actor)."""
         while not self._closed.is_set():
-            self._taken.clear()
-            await self._bus.ring(self._word())
-            await pause(_SAY_AGAIN_SECONDS, self._closed)
-            await pause(_SAY_SECONDS - _SAY_AGAIN_SECONDS, self._taken, self._closed)
-        await self._bus.ring(self._word())
+            await self._bus.ring(self._word(self._named()))
+            await pause(_SAY_SECONDS, self._closed)
+        await self._bus.ring(self._word(self._named()))
 
     def close(self) -> None:
         """Take nothing more; everything is put down."""
         self._closed.set()
 
-    def _word(self) -> LeasesHeld:
+    def _named(self) -> dict[str, list[str]]:
+        return {name: list(leases) for name, leases in self._held.items()}
+
+    def _word(self, leases: dict[str, list[str]]) -> LeasesHeld:
         return LeasesHeld(
             pod=self._pod,
             # Who is about to go gives no credit.
             slots=0 if self._stopping.is_set() else self._slots,
-            leases={name: list(leases) for name, leases in self._held.items()},
+            leases=leases,
         )

@@ -62,7 +62,7 @@ _RESERVED: Final = frozenset(
         "expect",
         "host",
         "keep-alive",
-        "te",
+        "te",  # codespell:ignore te
         "trailer",
         "transfer-encoding",
         "upgrade",

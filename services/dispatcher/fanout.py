@@ -16,6 +16,7 @@ import orjson
 import structlog
 from prometheus_client import Counter, Gauge
 
+from libs.common import streams
 from libs.common.bus import Bus, Undecided
 from libs.common.db import Pool, borrow
 from libs.common.errors import Unavailable
@@ -203,7 +204,9 @@ class Fanout:
             jobs=list(_deliveries(jobs, room=room)),
         )
         try:
-            await self._bus.send(WORK, word.subject, word.encode(), id_=word.lease_id)
+            await streams.send(
+                self._bus, WORK, word.subject, word.encode(), id_=word.lease_id
+            )
         except Undecided as error:
             # A pod may have it.  If none does, the lease runs out.
             log.warning("batch.undecided", lease_id=word.lease_id, cause=str(error))

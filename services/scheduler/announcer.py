@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from prometheus_client import Counter, Gauge
 
+from libs.common import streams
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.loops import Doorbell, on_bell
@@ -84,7 +85,7 @@ class Announcer:
             )
         if not entries:
             return False
-        await self._bus.pour(EVENTS, [message(entry) for entry in entries])
+        await streams.pour(self._bus, EVENTS, [message(entry) for entry in entries])
         self._position = entries[-1].position
         async with borrow(self._pool) as conn:
             await journal.note_announced(conn, position=self._position)
@@ -110,7 +111,7 @@ class Announcer:
         return True
 
 
-def message(entry: Entry) -> tuple[str, dict[str, str], bytes]:
+def message(entry: Entry) -> streams.Message:
     """Return a transition as it is said: subject, headers (CloudEvents), JSON."""
     word = JobChanged(
         id=str(entry.seq),
@@ -133,4 +134,4 @@ def message(entry: Entry) -> tuple[str, dict[str, str], bytes]:
         "ce-time": word.time,
         "ce-subject": word.job_id,
     }
-    return word.subject_of_this(), headers, word.encode()
+    return streams.Message(word.subject_of_this(), headers, word.encode())

@@ -16,6 +16,7 @@ PROMOTED: Final = Counter("bellhop_jobs_promoted_total", "Due jobs made ready.")
 EXPIRED: Final = Counter("bellhop_jobs_expired_total", "Jobs that expired unrun.")
 _BATCH: Final = 1000
 _EXPIRE_POLL_SECONDS: Final = 0.5
+_HELD_SECONDS: Final = 0.02
 
 
 class Due:
@@ -46,7 +47,10 @@ class Due:
             PROMOTED.inc(sum(promoted.values()))
             await self._bus.ring(LanesReady(lanes=sorted(promoted)))
             await self._bus.ring(JournalGrew())
-        return self._poll_seconds if following is None else following
+        if following is None:
+            return self._poll_seconds
+        # Due and not promoted: another scheduler holds it right now.
+        return following if promoted else max(following, _HELD_SECONDS)
 
     async def expire(self, stopping: asyncio.Event) -> None:
         """End expired jobs until stopped."""

@@ -5,7 +5,7 @@ from functools import partial
 
 from libs.common.actors import keep
 from libs.common.bus import open_bus
-from libs.common.db import is_alive, open_pool
+from libs.common.db import BY_KEY, is_alive, open_pool
 from libs.common.health import open_health
 from libs.common.ids import new_id
 from libs.common.loops import Doorbell
@@ -24,6 +24,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             settings.database_url.get_secret_value(),
             service="scheduler",
             size=settings.pool_size,
+            planner=BY_KEY,
         ) as pool,
         open_bus(settings.nats_url, service="scheduler") as bus,
     ):

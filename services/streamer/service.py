@@ -5,6 +5,7 @@ from functools import partial
 
 from aiohttp import web
 
+from libs.common import streams
 from libs.common.access import KeyRing
 from libs.common.actors import keep
 from libs.common.bus import Bus, open_bus
@@ -37,8 +38,8 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         keys = KeyRing(pool, bus)
         app = web.Application(middlewares=[in_json])
         app.on_response_prepare.append(sign)
-        streams = Streams(settings, feed=feed, keys=keys, stopping=stopping)
-        app.add_routes(streams.routes())
+        doors = Streams(settings, feed=feed, keys=keys, stopping=stopping)
+        app.add_routes(doors.routes())
         app.add_routes(health.routes())
         health.check("postgres", partial(is_alive, pool))
         health.check("nats", partial(_is_connected, bus))
@@ -50,7 +51,8 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 for name, actor in {
                     "keys": partial(keys.listen, stopping),
                     "feed": partial(
-                        bus.follow,
+                        streams.follow,
+                        bus,
                         EVENTS,
                         feed.hear,
                         stopping=stopping,

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 
 from libs.cli.embedded.ports import free_port
+from libs.common import streams
 from libs.common.bus import Bus, Question, open_bus
 from libs.common.ids import new_id
 from libs.common.messages import (
@@ -90,7 +91,9 @@ class Dispatcher:
 
     async def send(self, data: bytes) -> None:
         """Put anything where batches go."""
-        await self.bus.send(WORK, AttemptDeliveries.subject, data, id_=str(new_id()))
+        await streams.send(
+            self.bus, WORK, AttemptDeliveries.subject, data, id_=str(new_id())
+        )
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -101,8 +104,7 @@ class Dispatcher:
         def find() -> Verdict | None:
             return next((v for v in self.verdicts if v.job_id == job.job_id), None)
 
-        found = await until(find, at_most=at_most)
-        assert found is not None
+        found: Verdict = await until(find, at_most=at_most)
         return found
 
     async def holds(self, *lease_ids: str) -> None:

@@ -146,7 +146,9 @@ class House:
     base_url: str
     database_url: str
     nats_url: str
-    running: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(default_factory=dict)
+    running: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = field(
+        default_factory=dict
+    )
 
     async def stop(self, name: str) -> None:
         """Drain one service."""

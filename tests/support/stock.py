@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from libs.common.ids import new_id
-from libs.common.store import claims, jobs
+from libs.common.store import claims, jobs, settlement
 from libs.common.store.claims import Claimed
 from libs.common.store.jobs import NewJob, Push
 from libs.common.store.lanes import LaneName, open_lanes
@@ -28,9 +28,7 @@ async def open_line(
     conn, *, organization_id=None, queue_name="mail", push=True
 ) -> Line:
     """Open a lane; without an organization, one of a new organization."""
-    name = LaneName(
-        organization_id or new_id(), queue_name, ORIGIN if push else ""
-    )
+    name = LaneName(organization_id or new_id(), queue_name, ORIGIN if push else "")
     numbers = await open_lanes(conn, names=[name])
     return Line(numbers[name], name.organization_id, queue_name, push)
 
@@ -87,12 +85,7 @@ def ended(claimed: Claimed, how="completed", **fields) -> Settled:
         },
         "completed": {"status_code": 200},
     }.get(how, {})
+    whole: dict[str, Any] = {**needed, **fields}
     return Settled(
-        **{
-            "job_id": claimed.job_id,
-            "lease_id": claimed.lease_id,
-            "how": how,
-            **needed,
-            **fields,
-        }
+        job_id=claimed.job_id, lease_id=claimed.lease_id, how=how, **whole
     )

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from libs.cli.embedded.ports import free_port
+from libs.common import streams
 from libs.common.access import new_key
 from libs.common.bus import open_bus
 from libs.common.ids import new_id
@@ -142,8 +143,8 @@ class Gallery:
 
     async def announce(self, *events):
         for event in events:
-            await self.bus.send(
-                EVENTS, event.subject_of_this(), event.encode(), id_=event.id
+            await streams.send(
+                self.bus, EVENTS, event.subject_of_this(), event.encode(), id_=event.id
             )
 
 

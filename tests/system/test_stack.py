@@ -107,7 +107,7 @@ async def test_a_stack_that_starts_again_is_the_same(stack, http, endpoint):
 
     began = time.monotonic()
     after = await stack.start()
-    print(f"ready again after {time.monotonic() - began:.1f} s")  # noqa: T201
+    print(f"ready again after {time.monotonic() - began:.1f} s")
 
     for name in "base_url", "api_key", "admin_key", "signing_secret", "database_url":
         assert getattr(after, name) == getattr(before, name), name
@@ -153,7 +153,7 @@ async def test_a_killed_supervisor_takes_everything_with_it(stack, http, endpoin
 
 async def test_control_c_ends_it_with_success(stack):
     up = await stack.begin("up")
-    await until(lambda: (stack.data_dir / "stack.json").exists(), at_most=60)
+    await until((stack.data_dir / "stack.json").exists, at_most=60)
     processes = stack.processes()
 
     up.send_signal(signal.SIGINT)
@@ -167,7 +167,7 @@ async def test_control_c_ends_it_with_success(stack):
 
 async def test_control_c_while_it_starts_ends_it_too(stack):
     up = await stack.begin("up")
-    await until(lambda: (stack.data_dir / "logs").exists(), at_most=60)
+    await until((stack.data_dir / "logs").exists, at_most=60)
     processes = stack.processes()
 
     up.send_signal(signal.SIGINT)
@@ -183,7 +183,7 @@ async def test_a_second_control_c_does_not_wait_for_a_hanging_receiver(
 ):
     endpoint.otherwise = HANG
     up = await stack.begin("up")
-    await until(lambda: (stack.data_dir / "stack.json").exists(), at_most=60)
+    await until((stack.data_dir / "stack.json").exists, at_most=60)
     processes = stack.processes()
     await create(http, stack.file, endpoint.url)
     await endpoint.received(1)

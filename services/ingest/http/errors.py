@@ -101,7 +101,7 @@ def _refused(error: BellhopError, request_id: str) -> web.Response:
     if isinstance(error, Malformed):
         return _malformed(error)
     if isinstance(error, Transient):
-        log.warning("request.postponed", request_id=request_id, cause=str(error))
+        log.debug("request.postponed", request_id=request_id, cause=str(error))
         response = refusal(
             503, "SERVICE_UNAVAILABLE", "Temporarily unavailable, please try again"
         )

@@ -1,0 +1,312 @@
+"""JetStream: streams made, filled, shared out and followed.
+
+A stream may be lost with the server's disk at any moment, and is made anew by whoever
+notices first.  Nothing depends on what was in it: the leases in Postgres bring the
+batches back, and the journal has every event.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple, TypeVar
+
+import nats.errors
+import nats.js.api
+import nats.js.errors
+import structlog
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+
+from libs.common.bus import Bus, Undecided, leave, read
+from libs.common.errors import Unavailable
+from libs.common.loops import pause
+from libs.common.messages import Stream, Word
+
+log = structlog.get_logger()
+
+W = TypeVar("W", bound=Word)
+
+_ACK_SECONDS: Final = 2.0
+_HEARTBEAT_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 0.5
+_STREAM_MISSING: Final = nats.js.errors.NoStreamResponseError
+
+
+class Message(NamedTuple):
+    """Something for a stream; ``headers`` hold its ``Nats-Msg-Id``."""
+
+    subject: str
+    headers: dict[str, str]
+    data: bytes
+
+
+async def send(
+    bus: Bus, stream: Stream, subject: str, data: bytes, *, id_: str
+) -> None:
+    """Put one message into *stream* and wait until the server has it.
+
+    Raises `Undecided` when that is not known, `Unavailable` when it surely does not
+    have it.
+    """
+    message = Message(subject, {"Nats-Msg-Id": id_}, data)
+    try:
+        await _send(bus, message)
+    except _STREAM_MISSING:
+        await ensure(bus, stream)
+        try:
+            await _send(bus, message)
+        except _STREAM_MISSING as error:
+            raise Unavailable(f"nats: no stream {stream.name}") from error
+
+
+async def pour(bus: Bus, stream: Stream, messages: Sequence[Message]) -> None:
+    """Put *messages* into *stream*, in this order, and know that it has them all.
+
+    Only the first and the last are acknowledged, with their places in the stream: the
+    places between must be as many as the messages.  If they are not (some had been
+    poured before, or the stream was made anew in between), each is sent again and
+    acknowledged by itself, and its id keeps out what the stream has.  Raises
+    `Undecided` or `Unavailable`; the caller then pours them all again.
+    """
+    try:
+        begun = ended = await _send(bus, messages[0])
+        for message in messages[1:-1]:
+            await bus.client.publish(
+                message.subject, message.data, headers=message.headers
+            )
+        if len(messages) > 1:
+            ended = await _send(bus, messages[-1])
+        fresh = not (begun.duplicate or ended.duplicate)
+        if fresh and ended.seq - begun.seq == len(messages) - 1:
+            return
+        for message in messages:
+            await _send(bus, message)
+    except _STREAM_MISSING as error:
+        await ensure(bus, stream)
+        raise Undecided(f"nats: {stream.name} was missing") from error
+    except (nats.errors.Error, OSError) as error:
+        raise Undecided(f"nats: {error!r}") from error
+
+
+async def _send(bus: Bus, message: Message) -> nats.js.api.PubAck:
+    if not bus.connected:
+        raise Unavailable("nats: not connected")
+    try:
+        return await bus.jetstream.publish(
+            message.subject,
+            message.data,
+            timeout=_ACK_SECONDS,
+            headers=message.headers,
+        )
+    except _STREAM_MISSING:
+        raise
+    except nats.errors.TimeoutError as error:
+        raise Undecided(f"nats: {message.subject} was not acknowledged") from error
+    except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
+        raise Unavailable(f"nats: {error!r}") from error
+
+
+async def ensure(bus: Bus, stream: Stream) -> None:
+    """Create *stream*, or bring it to the shape we want; raises `Unavailable`."""
+    kinds = nats.js.api.StorageType
+    retentions = nats.js.api.RetentionPolicy
+    config = nats.js.api.StreamConfig(
+        name=stream.name,
+        subjects=list(stream.subjects),
+        storage=kinds.FILE if stream.durable else kinds.MEMORY,
+        retention=retentions.WORK_QUEUE if stream.work_queue else retentions.LIMITS,
+        discard=nats.js.api.DiscardPolicy.OLD,
+        max_age=stream.age_max.total_seconds(),
+        max_bytes=stream.bytes_max,
+        duplicate_window=stream.duplicate_window.total_seconds(),
+    )
+    try:
+        try:
+            await bus.jetstream.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            await bus.jetstream.update_stream(config)
+    except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
+        raise Unavailable(f"nats: stream {stream.name}: {error!r}") from error
+
+
+async def pull(
+    bus: Bus,
+    stream: Stream,
+    consumer: str,
+    word: type[W],
+    listener: Callable[[W], Awaitable[None]],
+    *,
+    has_room: Callable[[], Awaitable[None]],
+    stopping: asyncio.Event,
+) -> None:
+    """Take messages from a shared *consumer*, one at a time, until stopped.
+
+    Each message goes to one process and is delivered once: whatever goes wrong
+    after that is the lease's business.  It is acknowledged on receipt and handed
+    to *listener*.  Before each pull *has_room* is awaited.  A subscription that
+    falls silent (no message, no heartbeat) is made anew.
+    """
+    subscription: JetStreamContext.PullSubscription | None = None
+    while not stopping.is_set():
+        await has_room()
+        if not await bus.until_connected(stopping):
+            break
+        try:
+            if subscription is None:
+                subscription = await _join(bus, stream, consumer)
+            letters = await subscription.fetch(1, timeout=1.0, heartbeat=0.4)
+        except nats.js.errors.FetchTimeoutError:
+            continue
+        except nats.errors.TimeoutError:
+            # Not even a heartbeat came, or the server said that the pull ended.
+            await _drop(subscription)
+            subscription = None
+            continue
+        except (nats.errors.Error, nats.js.errors.Error, Unavailable) as error:
+            log.warning("bus.pull_lost", stream=stream.name, cause=repr(error))
+            await _drop(subscription)
+            subscription = None
+            await pause(0.1, stopping)
+            continue
+        for letter in letters:
+            await letter.ack()
+            spoken = read(word, letter.data)
+            if spoken is not None:
+                await listener(spoken)
+    await _drop(subscription)
+
+
+async def _join(
+    bus: Bus, stream: Stream, consumer: str
+) -> JetStreamContext.PullSubscription:
+    await ensure(bus, stream)
+    await bus.jetstream.add_consumer(
+        stream.name,
+        nats.js.api.ConsumerConfig(
+            durable_name=consumer,
+            ack_policy=nats.js.api.AckPolicy.EXPLICIT,
+            ack_wait=5,
+            max_deliver=1,
+            max_ack_pending=100_000,
+        ),
+    )
+    return await bus.jetstream.pull_subscribe_bind(
+        consumer=consumer, stream=stream.name
+    )
+
+
+async def follow(
+    bus: Bus,
+    stream: Stream,
+    listener: Callable[[bytes], None],
+    *,
+    stopping: asyncio.Event,
+    began: asyncio.Event | None = None,
+) -> None:
+    """Hand every message that enters *stream* from now on to *listener*, in order.
+
+    *now* is when *began* is set.  No acknowledgements: when the reader falls silent
+    or misses something it is made anew, behind the last message that it handed
+    out, and when the stream was wiped, at the first message of the new one.
+    """
+    mark: _Mark | None = None
+    while not stopping.is_set() and await bus.until_connected(stopping):
+        try:
+            mark, subscription = await _read_on(bus, stream, mark)
+        except (nats.errors.Error, nats.js.errors.Error, Unavailable) as error:
+            log.warning("bus.follow_lost", stream=stream.name, cause=repr(error))
+            await pause(0.2, stopping)
+            continue
+        if began is not None:
+            began.set()
+        try:
+            await _follow(bus, subscription, mark, listener, stopping)
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.warning("bus.follow_lost", stream=stream.name, cause=repr(error))
+            await pause(0.2, stopping)
+        finally:
+            await leave(subscription)
+
+
+async def _read_on(
+    bus: Bus, stream: Stream, mark: "_Mark | None"
+) -> tuple["_Mark", Subscription]:
+    """Begin to read *stream* behind *mark*, or from now on when there is none."""
+    await ensure(bus, stream)
+    info = await bus.jetstream.stream_info(stream.name)
+    if mark is None:
+        mark = _Mark(created=info.created, seq=info.state.last_seq)
+    elif mark.created != info.created or mark.seq > info.state.last_seq:
+        mark = _Mark(created=info.created, seq=0)
+    inbox = bus.client.new_inbox()
+    subscription = await bus.client.subscribe(inbox)
+    try:
+        await bus.jetstream.add_consumer(
+            stream.name,
+            nats.js.api.ConsumerConfig(
+                deliver_subject=inbox,
+                deliver_policy=nats.js.api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=mark.seq + 1,
+                ack_policy=nats.js.api.AckPolicy.NONE,
+                max_deliver=1,
+                flow_control=True,
+                idle_heartbeat=_HEARTBEAT_SECONDS,
+                inactive_threshold=30,
+                num_replicas=1,
+                mem_storage=True,
+            ),
+        )
+    except (nats.errors.Error, nats.js.errors.Error):
+        await leave(subscription)
+        raise
+    return mark, subscription
+
+
+async def _follow(
+    bus: Bus,
+    subscription: Subscription,
+    mark: "_Mark",
+    listener: Callable[[bytes], None],
+    stopping: asyncio.Event,
+) -> None:
+    """Hand messages on until one is missing, all is silent, or we stop."""
+    connections, heard, silent_seconds = bus.connections, 0, 0.0
+    while not stopping.is_set() and connections == bus.connections:
+        try:
+            letter = await subscription.next_msg(timeout=_LOOK_SECONDS)
+        except nats.errors.TimeoutError:
+            silent_seconds += _LOOK_SECONDS
+            if silent_seconds > 3 * _HEARTBEAT_SECONDS:
+                return
+            continue
+        silent_seconds = 0.0
+        if letter.headers and "Status" in letter.headers:
+            # A heartbeat, or a question whether we keep up.
+            stalled = letter.headers.get("Nats-Consumer-Stalled")
+            if address := letter.reply or stalled:
+                await bus.client.publish(address)
+            if int(letter.headers.get("Nats-Last-Consumer", heard)) != heard:
+                return
+            continue
+        sequence = letter.metadata.sequence
+        if sequence.consumer != heard + 1:
+            return
+        heard, mark.seq = sequence.consumer, sequence.stream
+        listener(letter.data)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """How far a stream was read, and which: a wiped one counts from one again."""
+
+    created: datetime | None
+    seq: int
+
+
+async def _drop(subscription: JetStreamContext.PullSubscription | None) -> None:
+    if subscription is not None:
+        try:
+            await subscription.unsubscribe()
+        except (nats.errors.Error, ValueError, OSError) as error:
+            log.debug("bus.unsubscribe_lost", cause=repr(error))

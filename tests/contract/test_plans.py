@@ -1,0 +1,362 @@
+"""The hot statements find their rows by key, however full or empty the tables are.
+
+A plan is what a service would run: with the planner settings of its pool, generic or
+not, from a planner that saw the tables empty or full.
+"""
+
+import ast
+import json
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+import services.dispatcher.service
+import services.scheduler.service
+from libs.common.db import BY_KEY
+from libs.common.ids import new_id
+from libs.common.store import claims, jobs, journal, leases, settlement, timers
+from libs.common.store.settlement import Settled
+from tests.support import stock
+from tests.support.databases import copy_of
+
+#: What no hot statement may read from end to end; `jobs` stands for its partitions.
+LARGE = {
+    "attempts",
+    "dead",
+    "expiries",
+    "finished",
+    "held",
+    "idempotency",
+    "jobs",
+    "journal",
+    "leased",
+    "leases",
+    "ready",
+    "scheduled",
+    "waiting",
+}
+JOBS = 40_000
+#: What the planner may have met: tables it knows nothing of, tables that it saw
+#: empty, as between two bursts of jobs, and tables that it saw full.
+STOCKS = ("empty", "seen empty", "full")
+
+#: Jobs in every place, some due and some not, with their keys, leases and journal.
+FILL = """
+WITH made AS (
+    SELECT i, (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - i), 12, '0')
+               || '70008000' || lpad(to_hex(i), 12, '0'))::uuid AS id,
+           lpad(to_hex(i / 320), 32, '0')::uuid AS lease_id,
+           now() + (i - $1 / 2) * interval '1 second' AS moment
+      FROM generate_series(1, $1) AS i
+), bodies AS (
+    INSERT INTO jobs (id, organization_id, queue_name, payload, max_retries,
+                      timeout_seconds, target_url, target_method,
+                      target_timeout_seconds)
+    SELECT id, $2, 'mail', '{}', 3, 300, 'http://receiver.test', 'POST', 5 FROM made
+), into_ready AS (
+    INSERT INTO ready (lane_id, rank, ready_at, job_id)
+    SELECT $3 + i % 7, 100, now(), id FROM made WHERE i % 5 = 0
+), into_scheduled AS (
+    INSERT INTO scheduled (run_at, job_id, lane_id, rank)
+    SELECT moment, id, $3, 100 FROM made WHERE i % 5 = 1
+), into_leased AS (
+    INSERT INTO leased (job_id, lease_id, lane_id, rank, attempt, retry_count,
+                        crash_count)
+    SELECT id, lease_id, $3, 100, 1, 0, 0 FROM made WHERE i % 5 = 2
+), opened AS (
+    INSERT INTO leases (id, owner, push, deadline, job_ids)
+    SELECT lease_id, 'dispatcher', true, min(moment), array_agg(id)
+      FROM made WHERE i % 5 = 2 GROUP BY lease_id
+), into_waiting AS (
+    INSERT INTO waiting (job_id, lane_id, rank, open_parents)
+    SELECT id, $3, 100, 1 FROM made WHERE i % 15 = 3
+), into_held AS (
+    INSERT INTO held (job_id, lane_id, rank, reason)
+    SELECT id, $3, 100, 'full' FROM made WHERE i % 15 = 4
+), into_finished AS (
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
+    SELECT id, $3, 100, 1, 0, 'completed' FROM made
+     WHERE i % 5 > 2 AND i % 15 NOT IN (3, 4)
+), keyed AS (
+    INSERT INTO idempotency (organization_id, key, job_id)
+    SELECT $2, 'key ' || i, id FROM made
+), expiring AS (
+    INSERT INTO expiries (expires_at, job_id) SELECT moment, id FROM made
+)
+INSERT INTO journal (job_id, lane_id, transition, rank, attempt)
+SELECT id, $3, 'created', 100, 0 FROM made, generate_series(1, 2)
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def stocked(postgres_url, migrated_template):
+    """A database for each of `STOCKS`, by name: (url, line)."""
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name in STOCKS:
+            url = await stack.enter_async_context(
+                copy_of(migrated_template, server=postgres_url)
+            )
+            conn = await asyncpg.connect(url)
+            line = await stock.open_line(conn)
+            for number in range(20):
+                await stock.open_line(conn, queue_name=f"queue-{number}")
+            if name == "full":
+                await conn.execute(FILL, JOBS, line.organization_id, line.id)
+            if name != "empty":
+                await conn.execute("ANALYZE")
+            await conn.close()
+            found[name] = url, line
+        yield found
+
+
+# --- the hot statements, as the services call them -------------------------------------
+
+
+async def claim(conn, line):
+    await claims.claim(
+        conn,
+        quotas={line.id + number: 64 for number in range(8)},
+        lease_jobs_max=64,
+        owner="dispatcher",
+        push=True,
+        lease=timedelta(seconds=7),
+        payload_bytes_max=65536,
+    )
+
+
+async def ready_lanes(conn, line):
+    await claims.ready_lanes(conn, after=line.id, limit=2000)
+
+
+async def read_policies(conn, _):
+    await settlement.read_policies(conn, leases=[(new_id(), new_id())] * 200)
+
+
+async def settle(conn, _):
+    attempts = [
+        Settled(job_id=new_id(), lease_id=new_id(), how="completed")
+        for _ in range(1000)
+    ]
+    await settlement.settle(conn, attempts=attempts, actor="dispatcher")
+
+
+async def renew(conn, _):
+    ids = [new_id() for _ in range(100)]
+    await leases.renew(conn, lease_ids=ids, lease=timedelta(seconds=7))
+
+
+async def recover(conn, _):
+    await leases.recover(conn, push=True, limit=50)
+
+
+async def promote_due(conn, _):
+    await timers.promote_due(conn, limit=1000)
+
+
+async def next_due(conn, _):
+    await timers.next_due(conn)
+
+
+async def expire(conn, _):
+    await timers.expire(conn, limit=1000)
+
+
+async def read_unannounced(conn, _):
+    position = journal.Position("100", 1)
+    await journal.read_unannounced(conn, after=position, limit=500)
+
+
+async def create(conn, line):
+    made = [stock.new_job(line, idempotency_key=f"new {n}") for n in range(500)]
+    await jobs.create(conn, jobs=made)
+
+
+async def find_by_keys(conn, line):
+    keys = [(line.organization_id, f"key {number}") for number in range(50)]
+    await jobs.find_by_keys(conn, keys=keys)
+
+
+BY_THE_DISPATCHER = (
+    claims.SQL,
+    (claim, ready_lanes),
+    settlement.SQL,
+    (read_policies, settle),
+    leases.SQL,
+    (renew, recover),
+)
+BY_THE_SCHEDULER = (
+    timers.SQL,
+    (promote_due, next_due, expire),
+    leases.SQL,
+    (recover,),
+    journal.SQL,
+    (read_unannounced,),
+)
+
+
+def each(*subjects):
+    """(statement, function) pairs, named by the function."""
+    return [
+        pytest.param(statements[function.__name__], function, id=function.__name__)
+        for statements, functions in zip(subjects[::2], subjects[1::2], strict=True)
+        for function in functions
+    ]
+
+
+# --- plans -----------------------------------------------------------------------------
+
+
+def literal(value):
+    """Return *value* as EXECUTE takes it: text of unknown type, or NULL."""
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            inner = (
+                "NULL" if item is None else f'"{text(item).replace(chr(34), chr(92) + chr(34))}"'
+                for item in value
+            )
+            return quoted("{" + ",".join(inner) + "}")
+        case _:
+            return quoted(text(value))
+
+
+def text(value):
+    match value:
+        case timedelta():
+            return f"{value.total_seconds()} s"
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def quoted(string):
+    return "'" + string.replace("'", "''") + "'"
+
+
+async def plan_of(conn, statement, function, line):
+    """Let *function* run, undo it, and return how Postgres would run it again."""
+    ran = []
+    transaction = conn.transaction()
+    await transaction.start()
+    with conn.query_logger(lambda query: ran.append((query.query, query.args))):
+        await function(conn, line)
+    await transaction.rollback()
+    [arguments] = [arguments for query, arguments in ran if query == statement]
+    await conn.execute("PREPARE hot AS " + statement)
+    call = "hot" + (f"({', '.join(map(literal, arguments))})" if arguments else "")
+    explained = await conn.fetchval("EXPLAIN (FORMAT JSON) EXECUTE " + call)
+    return list(nodes(json.loads(explained)[0]["Plan"]))
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def read_whole(plan):
+    """The large tables that *plan* reads from end to end."""
+    read = {
+        node["Relation Name"]
+        for node in plan
+        if node["Node Type"] in {"Seq Scan", "Bitmap Heap Scan"}
+        or ("Index" in node["Node Type"] and not is_narrowed(node))
+    }
+    return {name for name in read if name.split("_")[0] in LARGE}
+
+
+def is_narrowed(node):
+    """Whether an index is used to find something, or to begin at its front and stop."""
+    return "Index Cond" in node or node["Index Name"] in {
+        "ready_pkey",  # the next lane
+        "scheduled_pkey",  # the next that is due
+    }
+
+
+async def connect(url, planner):
+    return await asyncpg.connect(url, server_settings={"jit": "off", **planner})
+
+
+@pytest.mark.parametrize("stock_of", STOCKS)
+@pytest.mark.parametrize(("statement", "function"), each(*BY_THE_DISPATCHER))
+async def test_the_dispatcher_finds_everything_by_key(
+    stocked, stock_of, statement, function
+):
+    url, line = stocked[stock_of]
+    conn = await connect(url, BY_KEY)
+
+    plan = await plan_of(conn, statement, function, line)
+    await conn.close()
+
+    assert read_whole(plan) == set(), [(n["Node Type"],n.get("Relation Name"),n.get("Index Name"),n.get("Index Cond")) for n in plan if read_whole([n])]
+
+
+@pytest.mark.parametrize("stock_of", STOCKS)
+@pytest.mark.parametrize(("statement", "function"), each(*BY_THE_SCHEDULER))
+async def test_the_scheduler_finds_everything_by_key(
+    stocked, stock_of, statement, function
+):
+    url, line = stocked[stock_of]
+    conn = await connect(url, BY_KEY)
+
+    plan = await plan_of(conn, statement, function, line)
+    await conn.close()
+
+    assert read_whole(plan) == set(), [(n["Node Type"],n.get("Relation Name"),n.get("Index Name"),n.get("Index Cond")) for n in plan if read_whole([n])]
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+@pytest.mark.parametrize(
+    ("stock_of", "statement", "function"),
+    [
+        pytest.param("empty", jobs.SQL["create"], create, id="create, empty"),
+        pytest.param("full", jobs.SQL["create"], create, id="create"),
+        pytest.param("full", jobs.SQL["find_by_keys"], find_by_keys, id="find_by_keys"),
+    ],
+)
+async def test_taking_a_job_in_reads_no_table_whole(
+    stocked, stock_of, statement, function, mode
+):
+    """Ingest lets the planner choose: it lists and searches too."""
+    url, line = stocked[stock_of]
+    conn = await connect(url, {"plan_cache_mode": mode})
+
+    plan = await plan_of(conn, statement, function, line)
+    await conn.close()
+
+    assert read_whole(plan) == set(), [(n["Node Type"],n.get("Relation Name"),n.get("Index Name"),n.get("Index Cond")) for n in plan if read_whole([n])]
+
+
+async def test_the_journal_is_read_in_order_and_never_sorted(stocked):
+    """What was announced long ago must cost nothing."""
+    url, line = stocked["full"]
+    conn = await connect(url, BY_KEY)
+
+    plan = await plan_of(
+        conn, journal.SQL["read_unannounced"], read_unannounced, line
+    )
+    await conn.close()
+
+    assert "Sort" not in {node["Node Type"] for node in plan}
+
+
+@pytest.mark.parametrize(
+    "service", [services.dispatcher.service, services.scheduler.service]
+)
+def test_a_service_plans_as_it_is_tested(service):
+    [planner] = [
+        ast.unparse(keyword.value)
+        for node in ast.walk(ast.parse(Path(service.__file__).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "open_pool"
+        for keyword in node.keywords
+        if keyword.arg == "planner"
+    ]
+
+    assert planner == "BY_KEY"
