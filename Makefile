@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+PINS := $(VENV)/pins
 PIP_TOOLS := 7.6.2
 
 .DEFAULT_GOAL := help
@@ -28,7 +29,7 @@ stop: $(READY) ## Stop what runs in the background
 	@$(RUN) -m libs.cli stop
 
 status: $(READY) ## Say what runs, and where
-	@$(RUN) -m libs.cli status
+	@$(RUN) -m libs.cli status || true
 
 demo: $(READY) ## Show deliveries, retries and a dead letter, on the running stack
 	@$(RUN) -m libs.cli demo
@@ -65,17 +66,17 @@ $(READY): constraints.txt libs/cli/bootstrap.py
 	@touch $@
 
 constraints: ## Pin the newest packages that pyproject.toml allows
-	@rm -rf $(VENV)-pins
-	@$(PYTHON) -m venv $(VENV)-pins
-	@$(VENV)-pins/bin/python -m pip install --quiet pip-tools==$(PIP_TOOLS)
+	@rm -rf $(PINS)
+	@$(PYTHON) -m venv $(PINS)
+	@$(PINS)/bin/python -m pip install --quiet pip-tools==$(PIP_TOOLS)
 	@{ echo '# Every package of every extra, by name, version and hash.  Made by'; \
 	   echo '# `make constraints`; where packages come from is up to who installs them.'; \
-	   $(VENV)-pins/bin/pip-compile --quiet --upgrade --all-extras --strip-extras \
+	   $(PINS)/bin/pip-compile --quiet --upgrade --all-extras --strip-extras \
 	     --generate-hashes --no-annotate --no-header \
 	     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	     --output-file=- pyproject.toml; } > constraints.new
-	@mv constraints.new constraints.txt
-	@rm -rf $(VENV)-pins
+	     --output-file=- pyproject.toml; } > $(PINS)/constraints.txt
+	@mv $(PINS)/constraints.txt constraints.txt
+	@rm -rf $(PINS)
 
 clean: $(READY) ## Stop, and forget all data
 	@$(RUN) -m libs.cli clean

@@ -19,6 +19,15 @@ from libs.common.log import start_logging
 
 LATEST = Path(__file__).parent / "latest.json"
 
+_LEGEND = """\
+p50, p99   of a request; for latency, from accepted to arrived
+events     how long after the row its last event was announced
+ratio      our rate to that of the slowest part beside it; for latency, the p50 from
+           the request on to that of a commit and a post
+beside     the bare parts on the same machine, with their CPU a job
+strangers  cores that other programs kept busy meanwhile: above 0.1, look at ratios only
+"""
+
 
 def main() -> int:
     """Measure and print; return 0 when everything that was measured was also right."""
@@ -52,7 +61,8 @@ def _arguments() -> argparse.Namespace:
         action="append",
         choices=NAMES,
         metavar="NAME",
-        help=f"measure only this row, may be repeated: {', '.join(NAMES)}",
+        help="measure only this row, and write no file; may be repeated: "
+        + ", ".join(NAMES),
     )
     arguments = parser.parse_args()
     if not 100 <= arguments.jobs <= 1_000_000:
@@ -71,7 +81,7 @@ async def _measure(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
 
     def tell(row: Row) -> None:
-        print(f"  {row.name:<18} {row.rate:>9,.0f} {row.unit}", flush=True)
+        print(f"  {row.name:<18} {row.rate:>9,.0f} jobs/s", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="bellhop-bench-") as directory:
         async with open_house(Path(directory)) as house:
@@ -80,11 +90,10 @@ async def _measure(arguments: argparse.Namespace) -> int:
                 house, options, arguments.only or list(NAMES), tell
             )
     print(f"\n{table.results(rows)}\n\n{table.cpu(rows)}\n")
-    print("ratio: of the lowest ceiling; for latency, how many times it (p50).")
-    print("events: how long after the row its last event was announced.")
+    print(_LEGEND)
     if not arguments.only:
         table.write(LATEST, rows)
-        print(f"Written to {LATEST.relative_to(Path.cwd())}.")
+        print(f"Written to {LATEST}.")
     return 0
 
 

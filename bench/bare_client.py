@@ -25,17 +25,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     connections: int = 64
 
+    @property
+    def each(self) -> int:
+        """How many requests each connection makes."""
+        return max(self.requests // self.connections, 1)
+
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast that was."""
+    """How fast that was, and what it cost."""
 
     rate: float
+    cpu_seconds_each: float
 
 
 async def post(http: aiohttp.ClientSession, plan: Plan, signer: Signer) -> None:
     """Post one connection's share of the requests."""
     body = json.dumps(payload(1)).encode()
-    for _ in range(plan.requests // plan.connections):
+    for _ in range(plan.each):
         id_, now = str(new_id()), int(time.time())
         headers = {
             "Content-Type": "application/json",
@@ -47,19 +53,27 @@ async def post(http: aiohttp.ClientSession, plan: Plan, signer: Signer) -> None:
             await answer.read()
 
 
-async def main(plan_path: Path, result_path: Path) -> None:
-    """Do what the plan says, and write the result."""
-    plan = msgspec.json.decode(plan_path.read_bytes(), type=Plan)
+async def post_all(plan: Plan) -> Result:
+    """Post everything over so many connections."""
     signer = Signer([b"a secret of thirty-two bytes ..."])
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
-        began = time.monotonic()
+        began, cpu = time.monotonic(), time.process_time()
         await asyncio.gather(
             *(post(http, plan, signer) for _ in range(plan.connections))
         )
-        seconds = time.monotonic() - began
-    result_path.write_bytes(msgspec.json.encode(Result(rate=plan.requests / seconds)))
+        posted = plan.each * plan.connections
+        return Result(
+            rate=posted / (time.monotonic() - began),
+            cpu_seconds_each=(time.process_time() - cpu) / posted,
+        )
+
+
+def main(plan: Path, result: Path) -> None:
+    """Do what *plan* says, and write *result*."""
+    asked = msgspec.json.decode(plan.read_bytes(), type=Plan)
+    result.write_bytes(msgspec.json.encode(uvloop.run(post_all(asked))))
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

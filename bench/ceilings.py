@@ -4,12 +4,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
 from bench import bare_client, bodies
 from bench.children import carry_out, listening
+from bench.cpu import Meter
 from bench.house import House
 from bench.load import Plan, Result
 from bench.records import milliseconds
@@ -21,47 +23,62 @@ from libs.common.store.jobs import NewJob
 _DATABASE = "bench_ceilings"
 _BATCH = 500
 _ROWS = 20_000
+_POSTS = 8_000
 #: Commits and posts, one after the other.
 _STEPS = 200
 _ORGANIZATION = UUID(int=1)
 _LANE = 1
 
 
-async def server(house: House, *, kind: str, seconds: float) -> float:
-    """Return the jobs/s of a server that checks the same requests, and no more."""
-    async with listening("bare_server", directory=house.directory) as (port, _):
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """What a bare part does: jobs per second, and its CPU seconds a job."""
+
+    rate: float
+    cpu_seconds: float
+
+
+async def server(house: House, *, kind: str, seconds: float) -> Ceiling:
+    """Measure a server that checks the same requests, and no more."""
+    async with listening("bare_server", directory=house.directory) as (port, pid):
+        meter = Meter({"server": pid})
         result = await carry_out(
             "load",
             Plan(port=port, key=house.api_key, kind=kind, seconds=seconds),
             Result,
             directory=house.directory,
         )
-    return result.requests * (bodies.BULK if kind == "bulk" else 1) / result.seconds
+        cpu, _ = meter.stop({"server": pid})
+    done = result.requests * (bodies.BULK if kind == "bulk" else 1)
+    return Ceiling(done / result.seconds, cpu["server"] / done)
 
 
-async def client(house: House, *, requests: int) -> float:
-    """Return the webhooks/s of a client that signs, and posts to the same sink."""
+async def client(house: House) -> Ceiling:
+    """Measure a client that signs, and posts to the same sink."""
     result = await carry_out(
         "bare_client",
-        bare_client.Plan(url=house.sink_url, requests=requests),
+        bare_client.Plan(url=house.sink_url, requests=_POSTS),
         bare_client.Result,
         directory=house.directory,
     )
-    return result.rate
+    return Ceiling(result.rate, result.cpu_seconds_each)
 
 
-async def inserts(house: House) -> float:
-    """Return the jobs/s of the same rows written 500 at a time, on one connection."""
+async def inserts(house: House) -> Ceiling:
+    """Measure Postgres writing the same rows, 500 at a time, on one connection."""
     rows = [_row(number) for number in range(_ROWS)]
+    pids = {"postgres": house.pids["postgres"]}
     async with _database(house) as conn:
-        began = time.monotonic()
+        meter, began = Meter(pids), time.monotonic()
         for first in range(0, _ROWS, _BATCH):
             await jobs.create(conn, jobs=rows[first : first + _BATCH])
-        return _ROWS / (time.monotonic() - began)
+        seconds = time.monotonic() - began
+        cpu, _ = meter.stop(pids)
+    return Ceiling(_ROWS / seconds, cpu["postgres"] / _ROWS)
 
 
-async def one_by_one(house: House) -> tuple[float, float]:
-    """Return p50 and p99, in ms, of one commit of one job and one post to the sink."""
+async def one_by_one_ms(house: House) -> float:
+    """Return the p50 of one commit of one job, and one post to the sink."""
     body = json.dumps(bodies.payload(1)).encode()
     seconds = []
     async with _database(house) as conn:
@@ -72,7 +89,7 @@ async def one_by_one(house: House) -> tuple[float, float]:
             async with house.http.post(house.sink_url, data=body) as answer:
                 await answer.read()
             seconds.append(time.monotonic() - began)
-    return milliseconds(seconds, 0.5), milliseconds(seconds, 0.99)
+    return milliseconds(seconds, 0.5)
 
 
 def _row(number: int) -> NewJob:

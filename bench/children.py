@@ -56,9 +56,7 @@ async def listening(module: str, *, directory: Path) -> AsyncIterator[tuple[int,
     port = free_port()
     program = Program(directory / f"{module}-{next(_numbers)}.log")
     try:
-        await program.start(
-            _command(module, str(port)), environment=tree_environment()
-        )
+        await program.start(_command(module, str(port)), environment=tree_environment())
         async with asyncio.timeout(_LISTEN_SECONDS_MAX):
             while is_free(port):
                 if not program.running:

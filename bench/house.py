@@ -14,13 +14,12 @@ import msgspec
 from standardwebhooks import Webhook
 
 from bench.children import Broken, carry_out, listening
-from bench.cpu import Seconds, used
 from bench.load import Plan, Result
 from bench.records import unpack_arrivals
 from libs.cli.embedded.nats import run_nats
 from libs.cli.embedded.ports import free_port
 from libs.cli.embedded.postgres import PostgresServer, run_postgres
-from libs.cli.first_run import prepare
+from libs.cli.first_run import Credentials, prepare
 from libs.cli.ground import Ground, Ports, credentials, services_on
 from libs.cli.service_process import ServiceProcess
 from libs.cli.settings import StackSettings
@@ -31,6 +30,7 @@ _LOOK_SECONDS = 0.02
 _QUIET_SECONDS_MAX = 120.0
 _INVARIANTS_SECONDS = 120.0
 _DRAIN_SECONDS = 10.0
+_STARTS_MAX = 3
 
 #: Whether a webhook is on its way.  A probe a lane: jobs for workers wait beside them.
 _ON_THEIR_WAY = """
@@ -75,10 +75,11 @@ class House:
         """Where the webhooks go."""
         return f"http://127.0.0.1:{self.sink_port}/hook"
 
-    def cpu(self) -> Seconds:
-        """Return the CPU seconds used so far."""
-        pids = {name: service.pid for name, service in self.services.items()}
-        return used({**pids, **self.others})
+    @property
+    def pids(self) -> dict[str, int]:
+        """Every process of the house, and the sink."""
+        services = {name: service.pid for name, service in self.services.items()}
+        return {**services, **self.others}
 
     async def load(self, **plan: object) -> Result:
         """Run the load generator; raises `Broken` when a request was refused."""
@@ -170,29 +171,50 @@ async def open_house(directory: Path) -> AsyncIterator[House]:
         aiohttp.ClientSession() as http,
     ):
         await migrate(postgres.url)
-        ports = Ports(http=free_port(), grpc=free_port())
-        ground = Ground(postgres.url, nats.url, credentials(settings), ports)
-        access = await prepare(postgres.url, ground.credentials)
+        keys = credentials(settings)
+        access = await prepare(postgres.url, keys)
         conn = await asyncpg.connect(postgres.url, server_settings={"jit": "off"})
-        services = {service.name: service for service in services_on(ground, settings)}
         try:
-            await asyncio.gather(*(service.start() for service in services.values()))
-            yield House(
-                directory=directory,
-                postgres=postgres,
-                conn=conn,
-                http=http,
-                port=ports.http,
-                api_key=access.api_key or "",
-                signing_secret=access.signing_secret or "",
-                services=services,
-                sink_port=sink_port,
-                others={
-                    "postgres": postgres.pid,
-                    "nats": nats.pid,
-                    "sink": sink_pid,
-                },
-            )
+            async with _services(postgres.url, nats.url, keys, settings) as running:
+                port, services = running
+                yield House(
+                    directory=directory,
+                    postgres=postgres,
+                    conn=conn,
+                    http=http,
+                    port=port,
+                    api_key=access.api_key or "",
+                    signing_secret=access.signing_secret or "",
+                    services={service.name: service for service in services},
+                    sink_port=sink_port,
+                    others={
+                        "postgres": postgres.pid,
+                        "nats": nats.pid,
+                        "sink": sink_pid,
+                    },
+                )
         finally:
-            await asyncio.gather(*(service.stop() for service in services.values()))
             await conn.close()
+
+
+@asynccontextmanager
+async def _services(
+    database_url: str, nats_url: str, keys: Credentials, settings: StackSettings
+) -> AsyncIterator[tuple[int, list[ServiceProcess]]]:
+    """Run the services until the block ends; give the API's port."""
+    for attempt in range(1, _STARTS_MAX + 1):
+        ports = Ports(http=free_port(), grpc=free_port())
+        services = services_on(Ground(database_url, nats_url, keys, ports), settings)
+        try:
+            starts = [service.start() for service in services]
+            failures = await asyncio.gather(*starts, return_exceptions=True)
+            failure = next(filter(None, failures), None)
+            if failure is None:
+                yield ports.http, services
+                return
+            # Between choosing a port and listening on it somebody may have taken it.
+            taken = "address already in use" in str(failure)
+            if attempt == _STARTS_MAX or not taken:
+                raise failure
+        finally:
+            await asyncio.gather(*(service.stop() for service in services))

@@ -180,11 +180,15 @@ class Load:
         connection.transport.write(next(self._requests))
 
 
-async def main(plan: Path, result: Path) -> None:
+async def _carry_out(plan: Plan) -> Result:
+    return await Load(plan).run()
+
+
+def main(plan: Path, result: Path) -> None:
     """Do what *plan* says, and write *result*."""
-    load = Load(msgspec.json.decode(plan.read_bytes(), type=Plan))
-    result.write_bytes(msgspec.json.encode(await load.run()))
+    asked = msgspec.json.decode(plan.read_bytes(), type=Plan)
+    result.write_bytes(msgspec.json.encode(uvloop.run(_carry_out(asked))))
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -22,9 +22,7 @@ class Created(NamedTuple):
 
 def pack_arrivals(arrivals: dict[bytes, float]) -> bytes:
     """Return arrivals (id as text → time) as bytes."""
-    return b"".join(
-        _ARRIVAL.pack(id_bytes(text), at) for text, at in arrivals.items()
-    )
+    return b"".join(_ARRIVAL.pack(id_bytes(text), at) for text, at in arrivals.items())
 
 
 def unpack_arrivals(data: bytes) -> dict[bytes, float]:

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Final
 
 from bench import bodies, ceilings
-from bench.cpu import Seconds, between
+from bench.ceilings import Ceiling
+from bench.cpu import Meter, Seconds
 from bench.house import House
 from bench.records import Created, milliseconds, read_created
 
@@ -19,6 +20,9 @@ _CEILING_SECONDS = 2.0
 #: A house slower than this is broken, not slow (jobs per second, and a start).
 _RATE_MIN = 200.0
 _START_SECONDS = 30.0
+#: The whole way of a webhook, beside the part of it after it was accepted.
+REQUEST_P50: Final = "request_to_arrival_p50_ms"
+REQUEST_P99: Final = "request_to_arrival_p99_ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,16 @@ class Row:
     name: str
     jobs: int
     seconds: float
+    cpu_seconds: Seconds
+    #: How many cores other programs kept busy meanwhile.
+    strangers: float
     p50_ms: float | None = None
     p99_ms: float | None = None
-    unit: str = "jobs/s"
     #: Of jobs per second.
     target: float | None = None
-    #: What bare parts do: jobs per second, or ms for a row about latency.
-    ceilings: dict[str, float] = field(default_factory=dict)
-    cpu_seconds: Seconds = field(default_factory=dict)
+    ceilings: dict[str, Ceiling] = field(default_factory=dict)
+    #: For a row about latency: the p50 of its bare parts.
+    floor_ms: float | None = None
     #: How long after the row the last of its events was announced.
     events_late_seconds: float = 0.0
     more: dict[str, float] = field(default_factory=dict)
@@ -55,12 +61,22 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """How near we are to the lowest ceiling; for latency, how many times it."""
+        """How near we are to the lowest ceiling; for latency, how many floors high."""
+        if self.floor_ms is not None:
+            return round(self.more[REQUEST_P50] / self.floor_ms, 2)
         if not self.ceilings:
             return None
-        if self.p50_ms is not None and self.name.startswith("latency"):
-            return round(self.p50_ms / min(self.ceilings.values()), 2)
-        return round(self.rate / min(self.ceilings.values()), 2)
+        lowest = min(ceiling.rate for ceiling in self.ceilings.values())
+        return round(self.rate / lowest, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Webhooks that were created and have arrived."""
+
+    created: list[Created]
+    arrivals: dict[bytes, float]
+    load_cpu_seconds: float
 
 
 async def rest_create(house: House, options: Options) -> Row:
@@ -83,36 +99,40 @@ async def webhook_drain(house: House, options: Options) -> Row:
     )
     await house.announced()
     await house.forget_arrivals()
-    before = house.cpu()
     await dispatcher.start()
+    meter = Meter(house.pids)
     await house.arrived(jobs, at_most=jobs / _RATE_MIN + _START_SECONDS)
     await house.settled()
-    ended, after = time.monotonic(), house.cpu()
+    ended = time.monotonic()
+    cpu_seconds, strangers = meter.stop(house.pids)
     arrivals = await house.arrivals(jobs)
     row = Row(
         name="webhook_drain",
         jobs=jobs,
         seconds=ended - min(arrivals.values()),
         target=2500,
-        cpu_seconds=between(before, after),
+        cpu_seconds=cpu_seconds,
+        strangers=strangers,
     )
     await _close(house, row, since=ended)
-    row.ceilings["signing client"] = await ceilings.client(house, requests=jobs // 2)
+    row.ceilings["signing client"] = await ceilings.client(house)
     return row
 
 
 async def webhook_sustained(house: House, options: Options) -> Row:
     """Webhooks created one a request, from the first request to the last arrival."""
     await _through(house, seconds=_WARM_SECONDS)
-    before = house.cpu()
-    created, arrivals = await _through(house, seconds=options.seconds)
+    meter = Meter(house.pids)
+    passage = await _through(house, seconds=options.seconds)
     ended = time.monotonic()
-    began = min(one.sent for one in created)
+    cpu_seconds, strangers = meter.stop(house.pids, load=passage.load_cpu_seconds)
+    began = min(one.sent for one in passage.created)
     row = Row(
         name="webhook_sustained",
-        jobs=len(created),
-        seconds=max(arrivals.values()) - began,
-        cpu_seconds=between(before, house.cpu()),
+        jobs=len(passage.created),
+        seconds=max(passage.arrivals.values()) - began,
+        cpu_seconds=cpu_seconds,
+        strangers=strangers,
     )
     await _close(house, row, since=ended)
     return row
@@ -132,7 +152,7 @@ async def latency_half_load(house: House, options: Options, *, sustained: Row) -
 
 Measure = Callable[[House, Options], Awaitable[Row]]
 
-ROWS: Final[dict[str, Measure]] = {
+_ROWS: Final[dict[str, Measure]] = {
     measure.__name__: measure
     for measure in (
         rest_create,
@@ -142,25 +162,24 @@ ROWS: Final[dict[str, Measure]] = {
         latency_idle,
     )
 }
+_SUSTAINED: Final = webhook_sustained.__name__
 #: Measured with what `webhook_sustained` found.
-HALF_LOAD: Final = latency_half_load.__name__
-NAMES: Final = (*ROWS, HALF_LOAD)
+_HALF_LOAD: Final = latency_half_load.__name__
+NAMES: Final = (*_ROWS, _HALF_LOAD)
 
 
 async def measure_all(
     house: House, options: Options, names: list[str], tell: Callable[[Row], None]
 ) -> list[Row]:
     """Measure the rows named, in our order, and those they need."""
-    wanted = {*names, *(["webhook_sustained"] if HALF_LOAD in names else [])}
-    measures = {name: measure for name, measure in ROWS.items() if name in wanted}
+    wanted = {*names, *([_SUSTAINED] if _HALF_LOAD in names else [])}
     rows: dict[str, Row] = {}
-    for name in [name for name in NAMES if name in wanted]:
-        if name == HALF_LOAD:
-            measure: Measure = partial(
-                latency_half_load, sustained=rows["webhook_sustained"]
-            )
-        else:
-            measure = measures[name]
+    for name in NAMES:
+        if name not in wanted:
+            continue
+        measure = _ROWS.get(name) or partial(
+            latency_half_load, sustained=rows[_SUSTAINED]
+        )
         rows[name] = await measure(house, options)
         tell(rows[name])
     return list(rows.values())
@@ -170,9 +189,10 @@ async def _creates(house: House, options: Options, *, kind: str) -> Row:
     """Create as fast as answers come."""
     await house.load(kind=kind, seconds=_WARM_SECONDS)
     await house.announced()
-    before = house.cpu()
+    meter = Meter(house.pids)
     result = await house.load(kind=kind, seconds=options.seconds)
     ended = time.monotonic()
+    cpu_seconds, strangers = meter.stop(house.pids, load=result.cpu_seconds)
     row = Row(
         name="rest_bulk" if kind == "bulk" else "rest_create",
         jobs=result.requests * (bodies.BULK if kind == "bulk" else 1),
@@ -180,7 +200,8 @@ async def _creates(house: House, options: Options, *, kind: str) -> Row:
         p50_ms=result.p50_ms,
         p99_ms=result.p99_ms,
         target=3000,
-        cpu_seconds={**between(before, house.cpu()), "load": result.cpu_seconds},
+        cpu_seconds=cpu_seconds,
+        strangers=strangers,
     )
     await _close(house, row, since=ended)
     row.ceilings["checking server"] = await ceilings.server(
@@ -192,10 +213,13 @@ async def _creates(house: House, options: Options, *, kind: str) -> Row:
 
 async def _latency(house: House, options: Options, *, name: str, rate: float) -> Row:
     await _through(house, seconds=_WARM_SECONDS, rate=rate)
-    before = house.cpu()
-    created, arrivals = await _through(house, seconds=options.seconds, rate=rate)
+    meter = Meter(house.pids)
+    passage = await _through(house, seconds=options.seconds, rate=rate)
     ended = time.monotonic()
-    waits = [arrivals[one.job_id] - one.accepted for one in created]
+    cpu_seconds, strangers = meter.stop(house.pids, load=passage.load_cpu_seconds)
+    created, arrivals = passage.created, passage.arrivals
+    # Some are there before their producer hears that they were accepted.
+    waits = [max(arrivals[one.job_id] - one.accepted, 0.0) for one in created]
     ways = [arrivals[one.job_id] - one.sent for one in created]
     row = Row(
         name=name,
@@ -203,21 +227,22 @@ async def _latency(house: House, options: Options, *, name: str, rate: float) ->
         seconds=options.seconds,
         p50_ms=milliseconds(waits, 0.5),
         p99_ms=milliseconds(waits, 0.99),
-        cpu_seconds=between(before, house.cpu()),
+        cpu_seconds=cpu_seconds,
+        strangers=strangers,
         more={
-            "request_to_arrival_p50_ms": milliseconds(ways, 0.5),
-            "request_to_arrival_p99_ms": milliseconds(ways, 0.99),
+            REQUEST_P50: milliseconds(ways, 0.5),
+            REQUEST_P99: milliseconds(ways, 0.99),
         },
     )
     await _close(house, row, since=ended)
-    row.ceilings["commit + post, ms"], _ = await ceilings.one_by_one(house)
+    row.floor_ms = await ceilings.one_by_one_ms(house)
     return row
 
 
 async def _through(
     house: House, *, seconds: float, rate: float | None = None
-) -> tuple[list[Created], dict[bytes, float]]:
-    """Create webhooks and wait until all have arrived; return who came when."""
+) -> Passage:
+    """Create webhooks and wait until all have arrived."""
     await house.forget_arrivals()
     records = house.directory / "created.records"
     result = await house.load(
@@ -226,7 +251,11 @@ async def _through(
     await house.arrived(
         result.requests, at_most=result.requests / _RATE_MIN + _START_SECONDS
     )
-    return read_created(records), await house.arrivals(result.requests)
+    return Passage(
+        read_created(records),
+        await house.arrivals(result.requests),
+        result.cpu_seconds,
+    )
 
 
 async def _close(house: House, row: Row, *, since: float) -> None:

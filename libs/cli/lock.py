@@ -1,9 +1,10 @@
 """One supervisor a data directory: who holds its lock is running."""
 
 import fcntl
+import os
 import time
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from libs.common.errors import BellhopError
 
@@ -16,23 +17,24 @@ class AlreadyRuns(BellhopError):  # noqa: N818 - what is wrong, no "Error" at th
     """Another supervisor holds the data directory."""
 
 
-def take_lock(data_dir: Path, *, pid: int) -> TextIO:
-    """Take the lock for as long as the file that is returned is open.
+def take_lock(data_dir: Path, *, pid: int) -> None:
+    """Take the lock for as long as this process lives, however it ends.
 
-    It goes with the process, however that ends.  Raises `AlreadyRuns`.
+    Raises `AlreadyRuns`.
     """
-    lock = (data_dir / "lock").open("a+")
+    # A bare descriptor, closed by nobody but the kernel: when the lock is free again
+    # the process is gone, and not only about to go.
+    lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     for _ in range(_TRIES_MAX):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_TRY_SECONDS)
         else:
-            lock.truncate(0)
-            lock.write(f"{pid}\n")
-            lock.flush()
-            return lock
-    lock.close()
+            os.ftruncate(lock, 0)
+            os.write(lock, f"{pid}\n".encode())
+            return
+    os.close(lock)
     raise AlreadyRuns(
         f"a stack already runs in {data_dir} (pid {holder(data_dir)}). `make stop` "
         "stops it; BELLHOP_DATA_DIR names a place for another one"

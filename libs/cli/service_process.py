@@ -58,15 +58,17 @@ class ServiceProcess:
             ),
             environment=self._environment,
         )
+        missing = "it does not answer"
         try:
             async with asyncio.timeout(_READY_SECONDS), aiohttp.ClientSession() as http:
                 while self._program.running:
-                    if await self._is_ready(http):
+                    missing = await self._missing(http, otherwise=missing)
+                    if not missing:
                         return
                     await asyncio.sleep(_LOOK_SECONDS)
             reason = "ended while it started"
         except TimeoutError:
-            reason = f"was not ready after {_READY_SECONDS:.0f} s"
+            reason = f"was not ready after {_READY_SECONDS:.0f} s ({missing})"
             await self.stop()
         raise DidNotStart(f"{self.name} {reason}:\n{self._program.last_words()}")
 
@@ -84,12 +86,14 @@ class ServiceProcess:
         """Return the exit code once it has ended."""
         return await self._program.wait()
 
-    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+    async def _missing(self, http: aiohttp.ClientSession, *, otherwise: str) -> str:
+        """Return what keeps it from being ready, empty when nothing does."""
         try:
             async with http.get(self.health_url) as answer:
-                return answer.ok
+                failing = (await answer.text()).splitlines()
+                return "" if answer.ok else f"missing: {', '.join(failing)}"
         except aiohttp.ClientError:
-            return False
+            return otherwise
 
 
 def tree_environment() -> dict[str, str]:

@@ -61,6 +61,7 @@ async def run_stack(
     async with AsyncExitStack() as house:
         # Whoever was here before may have been killed before it could take it down.
         forget_stack(data_dir)
+        ports = Ports.choose(settings, say)
         if settings.database_url is not None:
             database_url = settings.database_url.get_secret_value()
         else:
@@ -76,9 +77,7 @@ async def run_stack(
             kept["nats"], nats_url = nats, nats.url
             say(f"  nats        ready on port {nats.port}")
         await migrate(database_url)
-        ground = Ground(
-            database_url, nats_url, credentials(settings), Ports.choose(settings, say)
-        )
+        ground = Ground(database_url, nats_url, credentials(settings), ports)
         access = await prepare(database_url, ground.credentials)
         services = services_on(ground, settings)
         house.push_async_callback(_stop, services, hurry=hurry)

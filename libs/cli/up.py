@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -17,12 +18,10 @@ def up(_: argparse.Namespace) -> int:
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     start_logging("stack", level="warning")
     pid = os.getpid()
-    # Held until the process is gone, and not only until the stack has stopped.
-    lock = take_lock(settings.data_dir, pid=pid)
-    print(f"Bellhop starts in {settings.data_dir}.", flush=True)
+    take_lock(settings.data_dir, pid=pid)
+    _say(f"Bellhop starts in {settings.data_dir}.")
     asyncio.run(_until_told(settings, pid=pid))
-    print("Bellhop has stopped.", flush=True)
-    lock.flush()
+    _say("Bellhop has stopped.")
     return 0
 
 
@@ -40,15 +39,19 @@ async def _until_told(settings: StackSettings, *, pid: int) -> None:
             hurry.set()
             return
         told = True
-        print("\nStopping (again to hurry) …", flush=True)
         running.cancel()
+        _say("\nStopping (again to hurry) …")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, tell)
     try:
-        await run_stack(
-            settings, pid=pid, hurry=hurry, say=lambda text: print(text, flush=True)
-        )
+        await run_stack(settings, pid=pid, hurry=hurry, say=_say)
     except asyncio.CancelledError:
         if not told:
             raise
+
+
+def _say(text: str) -> None:
+    # A terminal that was closed, or a pipe, must not keep us from stopping well.
+    with contextlib.suppress(OSError):
+        print(text, flush=True)

@@ -16,13 +16,14 @@ import asyncpg
 import structlog
 
 from libs.common.db import Conn
-from libs.common.errors import BellhopError
+from libs.common.errors import BellhopError, Unavailable
 from libs.common.store import partitions
 
 log = structlog.get_logger()
 
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _LOCK: Final = 0x62656C6C  # "bell"
+_CONNECT_SECONDS: Final = 10.0
 
 _RECORD: Final = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -65,9 +66,10 @@ def migrations() -> list[Migration]:
 async def migrate(url: str) -> int:
     """Bring the database at *url* up to date; return how many files were applied.
 
-    Also creates the partitions of the coming weeks.  Raises `SchemaMismatch`.
+    Also creates the partitions of the coming weeks.  Raises `SchemaMismatch`, and
+    `Unavailable` when Postgres does not let us in.
     """
-    conn = await asyncpg.connect(url, timeout=10)
+    conn = await _connect(url)
     try:
         await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
         applied = await _apply_missing(conn)
@@ -78,6 +80,13 @@ async def migrate(url: str) -> int:
         # Closing gives the lock back, whatever happened.
         await conn.close()
     return applied
+
+
+async def _connect(url: str) -> Conn:
+    try:
+        return await asyncpg.connect(url, timeout=_CONNECT_SECONDS)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Unavailable(f"postgres: {str(error) or repr(error)}") from error
 
 
 async def _apply_missing(conn: Conn) -> int:

@@ -29,7 +29,7 @@ W = TypeVar("W", bound=Word)
 
 _ACK_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.1
 _STREAM_MISSING: Final = nats.js.errors.NoStreamResponseError
 
 

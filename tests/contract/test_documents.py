@@ -45,7 +45,7 @@ def spelled(field):
 @pytest.mark.parametrize("part", [*SERVICES, "The stack on this machine"])
 def test_every_setting_stands_in_its_table_with_its_default(part):
     settings = settings_of(part)
-    shown: dict[str, list[str]] = {}
+    shown: dict[str, str] = {}
     if part in SERVICES:
         shown |= rows("Every service")
         if issubclass(settings, DatabaseSettings):

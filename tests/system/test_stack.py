@@ -26,6 +26,14 @@ async def stack(tmp_path):
 
 
 @pytest.fixture
+async def light_stack(tmp_path, database_url, nats_url):
+    """A stack on given servers, for what embedded ones have nothing to do with."""
+    given = {"DATABASE_URL": database_url, "NATS_URL": nats_url}
+    async with own_stack(tmp_path / "stack", **given) as stack:
+        yield stack
+
+
+@pytest.fixture
 async def http():
     async with aiohttp.ClientSession() as session:
         yield session
@@ -100,7 +108,9 @@ async def test_two_stacks_run_side_by_side_and_leave_no_trace(tmp_path, http, en
         assert not (b.data_dir / "stack.json").exists()
 
 
-async def test_a_stack_that_starts_again_is_the_same(stack, http, endpoint):
+async def test_a_stack_that_starts_again_is_the_same_until_it_is_forgotten(
+    stack, http, endpoint
+):
     before = await stack.start()
     job_id = await delivered(http, before, endpoint)
     await stack.bellhop("stop")
@@ -113,6 +123,11 @@ async def test_a_stack_that_starts_again_is_the_same(stack, http, endpoint):
         assert getattr(after, name) == getattr(before, name), name
     assert await status_of(http, after, job_id) == "completed"
     await delivered(http, after, endpoint)
+
+    processes = stack.processes()
+    assert (await stack.bellhop("clean")).code == 0
+    assert living(processes) == []
+    assert not stack.data_dir.exists()
 
 
 async def test_a_killed_process_is_started_again(stack, http, endpoint):
@@ -165,7 +180,8 @@ async def test_control_c_ends_it_with_success(stack):
     assert living(processes) == []
 
 
-async def test_control_c_while_it_starts_ends_it_too(stack):
+async def test_control_c_while_it_starts_ends_it_too(light_stack):
+    stack = light_stack
     up = await stack.begin("up")
     await until((stack.data_dir / "logs").exists, at_most=60)
     processes = stack.processes()
@@ -179,8 +195,9 @@ async def test_control_c_while_it_starts_ends_it_too(stack):
 
 
 async def test_a_second_control_c_does_not_wait_for_a_hanging_receiver(
-    stack, http, endpoint
+    light_stack, http, endpoint
 ):
+    stack = light_stack
     endpoint.otherwise = HANG
     up = await stack.begin("up")
     await until((stack.data_dir / "stack.json").exists, at_most=60)
@@ -199,7 +216,8 @@ async def test_a_second_control_c_does_not_wait_for_a_hanging_receiver(
     assert living(processes) == []
 
 
-async def test_a_second_supervisor_is_turned_away(stack):
+async def test_a_second_supervisor_is_turned_away(light_stack):
+    stack = light_stack
     file = await stack.start()
 
     said = await stack.bellhop("up")
@@ -211,7 +229,8 @@ async def test_a_second_supervisor_is_turned_away(stack):
     assert holder(stack.data_dir) == file.pid
 
 
-async def test_a_port_that_was_asked_for_and_is_taken_is_named(stack):
+async def test_a_port_that_was_asked_for_and_is_taken_is_named(light_stack):
+    stack = light_stack
     with socket.create_server(("127.0.0.1", 0)) as taken:
         stack.environment["BELLHOP_PORT"] = str(taken.getsockname()[1])
 
@@ -222,7 +241,8 @@ async def test_a_port_that_was_asked_for_and_is_taken_is_named(stack):
     assert stack.processes() == []
 
 
-async def test_a_service_that_cannot_start_is_shown_with_its_log(stack):
+async def test_a_service_that_cannot_start_is_shown_with_its_log(light_stack):
+    stack = light_stack
     stack.environment["BELLHOP_DELIVERY_SLOTS"] = "none"
 
     said = await stack.bellhop("start")
@@ -234,9 +254,9 @@ async def test_a_service_that_cannot_start_is_shown_with_its_log(stack):
 
 
 async def test_given_servers_are_used_instead_of_embedded_ones(
-    stack, database_url, nats_url, http, endpoint
+    light_stack, database_url, nats_url, http, endpoint
 ):
-    stack.environment |= {"DATABASE_URL": database_url, "NATS_URL": nats_url}
+    stack = light_stack
 
     file = await stack.start()
 
@@ -250,15 +270,15 @@ async def test_given_servers_are_used_instead_of_embedded_ones(
 
 
 async def test_a_database_that_somebody_else_set_up_is_left_alone(
-    stack, database_url, nats_url
+    light_stack, database_url
 ):
+    stack = light_stack
     conn = await asyncpg.connect(database_url)
     try:
         await conn.execute(
             "INSERT INTO organizations (id, name, slug)"
             " VALUES (gen_random_uuid(), 'Theirs', 'theirs')"
         )
-        stack.environment |= {"DATABASE_URL": database_url, "NATS_URL": nats_url}
 
         said = await stack.bellhop("start")
 
@@ -270,12 +290,12 @@ async def test_a_database_that_somebody_else_set_up_is_left_alone(
         await conn.close()
 
 
-async def test_clean_stops_and_forgets(stack):
-    await stack.start()
-    processes = stack.processes()
+async def test_a_database_that_is_not_there_is_told_in_a_sentence(stack):
+    stack.environment["DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/nothing"
 
-    said = await stack.bellhop("clean")
+    said = await stack.bellhop("start")
 
-    assert said.code == 0
-    assert living(processes) == []
-    assert not stack.data_dir.exists()
+    assert said.code == 1
+    assert "bellhop: postgres: " in said.text
+    assert "Traceback" not in said.text
+    assert stack.processes() == []

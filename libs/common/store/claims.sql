@@ -35,10 +35,10 @@ SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination
 WITH wanted AS MATERIALIZED (
     SELECT * FROM unnest($1::int[], $2::int[]) AS wanted (lane_id, quota)
 ), picked AS MATERIALIZED (
-    SELECT first.*
+    SELECT first.address
       FROM wanted
      CROSS JOIN LATERAL (
-            SELECT lane_id, rank, ready_at, job_id
+            SELECT ctid AS address
               FROM ready
              WHERE ready.lane_id = wanted.lane_id
              ORDER BY rank, ready_at, job_id
@@ -46,12 +46,10 @@ WITH wanted AS MATERIALIZED (
                FOR UPDATE SKIP LOCKED
            ) AS first
 ), taken AS (
+    -- Where the locked rows stand: a join would be planned by what the table held when
+    -- it was last analyzed, and that is nothing whenever the house had caught up.
     DELETE FROM ready
-     USING picked
-     WHERE ready.lane_id = picked.lane_id
-       AND ready.rank = picked.rank
-       AND ready.ready_at = picked.ready_at
-       AND ready.job_id = picked.job_id
+     WHERE ctid = ANY (ARRAY(SELECT address FROM picked))
     RETURNING ready.*
 ), assigned AS MATERIALIZED (
     SELECT *, ($3::uuid[])[1 + (row_number() OVER () - 1) / $4] AS lease_id

@@ -10,9 +10,8 @@ WITH kept AS MATERIALIZED (
 )
 UPDATE leases
    SET deadline = greatest(deadline, now() + $2::interval)
-  FROM kept
- WHERE leases.id = kept.id
-RETURNING leases.id;
+ WHERE id = ANY (ARRAY(SELECT id FROM kept))
+RETURNING id;
 
 -- name: grant_grace
 -- After an outage nobody could renew: no push lease runs out before $1 from now.
@@ -27,9 +26,8 @@ WITH kept AS MATERIALIZED (
 )
 UPDATE leases
    SET deadline = now() + $1::interval
-  FROM kept
- WHERE leases.id = kept.id
-RETURNING leases.id;
+ WHERE id = ANY (ARRAY(SELECT id FROM kept))
+RETURNING id;
 
 -- name: recover
 -- leased → ready: the owner let the lease run out, so its process is taken for dead.
@@ -39,7 +37,7 @@ RETURNING leases.id;
 -- A worker's job is charged a retry (contract 4.1).
 -- $1 push boolean, $2 limit int (leases), $3 crashes max int, $4 lease_ids uuid[]
 WITH run_out AS MATERIALIZED (
-    SELECT id, owner, claimed_at, job_ids
+    SELECT id
       FROM leases
      WHERE deadline < now()
        AND push = $1
@@ -48,20 +46,15 @@ WITH run_out AS MATERIALIZED (
        FOR UPDATE SKIP LOCKED
 ), dropped AS (
     DELETE FROM leases
-     USING run_out
-     WHERE leases.id = run_out.id
-    RETURNING run_out.*
-), listed AS MATERIALIZED (
-    SELECT unnest(job_ids) AS job_id, id AS lease_id, owner, claimed_at,
-           id = ANY ($4::uuid[]) AS never_taken_up
-      FROM dropped
-     ORDER BY 1
+     WHERE id = ANY (ARRAY(SELECT id FROM run_out))
+    RETURNING id, owner, claimed_at, job_ids, id = ANY ($4::uuid[]) AS never_taken_up
 ), freed AS (
+    -- No join: see `claim`.  A job that these leases list is either under one of them
+    -- still, or under another that lives.
     DELETE FROM leased
-     USING listed
-     WHERE leased.job_id = listed.job_id
-       AND leased.lease_id = listed.lease_id
-    RETURNING leased.*, listed.owner, listed.claimed_at, listed.never_taken_up
+     WHERE job_id = ANY (ARRAY(SELECT unnest(job_ids) FROM dropped))
+       AND lease_id = ANY (ARRAY(SELECT id FROM dropped))
+    RETURNING leased.*
 ), judged AS MATERIALIZED (
     SELECT freed.job_id, freed.lease_id, lane_id, rank, owner, claimed_at, never_taken_up,
            freed.attempt, freed.retry_count,
@@ -69,6 +62,7 @@ WITH run_out AS MATERIALIZED (
            CASE WHEN $1 THEN crash_count + CASE WHEN never_taken_up THEN 0 ELSE 1 END >= $3
                 ELSE freed.retry_count >= body.max_retries END AS hopeless
       FROM freed
+      JOIN dropped ON dropped.id = freed.lease_id
      CROSS JOIN LATERAL (
             SELECT max_retries FROM jobs WHERE jobs.id = freed.job_id LIMIT 1
            ) AS body

@@ -1,14 +1,20 @@
 -- name: read_policies
 -- What decides whether and when leased jobs are tried again.
 -- $1 job_ids uuid[], $2 lease_ids uuid[]
-SELECT leased.job_id, leased.retry_count, body.max_retries,
+SELECT asked.job_id, held.retry_count, body.max_retries,
        coalesce(body.retry, nullif(queues.settings -> 'retry', 'null'))::text AS retry
   FROM unnest($1::uuid[], $2::uuid[]) AS asked (job_id, lease_id)
-  JOIN leased ON leased.job_id = asked.job_id AND leased.lease_id = asked.lease_id
+ CROSS JOIN LATERAL (
+        SELECT retry_count
+          FROM leased
+         WHERE leased.job_id = asked.job_id
+           AND leased.lease_id = asked.lease_id
+         LIMIT 1
+       ) AS held
  CROSS JOIN LATERAL (
         SELECT organization_id, queue_name, max_retries, retry
           FROM jobs
-         WHERE jobs.id = leased.job_id
+         WHERE jobs.id = asked.job_id
          LIMIT 1
        ) AS body
   LEFT JOIN queues ON queues.organization_id = body.organization_id
@@ -25,20 +31,29 @@ SELECT leased.job_id, leased.retry_count, body.max_retries,
 -- $7 errors text, $8 durations real (ms), $9 ended ago real (ms), $10 response headers
 -- text (JSON), $11 response bodies bytea; $12 actor text
 WITH told AS MATERIALIZED (
-    SELECT *, now() - (duration_ms + ended_ms_ago) * interval '1 millisecond'
+    -- Told twice, it happened once.
+    SELECT DISTINCT ON (job_id, lease_id)
+           *, now() - (duration_ms + ended_ms_ago) * interval '1 millisecond'
                 AS started_at
       FROM unnest($1::uuid[], $2::uuid[], $3::transition[], $4::double precision[],
                   $5::death[], $6::smallint[], $7::text[], $8::real[], $9::real[],
                   $10::text[], $11::bytea[])
            AS told (job_id, lease_id, transition, delay_seconds, death, status_code,
                     error, duration_ms, ended_ms_ago, response_headers, response_body)
-), closed AS (
-    DELETE FROM leased
-     USING told
-     WHERE leased.job_id = told.job_id
-       AND leased.lease_id = told.lease_id
-    RETURNING leased.lane_id, leased.rank, leased.attempt, leased.retry_count,
-              leased.crash_count, told.*
+), closed AS MATERIALIZED (
+    SELECT mine.*, told.*
+      FROM told
+     CROSS JOIN LATERAL (
+            SELECT ctid AS address, lane_id, rank, attempt, retry_count, crash_count
+              FROM leased
+             WHERE leased.job_id = told.job_id
+               AND leased.lease_id = told.lease_id
+             LIMIT 1
+               FOR UPDATE
+           ) AS mine
+), given_back AS (
+    -- No join: see `claim`.
+    DELETE FROM leased WHERE ctid = ANY (ARRAY(SELECT address FROM closed))
 ), into_attempts AS (
     INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms,
                           status_code, error, response_headers, response_body)

@@ -2,17 +2,16 @@
 -- scheduled → ready: what is due, longest due first; returns the lanes it went to.
 -- $1 limit int
 WITH due AS MATERIALIZED (
-    SELECT run_at, job_id
+    SELECT ctid AS address
       FROM scheduled
      WHERE run_at <= now()
      ORDER BY run_at, job_id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
 ), taken AS (
+    -- No join: see `claim`.
     DELETE FROM scheduled
-     USING due
-     WHERE scheduled.run_at = due.run_at
-       AND scheduled.job_id = due.job_id
+     WHERE ctid = ANY (ARRAY(SELECT address FROM due))
     RETURNING scheduled.*
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
@@ -38,30 +37,27 @@ SELECT extract(epoch FROM run_at - now())::double precision
 -- A job that somebody works on is left to finish; the row waits for it.
 -- $1 limit int
 WITH passed AS MATERIALIZED (
-    SELECT expires_at, job_id
+    SELECT ctid AS address, job_id
       FROM expiries
      WHERE expires_at <= now()
-       AND NOT EXISTS (SELECT FROM leased WHERE leased.job_id = expiries.job_id)
+       AND (SELECT true FROM leased WHERE leased.job_id = expiries.job_id LIMIT 1) IS NULL
      ORDER BY expires_at, job_id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
 ), struck AS (
-    DELETE FROM expiries
-     USING passed
-     WHERE expiries.expires_at = passed.expires_at
-       AND expiries.job_id = passed.job_id
+    DELETE FROM expiries WHERE ctid = ANY (ARRAY(SELECT address FROM passed))
 ), from_ready AS (
-    DELETE FROM ready USING passed WHERE ready.job_id = passed.job_id
-    RETURNING ready.job_id, lane_id, rank, attempt, retry_count
+    DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
+    RETURNING job_id, lane_id, rank, attempt, retry_count
 ), from_scheduled AS (
-    DELETE FROM scheduled USING passed WHERE scheduled.job_id = passed.job_id
-    RETURNING scheduled.job_id, lane_id, rank, attempt, retry_count
+    DELETE FROM scheduled WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
+    RETURNING job_id, lane_id, rank, attempt, retry_count
 ), from_waiting AS (
-    DELETE FROM waiting USING passed WHERE waiting.job_id = passed.job_id
-    RETURNING waiting.job_id, lane_id, rank, 0::smallint AS attempt, 0::smallint AS retry_count
+    DELETE FROM waiting WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
+    RETURNING job_id, lane_id, rank, 0::smallint AS attempt, 0::smallint AS retry_count
 ), from_held AS (
-    DELETE FROM held USING passed WHERE held.job_id = passed.job_id
-    RETURNING held.job_id, lane_id, rank, attempt, retry_count
+    DELETE FROM held WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
+    RETURNING job_id, lane_id, rank, attempt, retry_count
 ), taken AS (
     SELECT * FROM from_ready
     UNION ALL SELECT * FROM from_scheduled
