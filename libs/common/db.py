@@ -62,6 +62,7 @@ async def open_pool(
         max_size=size,
         command_timeout=COMMAND_SECONDS,
         max_inactive_connection_lifetime=0,
+        reset=_leave_as_it_is,
         server_settings={
             "application_name": f"bellhop-{service}",
             # A forgotten transaction would hold up vacuum and the event stream.
@@ -74,6 +75,14 @@ async def open_pool(
     )
     async with pool:
         yield pool
+
+
+async def _leave_as_it_is(_: Conn) -> None:
+    """Nobody here leaves anything in a session, so nothing has to be put back.
+
+    asyncpg's own way is a round trip and four statements after every borrow, which
+    cost as much as the borrow itself (measured).  An open transaction it still ends.
+    """
 
 
 @asynccontextmanager

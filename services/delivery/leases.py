@@ -3,8 +3,8 @@
 A lease that no pod names runs out after its time, so the pod names what it carries
 once a second.  A batch that arrives is named before its first attempt begins: if the
 attempt takes this process down, it is known under which jobs it died.  The same word
-gives the dispatchers their credit.  A lease is named until the last of its jobs is put down, which is when its
-verdict is committed, and not when its attempt has ended.
+gives the dispatchers their credit.  A lease is named until the last of its jobs is
+put down, which is when its verdict is committed, and not when its attempt has ended.
 """
 
 import asyncio

@@ -221,7 +221,9 @@ def literal(value):
             return "NULL"
         case list():
             inner = (
-                "NULL" if item is None else f'"{text(item).replace(chr(34), chr(92) + chr(34))}"'
+                "NULL"
+                if item is None
+                else f'"{text(item).replace(chr(34), chr(92) + chr(34))}"'
                 for item in value
             )
             return quoted("{" + ",".join(inner) + "}")

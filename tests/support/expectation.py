@@ -4,6 +4,7 @@ Times are seconds on a clock of the test's own; nothing here has ever seen Postg
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -94,6 +95,20 @@ class House:
 
     def in_place(self, *places: Place) -> list[Job]:
         return [job for job in self.jobs.values() if job.place in places]
+
+    def standing(self) -> list[Job]:
+        """The jobs that were not purged."""
+        return [job for job in self.jobs.values() if job.place is not None]
+
+    def live(self) -> list[tuple[UUID, UUID]]:
+        """The (job, lease)s that are somebody's."""
+        return [(job.id, job.lease) for job in self.in_place(Place.LEASED) if job.lease]
+
+    def extend(self, ids: Iterable[UUID], seconds: float) -> None:
+        """Let leases live for *seconds* from now at least."""
+        for id_ in ids:
+            lease = self.leases[id_]
+            lease.deadline = max(lease.deadline, self.now + seconds)
 
     def create(self, jobs: list[Job]) -> set[UUID]:
         created = set()
@@ -194,6 +209,9 @@ class House:
 
     def promote(self, job: Job) -> None:
         self.move(job, Transition.DUE, Place.READY)
+
+    def may_expire(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.expiry_stands]
 
     def expire(self, limit: int) -> set[UUID]:
         passed = sorted(

@@ -86,6 +86,4 @@ def ended(claimed: Claimed, how="completed", **fields) -> Settled:
         "completed": {"status_code": 200},
     }.get(how, {})
     whole: dict[str, Any] = {**needed, **fields}
-    return Settled(
-        job_id=claimed.job_id, lease_id=claimed.lease_id, how=how, **whole
-    )
+    return Settled(job_id=claimed.job_id, lease_id=claimed.lease_id, how=how, **whole)

@@ -6,16 +6,16 @@ WITH owned AS MATERIALIZED (
     SELECT id FROM jobs WHERE id = $2 AND organization_id = $1
 ), from_ready AS (
     DELETE FROM ready USING owned WHERE ready.job_id = owned.id
-    RETURNING job_id, lane_id, rank, attempt, retry_count
+    RETURNING job_id, 'ready' AS place, lane_id, rank, attempt, retry_count
 ), from_scheduled AS (
     DELETE FROM scheduled USING owned WHERE scheduled.job_id = owned.id
-    RETURNING job_id, lane_id, rank, attempt, retry_count
+    RETURNING job_id, 'scheduled' AS place, lane_id, rank, attempt, retry_count
 ), from_waiting AS (
     DELETE FROM waiting USING owned WHERE waiting.job_id = owned.id
-    RETURNING job_id, lane_id, rank, 0::smallint AS attempt, 0::smallint AS retry_count
+    RETURNING job_id, 'waiting', lane_id, rank, 0::smallint, 0::smallint
 ), from_held AS (
     DELETE FROM held USING owned WHERE held.job_id = owned.id
-    RETURNING job_id, lane_id, rank, attempt, retry_count
+    RETURNING job_id, 'held' AS place, lane_id, rank, attempt, retry_count
 ), taken AS (
     SELECT * FROM from_ready
     UNION ALL SELECT * FROM from_scheduled
@@ -26,8 +26,9 @@ WITH owned AS MATERIALIZED (
     SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled'
       FROM taken
 ), noted AS (
-    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
-    SELECT job_id, lane_id, 'cancelled', rank, attempt, $3
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
+           json_build_object('place', place, 'retry_count', retry_count)
       FROM taken
 )
 SELECT job_id FROM taken;

@@ -105,6 +105,7 @@ WITH told AS MATERIALIZED (
                 WHEN 'deadlettered' THEN json_build_object(
                     'duration_ms', duration_ms, 'status_code', status_code,
                     'error', error, 'retry_count', retry_count, 'reason', death)
+                WHEN 'expired' THEN json_build_object('place', 'leased')
            END
       FROM closed
 )

@@ -48,16 +48,16 @@ WITH passed AS MATERIALIZED (
     DELETE FROM expiries WHERE ctid = ANY (ARRAY(SELECT address FROM passed))
 ), from_ready AS (
     DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
-    RETURNING job_id, lane_id, rank, attempt, retry_count
+    RETURNING job_id, 'ready' AS place, lane_id, rank, attempt, retry_count
 ), from_scheduled AS (
     DELETE FROM scheduled WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
-    RETURNING job_id, lane_id, rank, attempt, retry_count
+    RETURNING job_id, 'scheduled' AS place, lane_id, rank, attempt, retry_count
 ), from_waiting AS (
     DELETE FROM waiting WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
-    RETURNING job_id, lane_id, rank, 0::smallint AS attempt, 0::smallint AS retry_count
+    RETURNING job_id, 'waiting', lane_id, rank, 0::smallint, 0::smallint
 ), from_held AS (
     DELETE FROM held WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
-    RETURNING job_id, lane_id, rank, attempt, retry_count
+    RETURNING job_id, 'held' AS place, lane_id, rank, attempt, retry_count
 ), taken AS (
     SELECT * FROM from_ready
     UNION ALL SELECT * FROM from_scheduled
@@ -68,8 +68,9 @@ WITH passed AS MATERIALIZED (
     SELECT job_id, lane_id, rank, attempt, retry_count, 'expired'
       FROM taken
 ), noted AS (
-    INSERT INTO journal (job_id, lane_id, transition, rank, attempt)
-    SELECT job_id, lane_id, 'expired', rank, attempt
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, details)
+    SELECT job_id, lane_id, 'expired', rank, attempt,
+           json_build_object('place', place, 'retry_count', retry_count)
       FROM taken
 )
 SELECT job_id FROM taken;

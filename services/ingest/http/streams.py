@@ -15,6 +15,8 @@ from services.ingest.http.reading import SETTINGS
 
 SESSION: Final = web.AppKey("streams", aiohttp.ClientSession)
 _CONNECT_SECONDS: Final = 5.0
+#: How soon a client that left gives up its place at the streamer.
+_LOOK_SECONDS: Final = 1.0
 #: Headers that belong to one connection, not to the message (RFC 9110, section 7.6.1).
 _HOP: Final = frozenset(
     [
@@ -68,10 +70,21 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
         )
         await response.prepare(request)
         try:
-            async for chunk in upstream.content.iter_any():
+            while not upstream.content.at_eof() and _is_there(request):
+                try:
+                    chunk = await asyncio.wait_for(
+                        upstream.content.readany(), _LOOK_SECONDS
+                    )
+                except TimeoutError:
+                    continue
                 await response.write(chunk)
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
             # Either end left; the client connects again.
             return response
         await response.write_eof()
         return response
+
+
+def _is_there(request: web.Request) -> bool:
+    """Return whether the client still listens."""
+    return request.transport is not None and not request.transport.is_closing()

@@ -1,0 +1,139 @@
+"""Where the model test plays: a connection, a clock, and a look at everything at once.
+
+Each example is one transaction that is undone at its end: quick, and ``now()`` stands
+still in it.  Time passes by moving what the rows say of time into the past.
+"""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import uvloop
+
+from libs.common.db import BY_KEY
+from libs.common.ids import new_id
+from tests.support import stock
+from tests.support.expectation import House
+
+_PLACES = """
+WITH crashes AS (
+    SELECT job_id, crash_count FROM ready
+    UNION ALL SELECT job_id, crash_count FROM scheduled
+    UNION ALL SELECT job_id, crash_count FROM held
+    UNION ALL SELECT job_id, crash_count FROM leased
+)
+SELECT job_id, place, lane_id, rank, attempt, retry_count, crash_count, lease_id, ending
+  FROM places LEFT JOIN crashes USING (job_id)
+"""
+_BESIDE = """
+SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
+       (SELECT array_agg((organization_id, key, job_id)) FROM idempotency) AS keys,
+       (SELECT array_agg((job_id, attempt, verdict::text)) FROM attempts) AS attempts,
+       (SELECT array_agg(job_id) FROM expiries) AS expiries,
+       (SELECT array_agg((id, push, extract(epoch FROM deadline - now())::float8))
+          FROM leases) AS leases,
+       (SELECT array_agg((job_id, transition::text, attempt)) FROM journal
+         WHERE seq > $1) AS told,
+       (SELECT max(seq) FROM journal) AS seq
+"""
+#: Every moment that a row knows, moved into the past.
+_LATER = (
+    "UPDATE ready SET ready_at = ready_at - $1::interval",
+    "UPDATE scheduled SET run_at = run_at - $1::interval",
+    "UPDATE leases SET deadline = deadline - $1::interval,"
+    " claimed_at = claimed_at - $1::interval",
+    "UPDATE expiries SET expires_at = expires_at - $1::interval",
+    "UPDATE jobs SET expires_at = expires_at - $1::interval"
+    " WHERE expires_at IS NOT NULL",
+)
+
+
+class Stage:
+    """A connection on a loop of its own, and the lanes that all examples share."""
+
+    def __init__(self, url: str) -> None:
+        self.loop = uvloop.new_event_loop()
+        self.conn = self.do(
+            asyncpg.connect(url, server_settings={"jit": "off", **BY_KEY})
+        )
+        for table in ("ready", "scheduled", "leased", "leases", "held", "waiting"):
+            # Where rows stand on disk must not depend on when somebody tidied up.
+            self.do(
+                self.conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+            )
+        acme, other = new_id(), new_id()
+        self.lines = [
+            self.do(
+                stock.open_line(
+                    self.conn, organization_id=id_, queue_name=queue, push=push
+                )
+            )
+            for id_, queue, push in (
+                (acme, "mail", True),
+                (acme, "work", False),
+                (acme, "bills", True),
+                (other, "mail", True),
+                (other, "work", False),
+            )
+        ]
+
+    def do(self, coroutine) -> Any:
+        """Wait for *coroutine*."""
+        return self.loop.run_until_complete(coroutine)
+
+    def close(self) -> None:
+        self.do(self.conn.close())
+        self.loop.close()
+
+    def begin(self) -> datetime:
+        """Begin an example; return the moment at which the clock stands."""
+        self._transaction = self.conn.transaction()
+        self.do(self._transaction.start())
+        now, self._seq = self.do(
+            self.conn.fetchrow(
+                "SELECT now(), coalesce((SELECT max(seq) FROM journal), 0)"
+            )
+        )
+        return now
+
+    def end(self) -> None:
+        """Undo the example."""
+        self.do(self._transaction.rollback())
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        for statement in _LATER:
+            self.do(self.conn.execute(statement, timedelta(seconds=seconds)))
+
+    def assert_places(self, house: House) -> None:
+        """Every job is where it should be, with the counts it should have."""
+        rows = self.do(self.conn.fetch(_PLACES))
+
+        assert sorted((row[0], tuple(row)[1:]) for row in rows) == sorted(
+            (job.id, job.row()) for job in house.standing()
+        )
+
+    def assert_beside(self, house: House) -> None:
+        """Bodies, keys, attempts, expiries, leases and the journal agree, too."""
+        row = self.do(self.conn.fetchrow(_BESIDE, self._seq))
+
+        assert set(row["jobs"] or ()) == {job.id for job in house.standing()}
+        assert set(row["keys"] or ()) == {
+            (*key, job_id) for key, job_id in house.keys.items()
+        }
+        assert set(row["attempts"] or ()) == {
+            (job.id, attempt, verdict)
+            for job in house.standing()
+            for attempt, verdict in job.attempts.items()
+        }
+        assert set(row["expiries"] or ()) == {
+            job.id for job in house.jobs.values() if job.expiry_stands
+        }
+        assert set(row["leases"] or ()) == {
+            (id_, lease.push, lease.deadline - house.now)
+            for id_, lease in house.leases.items()
+        }
+        assert Counter(row["told"] or ()) == Counter(house.told)
+        house.told.clear()
+        self._seq = row["seq"] or self._seq
