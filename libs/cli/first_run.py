@@ -8,7 +8,6 @@ import hashlib
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -16,9 +15,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from libs.cli.private_files import write_private
+from libs.common import founding
 from libs.common.access import new_key
 from libs.common.db import Conn, borrow, open_pool
-from libs.common.ids import new_id
 from libs.common.sealing import Sealer, Unsealable
 from libs.common.store import api_keys, organizations, signing_secrets
 
@@ -73,7 +72,15 @@ async def prepare(database_url: str, credentials: Credentials) -> Access:
         borrow(pool) as conn,
     ):
         if await organizations.count_organizations(conn) == 0:
-            await _create(conn, digest=digest, sealer=sealer)
+            await founding.found(
+                conn,
+                sealer=sealer,
+                name="First organization",
+                slug="first",
+                plan_tier="enterprise",
+                key_sha256=digest,
+                key_name="First key",
+            )
         key = await api_keys.find_key(conn, key_sha256=digest)
         if key is None or not key["is_active"]:
             return Access(api_key=None, signing_secret=None)
@@ -82,35 +89,6 @@ async def prepare(database_url: str, credentials: Credentials) -> Access:
             signing_secret=await _signing_secret(
                 conn, organization_id=key["organization_id"], sealer=sealer
             ),
-        )
-
-
-async def _create(conn: Conn, *, digest: bytes, sealer: Sealer) -> None:
-    organization_id = new_id()
-    async with conn.transaction():
-        await organizations.create_organization(
-            conn,
-            id_=organization_id,
-            name="First organization",
-            slug="first",
-            billing_email=None,
-            plan_tier="enterprise",
-        )
-        await api_keys.create_key(
-            conn,
-            id_=new_id(),
-            organization_id=organization_id,
-            key_sha256=digest,
-            name="First key",
-        )
-        await signing_secrets.replace_secret(
-            conn,
-            id_=new_id(),
-            organization_id=organization_id,
-            sealed=sealer.seal(
-                secrets.token_bytes(_SECRET_BYTES), owner=str(organization_id)
-            ),
-            overlap=timedelta(0),
         )
 
 
@@ -125,5 +103,5 @@ async def _signing_secret(
             secret = sealer.unseal(newest.sealed, owner=str(organization_id))
         except Unsealable:
             return None
-        return f"whsec_{b64encode(secret).decode()}"
+        return founding.spelled(secret)
     return None

@@ -62,20 +62,8 @@ async def run_stack(
         # Whoever was here before may have been killed before it could take it down.
         forget_stack(data_dir)
         ports = Ports.choose(settings, say)
-        if settings.database_url is not None:
-            database_url = settings.database_url.get_secret_value()
-        else:
-            postgres = await house.enter_async_context(
-                run_postgres(data_dir / "postgres")
-            )
-            kept["postgres"], database_url = postgres, postgres.url
-            say(f"  postgres    ready on port {postgres.port}")
-        if settings.nats_url is not None:
-            nats_url = settings.nats_url
-        else:
-            nats = await house.enter_async_context(run_nats(data_dir / "nats"))
-            kept["nats"], nats_url = nats, nats.url
-            say(f"  nats        ready on port {nats.port}")
+        database_url = await _postgres(house, settings, kept, say)
+        nats_url = await _nats(house, settings, kept, say)
         await migrate(database_url)
         ground = Ground(database_url, nats_url, credentials(settings), ports)
         access = await prepare(database_url, ground.credentials)
@@ -98,6 +86,38 @@ async def run_stack(
             keepers.create_task(watch.follow())
             for name, program in kept.items():
                 keepers.create_task(_keep(name, program, note=note, say=say))
+
+
+async def _postgres(
+    house: AsyncExitStack,
+    settings: StackSettings,
+    kept: dict[str, Restartable],
+    say: Say,
+) -> str:
+    """Return where Postgres is; start one if none was given."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    server = await house.enter_async_context(
+        run_postgres(settings.data_dir / "postgres")
+    )
+    kept["postgres"] = server
+    say(f"  postgres    ready on port {server.port}")
+    return server.url
+
+
+async def _nats(
+    house: AsyncExitStack,
+    settings: StackSettings,
+    kept: dict[str, Restartable],
+    say: Say,
+) -> str:
+    """Return where NATS is; start one if none was given."""
+    if settings.nats_url is not None:
+        return settings.nats_url
+    server = await house.enter_async_context(run_nats(settings.data_dir / "nats"))
+    kept["nats"] = server
+    say(f"  nats        ready on port {server.port}")
+    return server.url
 
 
 async def _keep(

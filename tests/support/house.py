@@ -10,7 +10,6 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -26,15 +25,14 @@ import services.ingest.settings
 import services.scheduler.service
 import services.scheduler.settings
 from libs.cli.embedded.ports import free_port
+from libs.common import founding
 from libs.common.access import new_key
-from libs.common.ids import new_id
 from libs.common.sealing import Sealer
-from libs.common.store import api_keys, invariants, organizations, signing_secrets
+from libs.common.store import invariants, signing_secrets
 from tests.support.waiting import until
 
 SECRET_KEY = b64encode(b"0123456789abcdef0123456789abcdef").decode()
 ADMIN_KEY = "the-admin-key-of-the-tests"
-SIGNING_SECRET = b"a signing secret of 32 bytes....."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,45 +41,37 @@ class Tenant:
 
     id: UUID
     api_key: str
-    signing_secret: str = "whsec_" + b64encode(SIGNING_SECRET).decode()
+    signing_secret: str
 
     @property
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.api_key}"}
 
 
-async def new_tenant(database_url: str, *, slug: str = "acme", queues=()) -> Tenant:
+async def new_tenant(database_url: str, *, slug: str = "acme") -> Tenant:
     """Create an organization as the command line does it."""
     key, digest = new_key()
-    organization_id = new_id()
+    sealer = Sealer(SECRET_KEY)
     conn = await asyncpg.connect(database_url)
     try:
-        await organizations.create_organization(
+        founded = await founding.found(
             conn,
-            id_=organization_id,
+            sealer=sealer,
             name=slug.title(),
             slug=slug,
-            billing_email=None,
             plan_tier="enterprise",
-        )
-        await api_keys.create_key(
-            conn,
-            id_=new_id(),
-            organization_id=organization_id,
             key_sha256=digest,
-            name="test",
-            queues=queues,
+            key_name="test",
         )
-        await signing_secrets.replace_secret(
-            conn,
-            id_=new_id(),
-            organization_id=organization_id,
-            sealed=Sealer(SECRET_KEY).seal(SIGNING_SECRET, owner=str(organization_id)),
-            overlap=timedelta(0),
+        organization_id = founded.organization["id"]
+        current = await signing_secrets.current_secrets(
+            conn, organization_ids=[organization_id]
         )
     finally:
         await conn.close()
-    return Tenant(organization_id, key)
+    sealed = current[organization_id][0].sealed
+    secret = sealer.unseal(sealed, owner=str(organization_id))
+    return Tenant(organization_id, key, founding.spelled(secret))
 
 
 @dataclass

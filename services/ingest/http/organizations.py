@@ -1,19 +1,17 @@
 """``/organizations``: create one, look at it, and its signing secret."""
 
 import hmac
-import secrets
-from base64 import b64encode
 from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 
+from libs.common import founding
 from libs.common.access import Principal, new_key
 from libs.common.db import borrow
 from libs.common.errors import NotFound, Unauthorized
-from libs.common.ids import new_id
 from libs.common.messages import OrganizationChanged
-from libs.common.store import api_keys, organizations, signing_secrets
+from libs.common.store import organizations, signing_secrets
 from services.ingest.http import shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
@@ -47,41 +45,25 @@ async def create(request: web.Request) -> web.Response:
     _require_registration(request)
     asked = await read_body(request, CreateOrganization)
     key, digest = new_key()
-    organization_id, key_id = new_id(), new_id()
-    sealed = request.app[SEALER].seal(
-        secrets.token_bytes(_SECRET_BYTES), owner=str(organization_id)
-    )
-    async with borrow(request.app[POOL]) as conn, conn.transaction():
-        row = await organizations.create_organization(
+    async with borrow(request.app[POOL]) as conn:
+        founded = await founding.found(
             conn,
-            id_=organization_id,
+            sealer=request.app[SEALER],
             name=asked.name,
             slug=asked.slug,
             billing_email=asked.billing_email,
             plan_tier="free",
-        )
-        first = await api_keys.create_key(
-            conn,
-            id_=key_id,
-            organization_id=organization_id,
             key_sha256=digest,
-            name="Initial Admin Key",
-        )
-        await signing_secrets.replace_secret(
-            conn,
-            id_=new_id(),
-            organization_id=organization_id,
-            sealed=sealed,
-            overlap=timedelta(0),
+            key_name="Initial Admin Key",
         )
     return answer(
         {
-            "organization": shapes.organization(row),
+            "organization": shapes.organization(founded.organization),
             "api_key": {
-                "id": str(key_id),
+                "id": str(founded.key["id"]),
                 "key": key,
-                "name": first["name"],
-                "created_at": first["created_at"],
+                "name": founded.key["name"],
+                "created_at": founded.key["created_at"],
             },
         },
         status=201,
@@ -123,15 +105,11 @@ async def rotate_secret(request: web.Request) -> web.Response:
     principal.require_unrestricted()
     asked = await read_optional(request, RotateSecret)
     organization_id = principal.organization_id
-    sealed = request.app[SEALER].seal(
-        secrets.token_bytes(_SECRET_BYTES), owner=str(organization_id)
-    )
     async with borrow(request.app[POOL]) as conn:
-        await signing_secrets.replace_secret(
+        await founding.new_secret(
             conn,
-            id_=new_id(),
+            sealer=request.app[SEALER],
             organization_id=organization_id,
-            sealed=sealed,
             overlap=timedelta(seconds=asked.overlap_seconds),
         )
     await request.app[BUS].ring(
@@ -148,7 +126,7 @@ async def _secrets(request: web.Request, principal: Principal) -> dict[str, obje
         )
     shown = [
         {
-            "signing_secret": _spelled(
+            "signing_secret": founding.spelled(
                 request.app[SEALER].unseal(one.sealed, owner=str(organization_id))
             ),
             "created_at": one.created_at,
@@ -160,11 +138,6 @@ async def _secrets(request: web.Request, principal: Principal) -> dict[str, obje
         raise NotFound("Resource not found")
     newest, *previous = shown
     return {**newest, "previous": previous}
-
-
-def _spelled(secret: bytes) -> str:
-    """Return a secret as Standard Webhooks spells it: ``whsec_`` and base64."""
-    return f"whsec_{b64encode(secret).decode()}"
 
 
 def _require_registration(request: web.Request) -> None:
