@@ -87,7 +87,7 @@ class KeyRing:
         """
         if not credential.startswith(KEY_PREFIXES):
             raise Unauthorized("Invalid API key")
-        digest = hashlib.sha256(credential.encode()).digest()
+        digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         known = self._known.get(digest)
         if known is None or self._is_old(known):
             known = await self._look_up(digest)

@@ -30,8 +30,8 @@ async def keep(
 ) -> None:
     """Run *actor* until it returns; start it again when it fails.
 
-    Raises what the actor raised when it failed ten times without living a minute,
-    or when it fails while the service is stopping.
+    Raises what the actor raised when it failed more than ten times without living a
+    minute, or when it fails while the service is stopping.
     """
     loop = asyncio.get_running_loop()
     failures = 0

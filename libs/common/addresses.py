@@ -138,10 +138,10 @@ def _checked(text: str, *, development: bool) -> Target:
     named_port = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
     path = quote(parts["path"] or "/", safe=_AS_GIVEN)
     query = f"?{quote(parts['query'], safe=_AS_GIVEN)}" if parts["query"] else ""
-    return Target(
-        url=f"{scheme}://{host}{named_port}{path}{query}",
-        origin=f"{scheme}://{host}:{port}",
-    )
+    url = f"{scheme}://{host}{named_port}{path}{query}"
+    if len(url) > URL_CHARS_MAX:
+        raise ValueError(f"must be at most {URL_CHARS_MAX} characters when encoded")
+    return Target(url=url, origin=f"{scheme}://{host}:{port}")
 
 
 def _host_and_port(authority: str, *, default: int) -> tuple[str, int]:

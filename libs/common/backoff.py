@@ -1,7 +1,7 @@
 """How long to wait before the next attempt (pure).
 
-A policy belongs to a job, else to its queue, else it is `CONTRACT`: 1, 2, 4, … 60
-seconds (contract 4.2).  Jitter only ever adds: an attempt may be late, never early
+A policy belongs to a job, else to its queue; without one it is 1, 2, 4, … 60 seconds
+(contract 4.2).  Jitter only ever adds: an attempt may be late, never early
 (Standard Webhooks, "retries over multiple days, with random jitter").  A receiver's
 ``Retry-After`` moves an attempt later, never earlier, and at most to 24 hours
 (RFC 9110, section 10.2.3).

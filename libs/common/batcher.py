@@ -58,8 +58,8 @@ class Batcher(Generic[Item, Answer]):
         futures: list[asyncio.Future[Answer]] = [loop.create_future() for _ in items]
         self._waiting.extend(zip(items, futures, strict=True))
         self._start()
-        if futures:
-            await asyncio.wait(futures)
+        # Cancels them all with its caller, and looks at every error.
+        await asyncio.gather(*futures, return_exceptions=True)
         return [future.result() for future in futures]
 
     async def drain(self) -> None:
@@ -91,6 +91,7 @@ class Batcher(Generic[Item, Answer]):
         self._size.observe(len(batch))
         try:
             answers = await self._flush([item for item, _ in batch])
+            answered = list(zip(batch, answers, strict=True))
         except Rejected as error:
             if len(batch) == 1:
                 _fail(batch, error)
@@ -102,7 +103,7 @@ class Batcher(Generic[Item, Answer]):
             if not isinstance(error, Exception):
                 raise
         else:
-            for (_, future), answer in zip(batch, answers, strict=True):
+            for (_, future), answer in answered:
                 if not future.done():
                     future.set_result(answer)
 

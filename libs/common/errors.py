@@ -10,7 +10,6 @@
     + TooLarge          more than we carry
   x Transient           the world is wrong; retrying may help
     + Unavailable       Postgres or NATS does not answer
-  x StaleLease          somebody else owns the job now; let go quietly
 
 Edges translate: inward, what Postgres and NATS say (``borrow``, ``Bus``); outward,
 what we say (HTTP status, gRPC code).  The middle only raises.  Anything else is a
@@ -76,7 +75,3 @@ class Transient(BellhopError):  # noqa: N818
 
 class Unavailable(Transient):
     """Postgres or NATS does not answer as it should."""
-
-
-class StaleLease(BellhopError):  # noqa: N818
-    """Somebody else owns the job now, or nobody: let go quietly."""

@@ -69,7 +69,9 @@ class Health:
         if self._metrics_token is not None:
             given = request.headers.get("Authorization", "")
             wanted = f"Bearer {self._metrics_token}"
-            if not hmac.compare_digest(given.encode(), wanted.encode()):
+            if not hmac.compare_digest(
+                given.encode("utf-8", "surrogateescape"), wanted.encode()
+            ):
                 return web.Response(status=401)
         return web.Response(
             body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST}

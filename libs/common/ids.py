@@ -19,7 +19,7 @@ new_id = uuid_utils.compat.uuid7
 
 def first_id_at(moment: datetime) -> UUID:
     """Return the smallest UUIDv7 that can be born at *moment*, to the millisecond."""
-    return UUID(int=(moment - _EPOCH) // _MILLISECOND << 80)
+    return UUID(int=max(0, (moment - _EPOCH) // _MILLISECOND) << 80)
 
 
 def born_at(id_: UUID) -> datetime:

@@ -82,7 +82,11 @@ class Inbox:
     async def _begin(
         self, attempts: asyncio.TaskGroup, batch: AttemptDeliveries
     ) -> None:
-        start_by = self._loop.time() + batch.lease_seconds
+        # On its way the batch may have grown as old as the stream lets it, or older if
+        # we were frozen meanwhile.
+        late = self._leases.was_frozen()
+        left = batch.lease_seconds - WORK.age_max.total_seconds()
+        start_by = self._loop.time() + (0 if late else left)
         await self._leases.accept(batch.dispatcher, batch.lease_id)
         for job in batch.jobs:
             task = attempts.create_task(
@@ -104,8 +108,8 @@ class Inbox:
 
     async def _attempt(
         self, job: Delivery, batch: AttemptDeliveries, start_by: float
-    ) -> Verdict | None:
-        """Make one attempt; return None when the lease may be gone."""
+    ) -> Verdict:
+        """Make one attempt, or hand the job back when the lease may be gone."""
         signer = self._signer(job, batch)
         if signer is None:
             return await self._handed_back(job, batch)
@@ -114,9 +118,8 @@ class Inbox:
             if self._stopping.is_set():
                 return await self._handed_back(job, batch)
             if body is None or self._loop.time() >= start_by:
-                ENDED[Outcome.DROPPED].inc()
-                log.warning("attempt.dropped", job_id=job.job_id, attempt=job.attempt)
-                return None
+                log.warning("attempt.too_late", job_id=job.job_id, attempt=job.attempt)
+                return await self._handed_back(job, batch)
             verdict = await self._sender.attempt(
                 job, body, signer, lease_id=batch.lease_id
             )

@@ -13,7 +13,6 @@ class Outcome(StrEnum):
     REFUSED = "refused"  # any other status
     FAILED = "failed"  # no answer
     HANDED_BACK = "handed_back"  # not made: draining, or this pod's own trouble
-    DROPPED = "dropped"  # not made: the lease may have run out
 
 
 _ATTEMPTS: Final = Counter(

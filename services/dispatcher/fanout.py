@@ -51,6 +51,7 @@ _BODIES_BYTES_MAX: Final = 2 * 1024 * 1024
 _ENVELOPE_BYTES: Final = 768 * 1024
 _SCAN_LANES_MAX: Final = 2000
 _SECRETS_SECONDS: Final = 30.0
+_BLOCKED_SECONDS: Final = 1.0
 
 
 class Fanout:
@@ -66,6 +67,7 @@ class Fanout:
         self._bell = bell
         self._scanned_at = float("-inf")
         self._scan_after = 0
+        self._blocked_until = float("-inf")
         self._told: set[int] = set()
         self._secrets: dict[UUID, tuple[list[SealedSecret], float]] = {}
         self._connections = 0
@@ -97,11 +99,11 @@ class Fanout:
         self._bell.ring()
 
     async def _turn(self) -> bool:
-        if not self._bus.connected:
+        now = asyncio.get_running_loop().time()
+        if not self._bus.connected or now < self._blocked_until:
             # The jobs wait where they are safe, and burn no attempt.
             return False
         await self._look()
-        now = asyncio.get_running_loop().time()
         quotas = self._ledger.quotas(now=now, most=self._settings.claim_jobs_max)
         if not quotas:
             return False
@@ -117,7 +119,11 @@ class Fanout:
             )
         self._note_emptied(quotas, claimed)
         CLAIMED.inc(len(claimed))
-        await self._send_all(await self._without_expired(claimed))
+        if not await self._send_all(claimed):
+            # NATS is there and takes nothing: to claim again at once would only fill
+            # the journal with jobs that come and go.
+            self._blocked_until = asyncio.get_running_loop().time() + _BLOCKED_SECONDS
+            return False
         return bool(claimed)
 
     async def _look(self) -> None:
@@ -136,7 +142,7 @@ class Fanout:
                 found = await claims.ready_lanes(
                     conn, after=self._scan_after, limit=_SCAN_LANES_MAX
                 )
-                self._ledger.see(found)
+                self._ledger.see(lane for lane in found if lane.push)
                 # What one look does not reach, the next one begins with.
                 full = len(found) == _SCAN_LANES_MAX
                 self._scan_after = found[-1].id if full else 0
@@ -151,24 +157,24 @@ class Fanout:
             lane_id for lane_id, quota in quotas.items() if given[lane_id] < quota
         }
 
-    async def _without_expired(self, claimed: Sequence[Claimed]) -> list[Claimed]:
-        """Settle the jobs whose time to run has passed; return the others."""
-        expired = [job for job in claimed if job.expired]
+    async def _settle_expired(self, claimed: Sequence[Claimed]) -> None:
+        """End the jobs whose time to run has passed."""
+        expired = [
+            Settled(job_id=job.job_id, lease_id=job.lease_id, how="expired")
+            for job in claimed
+            if job.expired
+        ]
         if not expired:
-            return list(claimed)
+            return
         async with borrow(self._pool) as conn:
-            await settlement.settle(
-                conn,
-                attempts=[
-                    Settled(job_id=job.job_id, lease_id=job.lease_id, how="expired")
-                    for job in expired
-                ],
-                actor=self._ledger.dispatcher,
+            closed = await settlement.settle(
+                conn, attempts=expired, actor=self._ledger.dispatcher
             )
-        return [job for job in claimed if not job.expired]
+        for job in closed:
+            self._ledger.close(job.lease_id, job.lane_id)
 
-    async def _send_all(self, claimed: Sequence[Claimed]) -> None:
-        """Send each lease's jobs in one message."""
+    async def _send_all(self, claimed: Sequence[Claimed]) -> bool:
+        """Send each lease's jobs in one message; return whether NATS took them all."""
         now = asyncio.get_running_loop().time()
         batches: dict[UUID, list[Claimed]] = {}
         for job in claimed:
@@ -177,21 +183,27 @@ class Fanout:
             self._ledger.hand_out(lease_id, [job.lane_id for job in jobs], now=now)
         HANDED_OUT.set(len(self._ledger.handed_out))
         try:
+            await self._settle_expired(claimed)
             secrets = await self._sealed({job.organization_id for job in claimed})
         except Unavailable:
             for jobs in batches.values():
                 await self._take_back(jobs)
             raise
-        await asyncio.gather(
-            *(self._send(lease_id, jobs, secrets) for lease_id, jobs in batches.items())
+        sent = await asyncio.gather(
+            *(
+                self._send(lease_id, live, secrets)
+                for lease_id, jobs in batches.items()
+                if (live := [job for job in jobs if not job.expired])
+            )
         )
+        return all(sent)
 
     async def _send(
         self,
         lease_id: UUID,
         jobs: Sequence[Claimed],
         secrets: dict[UUID, list[bytes]],
-    ) -> None:
+    ) -> bool:
         room = min(_BODIES_BYTES_MAX, self._bus.payload_bytes_max - _ENVELOPE_BYTES)
         word = AttemptDeliveries(
             lease_id=str(lease_id),
@@ -213,6 +225,8 @@ class Fanout:
         except Unavailable as error:
             log.warning("batch.not_sent", lease_id=word.lease_id, cause=str(error))
             await self._take_back(jobs)
+            return False
+        return True
 
     async def _take_back(self, jobs: Sequence[Claimed]) -> None:
         """Release jobs that surely no pod has: the attempt did not happen."""
@@ -245,26 +259,27 @@ class Fanout:
             # The word that a secret changed may have been lost.
             self._secrets.clear()
             self._connections = self._bus.connections
-        stale = {
-            id_
-            for id_ in wanted
-            if (known := self._secrets.get(id_)) is None
-            or now - known[1] > _SECRETS_SECONDS
+        known = {
+            id_: self._secrets[id_]
+            for id_ in wanted & self._secrets.keys()
+            if now - self._secrets[id_][1] <= _SECRETS_SECONDS
         }
-        if stale:
+        if stale := wanted - known.keys():
             async with borrow(self._pool) as conn:
                 found = await signing_secrets.current_secrets(
                     conn, organization_ids=stale
                 )
-            self._secrets |= {id_: (secrets, now) for id_, secrets in found.items()}
+            fresh = {id_: (secrets, now) for id_, secrets in found.items()}
+            self._secrets |= fresh
+            known |= fresh
         today = datetime.now(UTC)
         return {
             id_: [
                 secret.sealed
-                for secret in self._secrets[id_][0]
+                for secret in secrets
                 if secret.expires_at is None or secret.expires_at > today
             ]
-            for id_ in wanted
+            for id_, (secrets, _) in known.items()
         }
 
 

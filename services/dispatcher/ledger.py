@@ -27,8 +27,9 @@ class HandedOut:
     open: Counter[int]
     #: When it was last known to be alive: handed out, or renewed.
     alive_at: float
-    #: Whether a pod ever said that it has it.
+    #: Whether a pod ever said that it has it, and whether Postgres knows.
     taken_up: bool = False
+    noted: bool = False
 
 
 @dataclass(slots=True)
@@ -80,7 +81,8 @@ class Ledger:
             if now - seen < _SILENT_SECONDS
         }
         everybody = len(self._dispatchers.keys() | {self.dispatcher})
-        return sum(slots for slots, _ in self._pods.values()) // everybody
+        slots = sum(slots for slots, _ in self._pods.values())
+        return max(slots // everybody, min(slots, 1))
 
     def _is_up(self, dispatcher: str, now: float) -> bool:
         seen = self._dispatchers.get(dispatcher)
@@ -144,13 +146,23 @@ class Ledger:
             for lane_id, jobs in self.handed_out.pop(lease_id).open.items():
                 self._give_back(lane_id, jobs)
 
-    def never_taken_up(self) -> list[UUID]:
-        """Return the batches that no pod ever said it has."""
+    def unnoted(self) -> list[UUID]:
+        """Return the batches that a pod took up, which Postgres does not know yet."""
         return [
             lease_id
             for lease_id, handed in self.handed_out.items()
-            if not handed.taken_up
+            if handed.taken_up and not handed.noted
         ]
+
+    def note(self, lease_id: UUID) -> None:
+        """Note that Postgres knows of a batch that a pod took it up."""
+        if lease_id in self.handed_out:
+            self.handed_out[lease_id].noted = True
+
+    def keep_alive(self, lease_id: UUID, *, now: float) -> None:
+        """Note that a batch's lease was renewed."""
+        if lease_id in self.handed_out:
+            self.handed_out[lease_id].alive_at = now
 
     def _give_back(self, lane_id: int, jobs: int) -> None:
         organization_id = self.lanes[lane_id].organization_id

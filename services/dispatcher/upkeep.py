@@ -2,12 +2,14 @@
 
 A lease runs out when no pod mentions it.  But silence proves a death only to somebody
 who could hear: after an outage of NATS or Postgres, or of this very process, everyone
-gets a moment of grace to report first.  So an attempt is repeated only when a process
-died inside it (promise 3).
+gets a moment of grace to report first; and what runs out while Postgres itself stands
+still is not looked at before everyone had that moment.  So an attempt is repeated only
+when a process died inside it (promise 3).
 """
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -37,7 +39,7 @@ _TURN_SECONDS: Final = 0.25
 _GRACE: Final = timedelta(seconds=3)
 #: Whoever was away for so long heard nothing meanwhile.
 _AWAY_SECONDS: Final = 1.5
-_RECOVER_LEASES_MAX: Final = 50
+_RECOVER_LEASES_MAX: Final = 200
 _CHUNK_BYTES_MAX: Final = 512 * 1024
 
 
@@ -60,6 +62,7 @@ class Upkeep:
         self._lease_seconds: Final = lease_seconds
         self._held: set[UUID] = set()
         self._heard_since = float("-inf")
+        self._graced_at = float("-inf")
         self._connections = 0
         self._bodies: asyncio.Queue[Question] = asyncio.Queue()
 
@@ -98,9 +101,16 @@ class Upkeep:
         if away or self._connections != self._bus.connections:
             await self._grant_grace()
             self._connections = self._bus.connections
+            self._graced_at = now
+        async with borrow(self._pool) as conn:
+            as_of = await leases.read_clock(conn)
         await self._renew(now)
-        await self._recover()
-        self._ledger.forget_silent(now=now, seconds=self._lease_seconds + 2)
+        if asyncio.get_running_loop().time() - now > _AWAY_SECONDS:
+            # Postgres stood still: the next turn begins with grace.
+            return
+        await self._recover(as_of)
+        if now - self._graced_at > self._lease_seconds:
+            self._ledger.forget_silent(now=now, seconds=self._lease_seconds + 2)
         # Only a turn that went well counts: what failed may have been an outage.
         self._heard_since = asyncio.get_running_loop().time()
 
@@ -118,10 +128,12 @@ class Upkeep:
             or now - handed.alive_at > self._lease_seconds / 3
         }
         held, self._held = self._held, set()
-        if not due:
+        unnoted = self._ledger.unnoted()
+        if not due and not unnoted:
             return
         try:
             async with borrow(self._pool) as conn:
+                await leases.note_taken_up(conn, lease_ids={*unnoted, *due})
                 kept = await leases.renew(
                     conn,
                     lease_ids=due,
@@ -130,21 +142,22 @@ class Upkeep:
         except Transient:
             self._held |= held
             raise
+        for lease_id in unnoted:
+            self._ledger.note(lease_id)
         for lease_id in kept:
-            handed = self._ledger.handed_out.get(lease_id)
-            if handed is not None:
-                handed.alive_at = now
+            self._ledger.keep_alive(lease_id, now=now)
 
-    async def _recover(self) -> None:
-        async with borrow(self._pool) as conn:
-            recovered = await leases.recover(
-                conn,
-                push=True,
-                limit=_RECOVER_LEASES_MAX,
-                never_taken_up=self._ledger.never_taken_up(),
-            )
-        if not recovered:
-            return
+    async def _recover(self, as_of: datetime) -> None:
+        more = True
+        while more:
+            async with borrow(self._pool) as conn:
+                recovered, more = await leases.recover(
+                    conn, push=True, limit=_RECOVER_LEASES_MAX, as_of=as_of
+                )
+            if recovered:
+                await self._tell_recovered(recovered)
+
+    async def _tell_recovered(self, recovered: Sequence[leases.Recovered]) -> None:
         for job in recovered:
             self._ledger.close(job.lease_id, job.lane_id)
             RECOVERED.labels("dead" if job.dead else "ready").inc()
@@ -176,8 +189,15 @@ class Upkeep:
             except TimeoutError:
                 continue
             wanted = read(BodyWanted, question.data)
-            if wanted is not None:
-                await question.answer(await self._piece(wanted))
+            if wanted is None:
+                continue
+            try:
+                piece = await self._piece(wanted)
+            except (Transient, ValueError) as error:
+                # No answer: the pod asks again.
+                log.warning("body.not_given", job_id=wanted.job_id, cause=str(error))
+            else:
+                await question.answer(piece)
 
     async def _piece(self, wanted: BodyWanted) -> bytes:
         async with borrow(self._pool) as conn:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
+import structlog
 
 from libs.common.addresses import checked_url
 from libs.common.batcher import Batcher
@@ -25,6 +26,8 @@ from libs.common.store.jobs import Holder, NewJob, Push
 from libs.common.store.lanes import LaneName, open_lanes
 from services.ingest.requests import CreateJob
 from services.ingest.settings import PAYLOAD_BYTES_MAX
+
+log = structlog.get_logger()
 
 _MAX_RETRIES: Final = 3
 _TIMEOUT_SECONDS: Final = 300
@@ -100,7 +103,7 @@ class Intake:
         self._lanes: dict[LaneName, int] = {}
         self._defaults: dict[tuple[UUID, str], Defaults] = {}
         self._connections = 0
-        self._batcher: Batcher[Wanted, Created] = Batcher(
+        self._batcher: Batcher[Wanted, Created | Unavailable] = Batcher(
             "create", self._flush, batch_max=batch_max, lanes=lanes
         )
 
@@ -109,11 +112,11 @@ class Intake:
 
         Raises `Unavailable` when Postgres is away: then it may be repeated.
         """
-        return await self._batcher.put(job)
+        return _certain(await self._batcher.put(job))
 
     async def create_all(self, wanted_jobs: Sequence[Wanted]) -> list[Created]:
         """Return when all are committed; raises as `create`."""
-        return await self._batcher.put_all(wanted_jobs)
+        return [_certain(one) for one in await self._batcher.put_all(wanted_jobs)]
 
     async def listen(self, stopping: asyncio.Event) -> None:
         """Forget queues that are said to have changed, until stopped (an actor)."""
@@ -130,25 +133,39 @@ class Intake:
         """Return when nothing is under way."""
         await self._batcher.drain()
 
-    async def _flush(self, batch: Sequence[Wanted]) -> list[Created]:
+    async def _flush(self, batch: Sequence[Wanted]) -> list[Created | Unavailable]:
         await self._learn(batch)
         rows = [self._row(job) for job in batch]
         async with borrow(self._pool) as conn:
             created = await jobs.create(conn, jobs=rows)
+        try:
+            holders = await self._find_holders(rows, created)
+        except Unavailable as error:
+            # What is committed is committed: only who needs the look is told no.
+            log.warning("create.holders_unknown", cause=str(error))
+            holders = {}
+        await self._ring(rows, created)
+        return [_answer(row, created, holders) for row in rows]
+
+    async def _find_holders(
+        self, rows: Sequence[NewJob], created: set[UUID]
+    ) -> dict[tuple[UUID, str], Holder]:
+        """Return who holds the keys that were taken; adds to *created* what was free.
+
+        The holder of a key was committed after our statement began, so that it could
+        not see it; or it was purged since, and the key is free again.
+        """
         holders: dict[tuple[UUID, str], Holder] = {}
         for _ in range(_TRIES):
             unknown = _unknown(rows, created, holders)
             if not unknown:
                 break
-            # The holder of a key was committed after our statement began, so that it
-            # could not see it; or it was purged since, and the key is free again.
             async with borrow(self._pool) as conn:
                 holders |= await jobs.find_by_keys(conn, keys=list(unknown))
                 left = [row for key, row in unknown.items() if key not in holders]
                 if left:
                     created |= await jobs.create(conn, jobs=left)
-        await self._ring(rows, created)
-        return [_answer(row, created, holders) for row in rows]
+        return holders
 
     async def _learn(self, batch: Sequence[Wanted]) -> None:
         """Look up the lanes and the queues of *batch* that are not remembered."""
@@ -240,14 +257,20 @@ def _unknown(
 
 def _answer(
     row: NewJob, created: set[UUID], holders: dict[tuple[UUID, str], Holder]
-) -> Created:
+) -> Created | Unavailable:
     if row.id in created:
         return Created(row.id, created=True)
     holder = holders.get((row.organization_id, row.idempotency_key or ""))
     if holder is None:
-        raise Unavailable("an idempotency key changed hands too often; try again")
+        return Unavailable("who holds the idempotency key is not known; try again")
     differs = holder.fingerprint is not None and holder.fingerprint != row.fingerprint
     return Created(holder.job_id, created=False, differs=differs)
+
+
+def _certain(answer: Created | Unavailable) -> Created:
+    if isinstance(answer, Unavailable):
+        raise answer
+    return answer
 
 
 def _job_type(payload: Any) -> str | None:

@@ -34,6 +34,8 @@ _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: RFC 9110, section 5.5, without the obsolete: what a header may say.
 _VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
+#: A NUL as JSON spells it, and not a backslash before "u0000".
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 #: Headers that are the sender's business, and families of them.
 _RESERVED: Final = frozenset(
     [
@@ -139,8 +141,11 @@ class CreateJob(BaseModel):
     @field_validator("tags")
     @classmethod
     def _fit(cls, tags: Any) -> Any:
-        if tags is not None and len(orjson.dumps(tags)) > TAGS_BYTES_MAX:
+        spelled = orjson.dumps(tags)
+        if len(spelled) > TAGS_BYTES_MAX:
             raise PydanticCustomError("tags_size", "tags exceed 64 KiB")
+        if _NUL.search(spelled):
+            raise PydanticCustomError("nul", "tags must not contain a NUL character")
         return tags
 
     @field_validator("parent_job_id", "completion_webhook")
@@ -167,6 +172,8 @@ class BulkItem(BaseModel):
     tags: Any = None
     target: Target | None = None
     retry: RetryPolicy | None = None
+    parent_job_id: str | None = None
+    completion_webhook: str | None = None
 
 
 class BulkEnqueue(BaseModel):
@@ -303,3 +310,13 @@ class ConfigureQueue(BaseModel):
     rate_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
     enabled: bool | None = None
     settings: QueueSettings | None = None
+
+    @field_validator("enabled")
+    @classmethod
+    def _is_not_paused(cls, enabled: bool | None) -> bool | None:  # noqa: FBT001
+        if enabled is False:
+            raise PydanticCustomError(
+                "not_supported",
+                "pausing a queue is not supported by this version of Bellhop",
+            )
+        return enabled

@@ -25,11 +25,12 @@ async def recover_dropped(
     """Recover until stopped (an actor)."""
 
     async def turn() -> None:
-        while True:
+        more = True
+        while more:
             async with borrow(pool) as conn:
-                recovered = await leases.recover(conn, push=False, limit=_BATCH)
+                recovered, more = await leases.recover(conn, push=False, limit=_BATCH)
             if not recovered:
-                return
+                continue
             log.warning("jobs.recovered", jobs=len(recovered))
             await bus.ring(JournalGrew())
 

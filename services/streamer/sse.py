@@ -96,9 +96,13 @@ class Streams:
                 watcher.interrupt = lambda: (
                     None if patience.expired() else patience.reschedule(loop.time())
                 )
-                await response.prepare(request)
-                await response.write(frames.CONNECTED)
-                await self._pour(watcher, credential, request, response)
+                try:
+                    await response.prepare(request)
+                    await response.write(frames.CONNECTED)
+                    await self._pour(watcher, credential, request, response)
+                finally:
+                    # A timeout that is over cannot be moved any more.
+                    watcher.interrupt = _nothing
         except TimeoutError:
             watcher.end("lifetime")
         except ConnectionError:
@@ -164,6 +168,10 @@ class Streams:
                 await response.write_eof()
         except (TimeoutError, ConnectionError):
             transport.abort()
+
+
+def _nothing() -> None:
+    """Interrupt nobody: the stream waits for nothing any more."""
 
 
 def credential_of(request: web.Request) -> str:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from libs.common.ids import first_id_at
-from libs.common.store import partitions
+from libs.common.store import partitions, settlement
 from tests.support import stock
 
 PARENTS = ("jobs", "finished", "attempts", "journal")
@@ -80,6 +80,30 @@ async def test_creating_from_several_connections_at_once_creates_once(database_u
     assert sorted(created) == [0, 0, 0, 8 * len(PARENTS)]
 
 
+async def test_creating_waits_for_nobody_and_nobody_waits_for_it(database_url, conn):
+    """A dump reads for an hour; the house must not stand still meanwhile."""
+    line = await stock.open_line(conn)
+    dump = await asyncpg.connect(database_url)
+    writer = await asyncpg.connect(database_url)
+    reading, writing = dump.transaction(), writer.transaction()
+    await reading.start()
+    await writing.start()
+    for parent in PARENTS:
+        await dump.execute(f"SELECT * FROM {parent}")
+    await stock.create(writer, line)
+
+    further = AHEAD + timedelta(weeks=2)
+    async with asyncio.timeout(5), conn.transaction():
+        assert await partitions.create_ahead(conn, back=BACK, ahead=further) == 8
+        # Not even before it is committed.
+        await stock.create(writer, line)
+        await dump.execute("SELECT * FROM jobs")
+
+    await writing.commit()
+    await dump.close()
+    await writer.close()
+
+
 async def test_a_turn_of_the_year_has_its_weeks(conn):
     """2026 has 53 ISO weeks, and the first days of 2027 belong to the last of them."""
     since, until = datetime(2026, 12, 21, tzinfo=UTC), datetime(2027, 1, 12, tzinfo=UTC)
@@ -119,9 +143,7 @@ async def test_a_job_born_in_any_of_the_coming_weeks_finds_its_partition(conn):
 
     # It finds the partitions of what comes after it, too.
     for claimed in await stock.claim(conn, line, len(born)):
-        await stock.settlement.settle(
-            conn, attempts=[stock.ended(claimed)], actor="pod"
-        )
+        await settlement.settle(conn, attempts=[stock.ended(claimed)], actor="pod")
 
     assert await conn.fetchval("SELECT count(*) FROM finished") == len(born)
     assert await conn.fetchval("SELECT count(*) FROM attempts") == len(born)

@@ -71,8 +71,8 @@ WITH made AS (
                         crash_count)
     SELECT id, lease_id, $3, 100, 1, 0, 0 FROM made WHERE i % 5 = 2
 ), opened AS (
-    INSERT INTO leases (id, owner, push, deadline, job_ids)
-    SELECT lease_id, 'dispatcher', true, min(moment), array_agg(id)
+    INSERT INTO leases (id, owner, push, deadline, taken_up, job_ids)
+    SELECT lease_id, 'dispatcher', true, min(moment), true, array_agg(id)
       FROM made WHERE i % 5 = 2 GROUP BY lease_id
 ), into_waiting AS (
     INSERT INTO waiting (job_id, lane_id, rank, open_parents)
@@ -117,7 +117,7 @@ async def stocked(postgres_url, migrated_template):
         yield found
 
 
-# --- the hot statements, as the services call them -------------------------------------
+# --- the hot statements, as the services call them ------------------------------------
 
 
 async def claim(conn, line):
@@ -151,6 +151,10 @@ async def settle(conn, _):
 async def renew(conn, _):
     ids = [new_id() for _ in range(100)]
     await leases.renew(conn, lease_ids=ids, lease=timedelta(seconds=7))
+
+
+async def note_taken_up(conn, _):
+    await leases.note_taken_up(conn, lease_ids=[new_id() for _ in range(100)])
 
 
 async def recover(conn, _):
@@ -190,7 +194,7 @@ BY_THE_DISPATCHER = (
     settlement.SQL,
     (read_policies, settle),
     leases.SQL,
-    (renew, recover),
+    (renew, note_taken_up, recover),
 )
 BY_THE_SCHEDULER = (
     timers.SQL,
@@ -211,7 +215,7 @@ def each(*subjects):
     ]
 
 
-# --- plans -----------------------------------------------------------------------------
+# --- plans ----------------------------------------------------------------------------
 
 
 def literal(value):

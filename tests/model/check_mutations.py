@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from tests.model.mistakes import MISTAKES
-from tests.model.places import play
+from tests.model.playing import play
 
 
 @pytest.mark.parametrize("title", MISTAKES)

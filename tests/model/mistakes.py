@@ -89,7 +89,7 @@ MISTAKES = {
         "",
     ),
     "recover a moment early": Mistake(
-        leases, "recover", "deadline < now()", "deadline <= now()"
+        leases, "recover", "deadline < least", "deadline <= least"
     ),
     "recover a worker's job as a webhook": Mistake(
         leases, "recover", "\n       AND push = $1", ""
@@ -106,6 +106,15 @@ MISTAKES = {
         "recover",
         "THEN retry_count ELSE retry_count + 1 END",
         "THEN retry_count ELSE retry_count END",
+    ),
+    "recover what ran out since Postgres stood still": Mistake(
+        leases, "recover", "least(now(), $4)", "greatest(now(), $4)"
+    ),
+    "believe that nobody has a batch": Mistake(
+        leases, "note_taken_up", "SET taken_up = true", "SET taken_up = false"
+    ),
+    "take a worker for one who has yet to hear": Mistake(
+        claims, "claim", "NOT $6,", "false,"
     ),
     "let a renewal shorten a lease": Mistake(
         leases,
@@ -129,13 +138,16 @@ MISTAKES = {
         "attempt, retry_count, 0\n      FROM taken",
     ),
     "forget to expire what somebody works on": Mistake(
-        timers, "expire", "LIMIT 1) IS NULL", "LIMIT 1) IS NULL OR true"
+        timers, "expire", "expiries.job_id LIMIT 1)", "expiries.job_id LIMIT 0)"
     ),
     "do not expire what is held": Mistake(
         timers, "expire", "\n    UNION ALL SELECT * FROM from_held", ""
     ),
     "expire again and again": Mistake(
-        timers, "expire", "(SELECT address FROM passed)", "'{}'::tid[]"
+        timers,
+        "expire",
+        "DELETE FROM expiries\n     WHERE",
+        "DELETE FROM expiries\n     WHERE false AND",
     ),
     "cancel anybody's job": Mistake(
         interventions,
@@ -153,8 +165,7 @@ MISTAKES = {
         interventions,
         "requeue",
         "job_id, attempt)\n    SELECT lane_id, rank, now(), job_id, attempt\n",
-        "job_id, attempt, retry_count)\n    SELECT lane_id, rank, now(), job_id, attempt,"
-        " 1\n",
+        "job_id, retry_count)\n    SELECT lane_id, rank, now(), job_id, attempt\n",
     ),
     "requeue into other hands": Mistake(
         interventions, "requeue", "($4::text[] IS NULL OR", "($4::text[] IS NOT NULL OR"

@@ -7,30 +7,26 @@ seeds: left to draw the details, too, it repeats itself, and rarely gets far.  A
 act only when there is something to do, for the same reason.
 """
 
-import random
 from collections import Counter
 from datetime import timedelta
+from typing import get_args
 from uuid import UUID
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, precondition, rule
 
-from libs.common.ids import first_id_at
 from libs.common.lifecycle import Place
-from libs.common.store import claims, interventions, invariants, jobs, leases
-from libs.common.store import settlement, timers
-from libs.common.store.settlement import Settled
-from tests.model.stage import Stage
-from tests.support import stock
-from tests.support.expectation import OPEN, House, Job, Lease
+from libs.common.store import (
+    claims,
+    interventions,
+    jobs,
+    leases,
+    settlement,
+    timers,
+)
+from libs.common.store.settlement import Death, Settled
+from tests.model.scene import Scene
+from tests.support.expectation import OPEN, Job, Lease
 
 #: More open jobs than this at a time show nothing new.
 CROWD = 12
@@ -48,84 +44,28 @@ def unless_many(*places, most):
     return precondition(lambda self: len(self.house.in_place(*places)) < most)
 
 
-class Places(RuleBasedStateMachine):
+class Places(Scene):
     """The store, and what it should do."""
 
-    stage: Stage
-    seen: Counter
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conn = self.stage.conn
-        self.do = self.stage.do
-        self.house = House(seen=self.seen)
-        #: Every (job, lease) that was ever handed out.
-        self.holdings: list[tuple[UUID, UUID]] = []
-        self.luck = random.Random(0)
-        self.began = self.stage.begin()
-        self.births = first_id_at(self.began).int | 0x7000_8000_0000_0000_0000
-
-    def teardown(self) -> None:
-        self.stage.end()
-
-    def moment(self, seconds: float | None):
-        """Return a moment of the model's clock as Postgres is to see it now."""
-        if seconds is None:
-            return None
-        return self.began + timedelta(seconds=seconds - self.house.now)
-
-    def wait(self, seconds: float) -> None:
-        if seconds > 0:
-            self.house.now += seconds
-            self.stage.wait(seconds)
-
-    def some(self, choices, *, at_least=0, at_most=3) -> list:
-        """Return some of *choices*, maybe one of them twice."""
-        count = self.luck.randint(at_least, at_most)
-        return self.luck.choices(choices, k=count) if choices else []
-
-    # --- into the house ----------------------------------------------------------------
-
-    def _wanted(self) -> Job:
-        self.births += 1
-        now = self.house.now
-        run_in = self.luck.choice([None, None, -5, 0, 5, 30])
-        expires_in = self.luck.choice([None, None, None, 0, 20, 90])
-        return Job(
-            id=UUID(int=self.births),
-            line=self.luck.choice(self.stage.lines),
-            rank=self.luck.choice([100, 100, 50]),
-            max_retries=self.luck.randint(0, 2),
-            run_at=None if run_in is None else now + run_in,
-            expires_at=None if expires_in is None else now + expires_in,
-            key=self.luck.choice([None, None, None, "one", "two"]),
-        )
-
-    def _new(self, job: Job):
-        return stock.new_job(
-            job.line,
-            id=job.id,
-            rank=job.rank,
-            max_retries=job.max_retries,
-            run_at=self.moment(job.run_at),
-            expires_at=self.moment(job.expires_at),
-            idempotency_key=job.key,
-        )
+    # --- into the house ---------------------------------------------------------------
 
     @initialize(luck=st.randoms(use_true_random=True))
     def open_the_doors(self, luck):
         self.luck = luck
+        self.taken_up = set()
         self.create()
 
     @unless_many(*OPEN, most=CROWD)
     @rule()
     def create(self):
-        wanted = [self._wanted() for _ in range(self.luck.randint(4, 8))]
+        wanted = [self.wanted() for _ in range(self.luck.randint(4, 8))]
 
-        created = self.do(jobs.create(self.conn, jobs=[self._new(j) for j in wanted]))
+        created = self.do(jobs.create(self.conn, jobs=[self.new(j) for j in wanted]))
 
         assert created == self.house.create(wanted)
-        asked = {job.owner_key for job in wanted if job.key}
+        asked = {
+            (job.line.organization_id, job.key) for job in wanted if job.key is not None
+        }
         holders = self.do(jobs.find_by_keys(self.conn, keys=sorted(asked)))
         assert {key: holder.job_id for key, holder in holders.items()} == {
             key: self.house.keys[key] for key in asked
@@ -136,16 +76,16 @@ class Places(RuleBasedStateMachine):
     def put_aside(self):
         """Nothing creates such jobs yet, but cancel and expire know them."""
         for place in ASIDE * 2:
-            job = self._wanted()
+            job = self.wanted()
             job.run_at = job.key = None
             assert self.house.create([job]) == {job.id}
             job.place = place
             more = "open_parents" if place is Place.WAITING else "reason"
-            self.do(jobs.create(self.conn, jobs=[self._new(job)]))
+            self.do(jobs.create(self.conn, jobs=[self.new(job)]))
             self.do(self.conn.execute("DELETE FROM ready WHERE job_id = $1", job.id))
             self.do(
                 self.conn.execute(
-                    f"INSERT INTO {place} (job_id, lane_id, rank, {more})"  # noqa: S608
+                    f"INSERT INTO {place} (job_id, lane_id, rank, {more})"
                     " VALUES ($1, $2, $3, '1')",
                     job.id,
                     job.line.id,
@@ -153,7 +93,7 @@ class Places(RuleBasedStateMachine):
                 )
             )
 
-    # --- who works ---------------------------------------------------------------------
+    # --- who works --------------------------------------------------------------------
 
     @while_some(Place.READY)
     @rule()
@@ -187,7 +127,7 @@ class Places(RuleBasedStateMachine):
         assert max(sizes.values(), default=0) <= lease_jobs_max
         assert not self.house.leases.keys() & sizes.keys()
         for each in sorted(claimed, key=lambda each: each.job_id):
-            lease = Lease(push, self.house.now + seconds, [])
+            lease = Lease(push, self.house.now + seconds, [], taken_up=not push)
             self.house.leases.setdefault(each.lease_id, lease).jobs.append(each.job_id)
             self.house.jobs[each.job_id].lease = each.lease_id
             self.holdings.append((each.job_id, each.lease_id))
@@ -203,8 +143,9 @@ class Places(RuleBasedStateMachine):
             return
         for _ in range(self.luck.randint(1, 3)):
             self._claim(push=push, count=9, seconds=10)
+            self._take_up([id_ for _, id_ in self.house.live()])
             self.wait(11)
-            self._recover(push=push, limit=99, never=set())
+            self._recover(push=push, limit=99)
 
     @while_some(Place.LEASED)
     @rule()
@@ -230,9 +171,9 @@ class Places(RuleBasedStateMachine):
     def _settle(self, told):
         delay = self.luck.choice([0.0, 10.0])
         status = self.luck.choice([500, None])
-        death = self.luck.choice(["attempts_exhausted", "gone"])
+        death = self.luck.choice(get_args(Death))
         live = set(self.house.live())
-        asked = {}
+        asked: dict[tuple[UUID, UUID], set[str]] = {}
         for pair, how in told:
             if pair in live:
                 asked.setdefault(pair, set()).add(how)
@@ -264,7 +205,7 @@ class Places(RuleBasedStateMachine):
             assert each.lane_id == job.line.id
             self.house.settle(job, each.how, delay=delay, verdict=verdict, death=death)
 
-    # --- leases ------------------------------------------------------------------------
+    # --- leases -----------------------------------------------------------------------
 
     @while_some(Place.LEASED)
     @rule()
@@ -291,41 +232,48 @@ class Places(RuleBasedStateMachine):
     @while_some(Place.LEASED)
     @rule()
     def recover(self):
-        """A lease runs out: not at its deadline, but right after."""
-        _, chosen = self.luck.choice(self.house.live())
-        lease = self.house.leases[chosen]
-        never, limit = self.luck.choice([set(), {chosen}]), self.luck.choice([1, 10])
+        """A lease runs out: not at its deadline, but right after, if time counts."""
+        pairs = self.house.live()
+        _, chosen = self.luck.choice(pairs)
+        lease, limit = self.house.leases[chosen], self.luck.choice([1, 10])
+        self._take_up(self.luck.choice([[], [chosen], [id_ for _, id_ in pairs]]))
         self.wait(lease.deadline - self.house.now)
-        self._recover(push=lease.push, limit=limit, never=never)
+        self._recover(push=lease.push, limit=limit)
         self.wait(1)
-        self._recover(push=lease.push, limit=limit, never=never)
+        # Postgres stood still since: whoever looks now looks at what was then.
+        self._recover(push=lease.push, limit=limit, as_of=lease.deadline)
+        self._recover(push=lease.push, limit=limit)
 
-    def _recover(self, *, push, limit, never):
-        deadlines = [x.deadline for x in self.house.leases.values() if x.push == push]
-        runs_out = self.do(leases.runs_out(self.conn, push=push))
-        assert runs_out == (min(deadlines) - self.house.now if deadlines else None)
+    def _take_up(self, lease_ids):
+        self.do(leases.note_taken_up(self.conn, lease_ids=lease_ids))
+        for id_ in lease_ids:
+            self.house.leases[id_].taken_up = True
 
-        recovered = self.do(
-            leases.recover(self.conn, push=push, limit=limit, never_taken_up=never)
+    def _recover(self, *, push, limit, as_of=None):
+        then = self.house.now if as_of is None else as_of
+        run_out = self.house.run_out(push=push, as_of=then)
+
+        recovered, more = self.do(
+            leases.recover(self.conn, push=push, limit=limit, as_of=self.moment(as_of))
         )
 
         held = dict(self.house.live())
-        hopeless = self.house.recover(push=push, limit=limit, never=never)
+        hopeless = self.house.recover(run_out[:limit])
+        assert more == (len(run_out) >= limit)
         assert {each.job_id: each.dead for each in recovered} == hopeless
         for each in recovered:
             assert each.lease_id == held[each.job_id]
             assert each.lane_id == self.house.jobs[each.job_id].line.id
 
-    # --- time --------------------------------------------------------------------------
+    # --- time -------------------------------------------------------------------------
 
     @while_some(Place.SCHEDULED)
     @rule()
     def promote_due(self):
         """Somebody's time comes, or will in a moment."""
         limit, early = self.luck.choice([1, 10]), self.luck.choice([0, 0, 1])
-        job = self.luck.choice(self.house.in_place(Place.SCHEDULED))
-        self.wait(job.run_at - self.house.now - early)
-        moments = [job.run_at for job in self.house.in_place(Place.SCHEDULED)]
+        moments = [job.run_at or 0 for job in self.house.in_place(Place.SCHEDULED)]
+        self.wait(self.luck.choice(moments) - self.house.now - early)
         following = self.do(timers.next_due(self.conn))
         assert following == min(moments) - self.house.now
         due = self.house.due(limit)
@@ -341,15 +289,15 @@ class Places(RuleBasedStateMachine):
     def expire(self):
         """Somebody's time to run passes, or will in a moment."""
         limit, early = self.luck.choice([1, 10]), self.luck.choice([0, 0, 1])
-        job = self.luck.choice(self.house.may_expire())
-        self.wait(job.expires_at - self.house.now - early)
+        moments = [job.expires_at or 0 for job in self.house.may_expire()]
+        self.wait(self.luck.choice(moments) - self.house.now - early)
 
         ended = self.do(timers.expire(self.conn, limit=limit))
 
         assert set(ended) == self.house.expire(limit)
         assert len(ended) == len(set(ended))
 
-    # --- by hand -----------------------------------------------------------------------
+    # --- by hand ----------------------------------------------------------------------
 
     @while_some(*OPEN, fewer=8)
     @rule()
@@ -447,37 +395,3 @@ class Places(RuleBasedStateMachine):
             for id_ in set(ids)
             if self.house.jobs[id_].line.organization_id == organization_id
         ]
-
-    # --- what must hold ----------------------------------------------------------------
-
-    @invariant()
-    def every_job_is_in_one_place_and_its_journal_leads_there(self):
-        assert self.do(invariants.misplaced(self.conn)) == []
-        assert self.do(invariants.unjournaled(self.conn)) == []
-
-    @invariant()
-    def everything_is_as_the_house_says(self):
-        self.stage.assert_places(self.house)
-        self.stage.assert_beside(self.house)
-
-
-def play(database_url: str, *, examples: int = 70, steps: int = 40) -> Counter:
-    """Play the same examples as ever; return how often each move was seen."""
-    Places.stage, Places.seen = Stage(database_url), Counter()
-    try:
-        run_state_machine_as_test(
-            Places,
-            settings=settings(
-                max_examples=examples,
-                stateful_step_count=steps,
-                deadline=None,
-                derandomize=True,
-                database=None,
-                phases=[Phase.generate],
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        Places.stage.close()
-    return Places.seen

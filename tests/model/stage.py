@@ -31,7 +31,7 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
        (SELECT array_agg((organization_id, key, job_id)) FROM idempotency) AS keys,
        (SELECT array_agg((job_id, attempt, verdict::text)) FROM attempts) AS attempts,
        (SELECT array_agg(job_id) FROM expiries) AS expiries,
-       (SELECT array_agg((id, push, extract(epoch FROM deadline - now())::float8))
+       (SELECT array_agg((id, push, extract(epoch FROM deadline - now())::float8, taken_up))
           FROM leases) AS leases,
        (SELECT array_agg((job_id, transition::text, attempt)) FROM journal
          WHERE seq > $1) AS told,
@@ -41,11 +41,9 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
 _LATER = (
     "UPDATE ready SET ready_at = ready_at - $1::interval",
     "UPDATE scheduled SET run_at = run_at - $1::interval",
-    "UPDATE leases SET deadline = deadline - $1::interval,"
-    " claimed_at = claimed_at - $1::interval",
+    "UPDATE leases SET deadline = deadline - $1::interval",
     "UPDATE expiries SET expires_at = expires_at - $1::interval",
-    "UPDATE jobs SET expires_at = expires_at - $1::interval"
-    " WHERE expires_at IS NOT NULL",
+    "UPDATE jobs SET expires_at = expires_at - $1::interval",
 )
 
 
@@ -90,6 +88,7 @@ class Stage:
         """Begin an example; return the moment at which the clock stands."""
         self._transaction = self.conn.transaction()
         self.do(self._transaction.start())
+        now: datetime
         now, self._seq = self.do(
             self.conn.fetchrow(
                 "SELECT now(), coalesce((SELECT max(seq) FROM journal), 0)"
@@ -131,7 +130,7 @@ class Stage:
             job.id for job in house.jobs.values() if job.expiry_stands
         }
         assert set(row["leases"] or ()) == {
-            (id_, lease.push, lease.deadline - house.now)
+            (id_, lease.push, lease.deadline - house.now, lease.taken_up)
             for id_, lease in house.leases.items()
         }
         assert Counter(row["told"] or ()) == Counter(house.told)

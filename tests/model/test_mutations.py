@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests.model.mistakes import MISTAKES
-from tests.model.places import play
+from tests.model.playing import play
 
 FEW = (
     "settle without the right lease",

@@ -1,7 +1,7 @@
 """Any order of actors leaves every job in the one place where it should be."""
 
 from libs.common.lifecycle import MOVES, Place, Transition
-from tests.model.places import play
+from tests.model.playing import play
 
 #: What only workflows and endpoints will do; until then nothing in the store does.
 NOT_YET = {

@@ -273,16 +273,37 @@ async def test_a_key_that_loses_a_queue_loses_the_stream_of_it(gallery, acme, co
     assert json.loads(last["data"])["type"] == "Error"
 
 
-def ended_as_slow():
-    return (
-        REGISTRY.get_sample_value("bellhop_streams_ended_total", {"why": "slow"}) or 0
-    )
+def ended_as(why):
+    return REGISTRY.get_sample_value("bellhop_streams_ended_total", {"why": why}) or 0
+
+
+async def test_a_client_that_leaves_under_traffic_leaves_quietly(gallery, acme, caplog):
+    before = ended_as("left")
+
+    async def one_left():
+        async with gallery.stream(acme, events="job.failed") as stream:
+            details = {"error": "x" * 1500}
+            words = [acme.changed("retrying", details=details) for _ in range(50)]
+            async with asyncio.TaskGroup() as announcing:
+                announcing.create_task(gallery.announce(*words))
+                await stream.event()
+                # Not closed but cut: what is on its way finds nobody.
+                stream.response.connection.transport.abort()
+        return ended_as("left") > before
+
+    await until(one_left)
+
+    async def nobody_watches():
+        return REGISTRY.get_sample_value("bellhop_streams_open") == 0
+
+    await until(nobody_watches)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_slow_client_is_sent_away_and_delays_nobody(
     database_url, nats_url, acme
 ):
-    error, before = "x" * 1500, ended_as_slow()
+    error, before = "x" * 1500, ended_as("slow")
     async with open_gallery(
         database_url, nats_url, stream_buffer_bytes_max=64 * 1024
     ) as gallery:
@@ -314,7 +335,7 @@ async def test_a_slow_client_is_sent_away_and_delays_nobody(
                         acme.changed("retrying", details={"error": error})
                     )
                     sent += 1
-                return ended_as_slow() > before
+                return ended_as("slow") > before
 
             await until(ended, at_most=60)
             async with asyncio.timeout(10):

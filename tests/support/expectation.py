@@ -11,6 +11,9 @@ from uuid import UUID
 from libs.common.lifecycle import CRASHES_MAX, MOVES, Place, Transition
 from tests.support.stock import Line
 
+#: How often each move was made.
+Seen = Counter[tuple[Transition, Place | None, Place | None]]
+
 OPEN = (Place.READY, Place.SCHEDULED, Place.WAITING, Place.HELD)
 
 
@@ -66,6 +69,8 @@ class Lease:
     push: bool
     deadline: float
     jobs: list[UUID]
+    #: Whether a process ever said that it has it; workers have what they claim.
+    taken_up: bool
 
 
 @dataclass
@@ -78,9 +83,7 @@ class House:
     keys: dict[tuple[UUID, str | None], UUID] = field(default_factory=dict)
     #: What the journal should have got since it was last read.
     told: list[tuple[UUID, str, int]] = field(default_factory=list)
-    seen: Counter[tuple[Transition, Place | None, Place | None]] = field(
-        default_factory=Counter
-    )
+    seen: Seen = field(default_factory=Counter)
 
     def move(self, job: Job, transition: Transition, to: Place | None) -> None:
         """Let *job* make a move, which must be a legal one."""
@@ -164,20 +167,25 @@ class House:
                 self.move(job, transition, Place.FINISHED)
                 job.attempt -= 1
 
-    def recover(self, *, push: bool, limit: int, never: set[UUID]) -> dict[UUID, bool]:
-        """Return the jobs of the leases that ran out: whether there is no hope."""
-        run_out = [
+    def run_out(self, *, push: bool, as_of: float) -> list[UUID]:
+        """The leases of this kind that had run out at a moment, oldest first."""
+        found = [
             (lease.deadline, id_)
             for id_, lease in self.leases.items()
-            if lease.push == push and lease.deadline < self.now
+            if lease.push == push and lease.deadline < min(as_of, self.now)
         ]
+        return [id_ for _, id_ in sorted(found)]
+
+    def recover(self, lease_ids: list[UUID]) -> dict[UUID, bool]:
+        """Return the jobs under these leases, and whether there is no hope."""
         hopeless = {}
-        for _, id_ in sorted(run_out)[:limit]:
-            for job_id in self.leases.pop(id_).jobs:
-                job = self.jobs.get(job_id)
-                if job is not None and job.lease == id_:
+        for id_ in lease_ids:
+            lease = self.leases.pop(id_)
+            for job_id in lease.jobs:
+                job = self.jobs[job_id]
+                if job.lease == id_:
                     hopeless[job_id] = self._recover(
-                        job, push=push, taken_up=id_ not in never
+                        job, push=lease.push, taken_up=lease.taken_up
                     )
         return hopeless
 

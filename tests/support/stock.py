@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from libs.common.ids import new_id
-from libs.common.store import claims, jobs, settlement
+from libs.common.store import claims, jobs
 from libs.common.store.claims import Claimed
 from libs.common.store.jobs import NewJob, Push
 from libs.common.store.lanes import LaneName, open_lanes
@@ -76,7 +77,7 @@ async def claim(
 
 def ended(claimed: Claimed, how="completed", **fields) -> Settled:
     """Return how an attempt ended, with what *how* cannot do without."""
-    needed = {
+    needed: dict[str, dict[str, Any]] = {
         "retrying": {"delay_seconds": 10.0, "error": "HTTP 500", "status_code": 500},
         "deadlettered": {
             "death": "attempts_exhausted",
@@ -84,6 +85,6 @@ def ended(claimed: Claimed, how="completed", **fields) -> Settled:
             "status_code": 500,
         },
         "completed": {"status_code": 200},
-    }.get(how, {})
-    whole: dict[str, Any] = {**needed, **fields}
+    }
+    whole = {**needed.get(how, {}), **fields}
     return Settled(job_id=claimed.job_id, lease_id=claimed.lease_id, how=how, **whole)

@@ -95,6 +95,9 @@ CREATE TABLE leases (
     push       boolean     NOT NULL,
     claimed_at timestamptz NOT NULL DEFAULT now(),
     deadline   timestamptz NOT NULL,
+    -- Whether a process ever said that it has the batch: who lets a lease run out that
+    -- it never had did not die under it.
+    taken_up   boolean     NOT NULL,
     job_ids    uuid[]      NOT NULL
 );
 CREATE INDEX leases_running_out_idx ON leases (deadline);
@@ -199,7 +202,7 @@ CREATE TABLE idempotency (
     organization_id uuid  NOT NULL,
     key             text  NOT NULL,
     job_id          uuid  NOT NULL,
-    -- SHA-256 of the request, when it came with the Idempotency-Key header.
+    -- SHA-256 of the request that made the job.
     fingerprint     bytea,
 
     PRIMARY KEY (organization_id, key)
@@ -266,12 +269,16 @@ $$;
 -- The smallest UUIDv7 that can be born at a moment (RFC 9562, section 5.7).
 CREATE FUNCTION first_id_at(moment timestamptz)
 RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT (lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0')
+    SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || repeat('0', 20))::uuid
 $$;
 
 -- Create the weekly partitions of every table that grows with the jobs, from the week
 -- of one moment to the week of another.  Safe to repeat and to run at the same time.
+--
+-- A partition is made beside its table and then attached: CREATE TABLE … PARTITION OF
+-- would lock out everybody, and so wait for every reader (a dump runs for an hour) with
+-- the whole house queueing behind it.  ATTACH waits for no reader and for no writer.
 CREATE FUNCTION create_partitions(since timestamptz, until timestamptz)
 RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
@@ -288,9 +295,10 @@ BEGIN
         FOREACH parent IN ARRAY ARRAY['jobs', 'finished', 'attempts', 'journal'] LOOP
             name := parent || to_char(week, '_IYYY"w"IW');
             IF to_regclass(name) IS NULL THEN
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', name, parent);
                 EXECUTE format(
-                    'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                    name, parent,
+                    'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                    parent, name,
                     first_id_at(week AT TIME ZONE 'UTC'),
                     first_id_at((week + interval '1 week') AT TIME ZONE 'UTC'));
                 created := created + 1;

@@ -35,7 +35,7 @@ class Claimed:
 
 
 async def ready_lanes(conn: Conn, *, after: int, limit: int) -> list[Lane]:
-    """Return push lanes with ready jobs, walking up to *limit* lanes from *after*."""
+    """Return up to *limit* lanes with ready jobs, of any kind, after lane *after*."""
     return [Lane(**row) for row in await conn.fetch(SQL["ready_lanes"], after, limit)]
 
 

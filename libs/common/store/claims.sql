@@ -1,5 +1,5 @@
 -- name: ready_lanes
--- The push lanes that have ready jobs: one probe of the index a lane, never a scan.
+-- The lanes that have ready jobs, in order: one probe of the index a lane, never a scan.
 -- $1 after which lane int, $2 limit int
 WITH RECURSIVE walk AS (
     (SELECT lane_id, 1 AS step
@@ -19,10 +19,9 @@ WITH RECURSIVE walk AS (
            ) AS following
      WHERE walk.step < $2
 )
-SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination
+SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lanes.push
   FROM walk
   JOIN lanes ON lanes.id = walk.lane_id
- WHERE lanes.push
  ORDER BY lanes.id;
 
 -- name: claim
@@ -55,8 +54,10 @@ WITH wanted AS MATERIALIZED (
     SELECT *, ($3::uuid[])[1 + (row_number() OVER () - 1) / $4] AS lease_id
       FROM taken
 ), opened AS (
-    INSERT INTO leases (id, owner, push, deadline, job_ids)
-    SELECT lease_id, $5, $6, now() + $7::interval, array_agg(job_id ORDER BY job_id)
+    -- A worker has what it claims; a batch has yet to find its pod.
+    INSERT INTO leases (id, owner, push, deadline, taken_up, job_ids)
+    SELECT lease_id, $5, $6, now() + $7::interval, NOT $6,
+           array_agg(job_id ORDER BY job_id)
       FROM assigned
      GROUP BY lease_id
 ), into_leased AS (

@@ -27,6 +27,8 @@ class Lane:
     organization_id: UUID
     queue_name: str
     destination: str
+    #: Whether its jobs are pushed to the destination, or wait for a worker.
+    push: bool = True
 
 
 async def open_lanes(conn: Conn, *, names: Sequence[LaneName]) -> dict[LaneName, int]:

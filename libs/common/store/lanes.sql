@@ -27,6 +27,6 @@ SELECT coalesce(lanes.id, created.id) AS id
 -- name: read_lanes
 -- What these lanes are.
 -- $1 ids int[]
-SELECT id, organization_id, queue_name, destination
+SELECT id, organization_id, queue_name, destination, push
   FROM lanes
  WHERE id = ANY ($1::int[]);

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -31,25 +31,33 @@ async def renew(
     return {row["id"] for row in rows}
 
 
+async def note_taken_up(conn: Conn, *, lease_ids: Collection[UUID]) -> None:
+    """Remember that a process said that it has these batches."""
+    await conn.execute(SQL["note_taken_up"], sorted(lease_ids))
+
+
+async def read_clock(conn: Conn) -> datetime:
+    """Return what time it is for Postgres."""
+    now: datetime = await conn.fetchval(SQL["read_clock"])
+    return now
+
+
 async def grant_grace(conn: Conn, *, grace: timedelta) -> int:
     """Let no push lease run out before *grace* from now; return how many were near."""
     return len(await conn.fetch(SQL["grant_grace"], grace))
 
 
 async def recover(
-    conn: Conn, *, push: bool, limit: int, never_taken_up: Collection[UUID] = ()
-) -> list[Recovered]:
-    """Take the jobs of up to *limit* leases that ran out; return those jobs.
+    conn: Conn, *, push: bool, limit: int, as_of: datetime | None = None
+) -> tuple[list[Recovered], bool]:
+    """Take the jobs of up to *limit* leases that had run out by *as_of* (or now).
 
-    *never_taken_up* names leases whose batch no process ever said it has.
+    Return those jobs, and whether there may be more such leases.
     """
-    rows = await conn.fetch(
-        SQL["recover"], push, limit, CRASHES_MAX, list(never_taken_up)
-    )
-    return [Recovered(*row) for row in rows]
-
-
-async def runs_out(conn: Conn, *, push: bool) -> float | None:
-    """Return in how many seconds the next lease of this kind runs out, or None."""
-    seconds: float | None = await conn.fetchval(SQL["runs_out"], push)
-    return seconds
+    rows = await conn.fetch(SQL["recover"], push, limit, CRASHES_MAX, as_of)
+    recovered = [
+        Recovered(row["job_id"], row["lease_id"], row["lane_id"], row["hopeless"])
+        for row in rows
+        if row["job_id"] is not None
+    ]
+    return recovered, bool(rows) and rows[0]["leases"] == limit

@@ -13,6 +13,25 @@ UPDATE leases
  WHERE id = ANY (ARRAY(SELECT id FROM kept))
 RETURNING id;
 
+-- name: note_taken_up
+-- A process said that it has these batches.
+-- $1 lease_ids uuid[], in order
+WITH named AS MATERIALIZED (
+    SELECT id
+      FROM leases
+     WHERE id = ANY ($1::uuid[])
+       AND NOT taken_up
+     ORDER BY id
+       FOR UPDATE
+)
+UPDATE leases
+   SET taken_up = true
+ WHERE id = ANY (ARRAY(SELECT id FROM named));
+
+-- name: read_clock
+-- What time it is for Postgres.
+SELECT clock_timestamp();
+
 -- name: grant_grace
 -- After an outage nobody could renew: no push lease runs out before $1 from now.
 -- $1 grace interval
@@ -33,13 +52,16 @@ RETURNING id;
 -- leased → ready: the owner let the lease run out, so its process is taken for dead.
 -- A push job's attempt is recorded as lost and does not count against the receiver; a
 -- job whose process died so under it $3 times goes to the dead (promise 5).  A lease
--- that no process ever took up ($4) lost its batch on the way: nobody died under it.
--- A worker's job is charged a retry (contract 4.1).
--- $1 push boolean, $2 limit int (leases), $3 crashes max int, $4 lease_ids uuid[]
+-- that no process ever took up lost its batch on the way: nobody died under it.
+-- A worker's job is charged a retry (contract 4.1).  Leases that ran out after $4 wait:
+-- nobody could renew them while Postgres itself stood still.
+-- $1 push boolean, $2 limit int (leases), $3 crashes max int, $4 as of timestamptz
+-- Returned are the jobs, in rows that all say how many leases there were; one row
+-- without a job when those had none left.
 WITH run_out AS MATERIALIZED (
     SELECT id
       FROM leases
-     WHERE deadline < now()
+     WHERE deadline < least(now(), $4)
        AND push = $1
      ORDER BY deadline, id
      LIMIT $2
@@ -47,7 +69,7 @@ WITH run_out AS MATERIALIZED (
 ), dropped AS (
     DELETE FROM leases
      WHERE id = ANY (ARRAY(SELECT id FROM run_out))
-    RETURNING id, owner, claimed_at, job_ids, id = ANY ($4::uuid[]) AS never_taken_up
+    RETURNING id, owner, claimed_at, job_ids, NOT taken_up AS never_taken_up
 ), freed AS (
     -- No join: see `claim`.  A job that these leases list is either under one of them
     -- still, or under another that lives.
@@ -105,13 +127,6 @@ WITH run_out AS MATERIALIZED (
                                            ELSE 'the lease ran out' END)
       FROM judged
 )
-SELECT job_id, lease_id, lane_id, hopeless FROM judged;
-
--- name: runs_out
--- When the next lease of this kind runs out: seconds from now, null for none.
--- $1 push boolean
-SELECT extract(epoch FROM deadline - now())::double precision
-  FROM leases
- WHERE push = $1
- ORDER BY deadline
- LIMIT 1;
+SELECT struck.leases, job_id, lease_id, lane_id, hopeless
+  FROM (SELECT count(*)::int AS leases FROM dropped) AS struck
+  LEFT JOIN judged ON true;

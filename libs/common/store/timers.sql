@@ -44,8 +44,6 @@ WITH passed AS MATERIALIZED (
      ORDER BY expires_at, job_id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
-), struck AS (
-    DELETE FROM expiries WHERE ctid = ANY (ARRAY(SELECT address FROM passed))
 ), from_ready AS (
     DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT job_id FROM passed))
     RETURNING job_id, 'ready' AS place, lane_id, rank, attempt, retry_count
@@ -63,6 +61,17 @@ WITH passed AS MATERIALIZED (
     UNION ALL SELECT * FROM from_scheduled
     UNION ALL SELECT * FROM from_waiting
     UNION ALL SELECT * FROM from_held
+), struck AS (
+    -- A job that somebody else is moving right now keeps its row, and is met again.
+    DELETE FROM expiries
+     WHERE ctid = ANY (ARRAY(
+            SELECT address
+              FROM passed
+             WHERE job_id IN (SELECT job_id FROM taken)
+                OR (SELECT true FROM places
+                     WHERE places.job_id = passed.job_id
+                       AND place IN ('ready', 'scheduled', 'waiting', 'held')
+                     LIMIT 1) IS NULL))
 ), into_finished AS (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'expired'

@@ -31,6 +31,7 @@ from services.ingest.requests import BulkEnqueue, BulkItem, CreateJob
 
 PAGE_MAX: Final = 100
 PAGE: Final = 50
+_CANCEL_TRIES: Final = 2
 #: States that a job leaves again, and where it stands in them.
 _OPEN: Final = {
     Status.PENDING: (Place.READY, Place.SCHEDULED, Place.WAITING, Place.HELD),
@@ -206,13 +207,16 @@ async def cancel(request: web.Request) -> web.Response:
     principal = await whoever(request)
     job_id = id_in_path(request)
     row = await _row(request, principal, job_id)
-    async with borrow(request.app[POOL]) as conn:
-        cancelled = await interventions.cancel(
-            conn,
-            organization_id=principal.organization_id,
-            job_id=job_id,
-            actor=str(principal.api_key_id),
-        )
+    cancelled = False
+    for _ in range(_CANCEL_TRIES):
+        # A job that became due, or came back, while we looked is met at the next look.
+        async with borrow(request.app[POOL]) as conn:
+            cancelled = cancelled or await interventions.cancel(
+                conn,
+                organization_id=principal.organization_id,
+                job_id=job_id,
+                actor=str(principal.api_key_id),
+            )
     if not cancelled:
         row = await _row(request, principal, job_id)
         raise Conflict(f"Job cannot be cancelled: it is {row['status']}")

@@ -9,7 +9,7 @@ from aiohttp import web
 from libs.common import founding
 from libs.common.access import Principal, new_key
 from libs.common.db import borrow
-from libs.common.errors import NotFound, Unauthorized
+from libs.common.errors import Forbidden, NotFound
 from libs.common.messages import OrganizationChanged
 from libs.common.store import organizations, signing_secrets
 from services.ingest.http import shapes
@@ -141,13 +141,15 @@ async def _secrets(request: web.Request, principal: Principal) -> dict[str, obje
 
 
 def _require_registration(request: web.Request) -> None:
-    """Raise `Unauthorized` unless anybody may register or the admin key is given."""
+    """Raise `Forbidden` unless anybody may register or the admin key is given."""
     settings = request.app[SETTINGS]
     if settings.registration_mode == "open":
         return
     if settings.admin_key is None:
-        raise Unauthorized("Registration is closed, and no admin key is configured")
+        raise Forbidden("Registration is closed, and no admin key is configured")
     given = request.headers.get("X-Admin-Key", "")
     wanted = settings.admin_key.get_secret_value()
-    if not hmac.compare_digest(given.encode(), wanted.encode()):
-        raise Unauthorized("Registration is closed: X-Admin-Key is missing or wrong")
+    if not hmac.compare_digest(
+        given.encode("utf-8", "surrogateescape"), wanted.encode()
+    ):
+        raise Forbidden("Registration is closed: X-Admin-Key is missing or wrong")

@@ -1,0 +1,33 @@
+"""Playing: the same examples each time, so that what fails fails again."""
+
+from collections import Counter
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model.places import Places
+from tests.model.stage import Stage
+from tests.support.expectation import Seen
+
+
+def play(database_url: str, *, examples: int = 70, steps: int = 40) -> Seen:
+    """Play the same examples as ever; return how often each move was seen."""
+    seen: Seen = Counter()
+    Places.stage, Places.seen = Stage(database_url), seen
+    try:
+        run_state_machine_as_test(
+            Places,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=steps,
+                deadline=None,
+                derandomize=True,
+                database=None,
+                phases=[Phase.generate],
+                report_multiple_bugs=False,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        Places.stage.close()
+    return seen
