@@ -8,6 +8,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 PINS := $(VENV)/pins
 PIP_TOOLS := 7.6.2
+RECEIVER_PORT ?= 9000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -34,8 +35,8 @@ status: $(READY) ## Say what runs, and where
 demo: $(READY) ## Show deliveries, retries and a dead letter, on the running stack
 	@$(RUN) -m libs.cli demo
 
-receiver: $(READY) ## Receive webhooks on port 9000, and check their signatures
-	@$(RUN) -m libs.cli receiver
+receiver: $(READY) ## Receive webhooks on RECEIVER_PORT (9000), and check their signatures
+	@$(RUN) -m libs.cli receiver --port $(RECEIVER_PORT)
 
 # --- change it ------------------------------------------------------------------------
 
@@ -61,9 +62,9 @@ bench: $(READY) ## Measure creates, bulk creates and deliveries per second
 # --- the environment ------------------------------------------------------------------
 
 # Packages are installed by name, version and hash; the tree itself runs as it is.
+# Of several makes at once one installs, and touches $(READY); the others wait for it.
 $(READY): constraints.txt libs/cli/bootstrap.py
 	@$(PYTHON) libs/cli/bootstrap.py $(VENV) constraints.txt
-	@touch $@
 
 constraints: ## Pin the newest packages that pyproject.toml allows
 	@rm -rf $(PINS)
@@ -82,5 +83,5 @@ clean: $(READY) ## Stop, and forget all data
 	@$(RUN) -m libs.cli clean
 
 distclean: clean ## Forget the environment and all caches, too
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(VENV).lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

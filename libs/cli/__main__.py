@@ -36,7 +36,9 @@ def main() -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {
-        name: commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        name: commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
         for name, (_, text) in COMMANDS.items()
     }
     parsers["serve"].add_argument("service", choices=SERVICES)

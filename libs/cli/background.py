@@ -63,7 +63,7 @@ def start(_: argparse.Namespace) -> int:
         stack = _read(data_dir)
         if stack is not None and stack.pid == supervisor.pid:
             print(f"Bellhop runs in the background (pid {stack.pid}).\n")
-            print(guide(stack, data_dir))
+            print(guide(stack, settings))
             print("\n`make stop` stops it.")
             # It lives on; that is what it is for.
             supervisor.returncode = 0
@@ -100,6 +100,7 @@ def status(_: argparse.Namespace) -> int:
         print(f"A stack starts or stops in {data_dir} (pid {pid}).")
         return 1
     print(f"A stack runs in {data_dir} (pid {pid}): {stack.base_url}")
+    print(f"  gRPC        {stack.grpc_address}")
     healthy = True
     for name, service in stack.services.items():
         ready = _is_ready(service.health_url)

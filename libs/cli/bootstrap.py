@@ -10,6 +10,7 @@ It must be readable for an older Python too, to say that it is too old.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -21,6 +22,8 @@ import tempfile
 import urllib.error
 import urllib.request
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -45,7 +48,42 @@ def main() -> int:
         )
         return 1
     environment, constraints = Path(sys.argv[1]), Path(sys.argv[2])
-    print(f"Making the environment in {environment} (once; about a minute).")
+    ready = environment / ".ready"
+    with _alone(environment) as waited:
+        if waited and _is_newer(ready, than=[constraints, Path(__file__)]):
+            return 0
+        code = _make(environment, constraints)
+        if code == 0:
+            ready.touch()
+        return code
+
+
+@contextmanager
+def _alone(environment: Path) -> Iterator[bool]:
+    """Let one make at a time into the block; give whether there was another one."""
+    with environment.with_name(f"{environment.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            waited = False
+        except BlockingIOError:
+            print("Another make is making the environment; waiting …", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waited = True
+        yield waited
+
+
+def _is_newer(made: Path, *, than: list[Path]) -> bool:
+    """Whether *made* is there, and nothing it is made of changed since, as in make."""
+    if not made.exists():
+        return False
+    return made.stat().st_mtime_ns >= max(part.stat().st_mtime_ns for part in than)
+
+
+def _make(environment: Path, constraints: Path) -> int:
+    """Make the environment where it is missing, install; return pip's exit code."""
+    print(
+        f"Making the environment in {environment} (once; about a minute).", flush=True
+    )
     with_pip = importlib.util.find_spec("ensurepip") is not None
     if not _is_usable(environment, with_pip=with_pip):
         builder = venv.EnvBuilder(with_pip=with_pip, symlinks=True, clear=True)

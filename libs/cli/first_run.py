@@ -81,13 +81,25 @@ async def prepare(database_url: str, credentials: Credentials) -> Access:
                 key_sha256=digest,
                 key_name="First key",
             )
+    return await look_up(database_url, credentials)
+
+
+async def look_up(database_url: str, credentials: Credentials) -> Access:
+    """Return what opens the API now; changes nothing."""
+    digest = hashlib.sha256(credentials.api_key.encode()).digest()
+    async with (
+        open_pool(database_url, service="first-run", size=1) as pool,
+        borrow(pool) as conn,
+    ):
         key = await api_keys.find_key(conn, key_sha256=digest)
         if key is None or not key["is_active"]:
             return Access(api_key=None, signing_secret=None)
         return Access(
             api_key=credentials.api_key,
             signing_secret=await _signing_secret(
-                conn, organization_id=key["organization_id"], sealer=sealer
+                conn,
+                organization_id=key["organization_id"],
+                sealer=Sealer(credentials.secret_key),
             ),
         )
 

@@ -2,18 +2,20 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Final
 
+from libs.cli.settings import StackSettings
 from libs.cli.stack_file import StackFile
 
 RECEIVER_PORT: Final = 9000
 
 
-def guide(stack: StackFile, data_dir: Path) -> str:
+def guide(stack: StackFile, settings: StackSettings) -> str:
     """Return what to tell the one who started *stack*."""
+    data_dir = settings.data_dir
     lines = [
         f"  API        {stack.base_url}/api/v1",
+        f"  gRPC       {stack.grpc_address}",
         f"  Key        {stack.api_key or 'none: see below'}",
         f"  Admin key  {stack.admin_key}",
         f"  Logs       {data_dir / 'logs'}",
@@ -31,6 +33,8 @@ def guide(stack: StackFile, data_dir: Path) -> str:
                 {"name": "My organization", "slug": "mine"},
             ),
         ]
+    elif settings.environment == "production":
+        lines.append("This is production: targets must be public https URLs.")
     else:
         lines += [
             "Try it. In a second terminal, start a receiver that checks signatures:",

@@ -4,20 +4,63 @@ It checks signatures with the package ``standardwebhooks``, as a stranger would.
 """
 
 import argparse
-import json
+import errno
+from collections.abc import Mapping
 from datetime import datetime
 
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from libs.cli.first_run import look_up
+from libs.cli.ground import credentials
 from libs.cli.settings import StackSettings, Unusable
 from libs.cli.stack_file import read_stack
+from libs.common.errors import BellhopError
+
+
+class Checker:
+    """Checks signatures with the secret of the stack, also after it changed."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        """Read the secret of the running stack; raises `NothingRuns`."""
+        self._settings = settings
+        self._secret = read_stack(settings.data_dir).signing_secret
+
+    async def verdict(self, body: bytes, headers: Mapping[str, str]) -> str:
+        """Return what to say of a signature.
+
+        The stack may have been made anew, or the secret rotated, since we read it: it
+        is read again before a signature is called wrong.
+        """
+        try:
+            self._verify(body, headers)
+        except WebhookVerificationError:
+            await self._read_again()
+            try:
+                self._verify(body, headers)
+            except WebhookVerificationError as error:
+                return f"WRONG: {error}"
+        return "verified" if self._secret else "not checked: the secret is not known"
+
+    def _verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        if self._secret:
+            Webhook(self._secret).verify(body, dict(headers))
+
+    async def _read_again(self) -> None:
+        """Take the newest secret; keep the one we have where nobody can tell."""
+        try:
+            stack = read_stack(self._settings.data_dir)
+            self._secret = stack.signing_secret or self._secret
+            access = await look_up(stack.database_url, credentials(self._settings))
+        except BellhopError:
+            return
+        self._secret = access.signing_secret or self._secret
 
 
 def receiver(arguments: argparse.Namespace) -> int:
     """Receive webhooks until Ctrl-C; answer each with *status*."""
-    secret = read_stack(StackSettings.from_env().data_dir).signing_secret
-    webhook = Webhook(secret) if secret else None
+    checker = Checker(StackSettings.from_env())
+    port: int = arguments.port
 
     async def receive(request: web.Request) -> web.Response:
         body = await request.read()
@@ -25,33 +68,24 @@ def receiver(arguments: argparse.Namespace) -> int:
         print(
             f"{moment}  {request.method} {request.path_qs}  "
             f"webhook-id {request.headers.get('webhook-id', 'missing')}  "
-            f"signature {_verdict(webhook, body, request)}\n    {_shown(body)}",
+            f"signature {await checker.verdict(body, request.headers)}\n"
+            f"    {body.decode(errors='replace')}",
             flush=True,
         )
         return web.Response(status=arguments.status)
 
+    def listening(_: str) -> None:
+        print(f"Receiving on http://127.0.0.1:{port}/, until Ctrl-C.", flush=True)
+
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receive)
-    print(f"Receiving on http://127.0.0.1:{arguments.port}/, until Ctrl-C.", flush=True)
     try:
-        web.run_app(app, host="127.0.0.1", port=arguments.port, print=None)
+        web.run_app(app, host="127.0.0.1", port=port, print=listening)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Unusable(
+                f"port {port} is taken; another one: "
+                f"make receiver RECEIVER_PORT={port + 1}"
+            ) from error
         raise Unusable(f"--port: {error.strerror}") from error
     return 0
-
-
-def _verdict(webhook: Webhook | None, body: bytes, request: web.Request) -> str:
-    if webhook is None:
-        return "not checked: the secret is not known"
-    try:
-        webhook.verify(body, dict(request.headers))
-    except WebhookVerificationError as error:
-        return f"WRONG: {error}"
-    return "verified"
-
-
-def _shown(body: bytes) -> str:
-    try:
-        return json.dumps(json.loads(body), ensure_ascii=False)
-    except ValueError:
-        return repr(body)

@@ -18,7 +18,7 @@ def migrate(_: argparse.Namespace) -> int:
     """Bring the database in DATABASE_URL to the schema of this code."""
     settings = StackSettings.from_env()
     if settings.database_url is None:
-        raise Unusable("DATABASE_URL: names no database to migrate")
+        raise Unusable("DATABASE_URL: give the database to migrate")
     module = importlib.import_module("libs.common.migrate")
     asyncio.run(module.migrate(settings.database_url.get_secret_value()))
     return 0

@@ -21,6 +21,7 @@ from libs.cli.first_run import Access, prepare
 from libs.cli.ground import Ground, Ports, Say, credentials, services_on
 from libs.cli.guide import guide
 from libs.cli.log_watch import LogWatch
+from libs.cli.reach import check_given
 from libs.cli.service_process import ServiceProcess
 from libs.cli.settings import StackSettings
 from libs.cli.stack_file import ServiceAddress, StackFile, forget_stack, write_stack
@@ -61,6 +62,7 @@ async def run_stack(
     async with AsyncExitStack() as house:
         # Whoever was here before may have been killed before it could take it down.
         forget_stack(data_dir)
+        await check_given(settings)
         ports = Ports.choose(settings, say)
         database_url = await _postgres(house, settings, kept, say)
         nats_url = await _nats(house, settings, kept, say)
@@ -80,7 +82,7 @@ async def run_stack(
         house.callback(forget_stack, data_dir)
         stack = note()
         say(f"\nBellhop is ready after {time.monotonic() - began:.1f} s.\n")
-        say(f"{guide(stack, data_dir)}\n")
+        say(f"{guide(stack, settings)}\n")
         watch = LogWatch([service.log for service in services], say)
         async with asyncio.TaskGroup() as keepers:
             keepers.create_task(watch.follow())

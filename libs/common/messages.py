@@ -272,15 +272,15 @@ class Stream:
     duplicate_window: timedelta
 
 
-#: Batches on their way to a pod.  A batch older than half its lease is of no use.
+#: Batches on their way to a pod.  What nobody took by then, the lease brings back.
 WORK: Final = Stream(
     name="BELLHOP_WORK",
     subjects=(AttemptDeliveries.subject,),
     durable=False,
     work_queue=True,
-    age_max=timedelta(seconds=5),
+    age_max=timedelta(seconds=3),
     bytes_max=512 * 1024 * 1024,
-    duplicate_window=timedelta(seconds=5),
+    duplicate_window=timedelta(seconds=3),
 )
 WORK_CONSUMER: Final = "bellhop-work-delivery"
 

@@ -9,8 +9,9 @@ class Settings(DatabaseSettings):
     """Read from the environment, once."""
 
     #: How long a batch may go unmentioned by every pod before its process is taken
-    #: for dead.  Pods mention their batches once a second.
-    lease_seconds: float = Field(default=7.0, ge=3, le=60)
+    #: for dead.  Pods mention their batches once a second, and begin no attempt after
+    #: the lease less the three seconds that a batch may spend on its way.
+    lease_seconds: float = Field(default=7.0, ge=4, le=60)
     #: How many jobs one message, and one lease, carries at most.
     batch_jobs_max: int = Field(default=64, ge=1, le=500)
     #: How many jobs one claim takes at most.

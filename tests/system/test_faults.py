@@ -107,7 +107,7 @@ async def test_a_job_that_kills_its_process_three_times_is_quarantined(
 ):
     endpoint.otherwise = HANG
     async with (
-        run_processes(database_url, nats_url, logs=tmp_path, lease_seconds=3) as house,
+        run_processes(database_url, nats_url, logs=tmp_path, lease_seconds=4) as house,
         open_api(house, tenant) as api,
     ):
         job_id = await api.create({"url": endpoint.url, "timeout_seconds": 60})

@@ -7,16 +7,22 @@ import socket
 import stat
 import subprocess
 import sys
+from base64 import b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from standardwebhooks import Webhook
 
 from libs.cli import bootstrap
+from libs.cli.embedded.ports import free_port
 from libs.cli.first_run import load_credentials
 from libs.cli.ground import Ports
 from libs.cli.guide import guide
 from libs.cli.lock import AlreadyRuns, holder, take_lock
 from libs.cli.log_watch import LogWatch
+from libs.cli.reach import check_given
+from libs.cli.receiver import Checker
 from libs.cli.settings import StackSettings, Unusable
 from libs.cli.stack_file import (
     NothingRuns,
@@ -177,8 +183,8 @@ def test_the_stack_file_is_private_whole_and_gone_when_forgotten(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_printed_command_survives_a_shell(tmp_path):
-    text = guide(STACK, tmp_path)
+def test_the_printed_command_survives_a_shell(settings):
+    text = guide(STACK, settings())
     command = text[text.index("  curl ") :].split("\n\n", maxsplit=1)[0]
 
     said = subprocess.run(
@@ -191,6 +197,65 @@ def test_the_printed_command_survives_a_shell(tmp_path):
     assert said[0] == f"{STACK.base_url}/api/v1/jobs"
     assert f"Authorization: Bearer {STACK.api_key}" in said
     assert json.loads(said[-1])["target"] == {"url": "http://127.0.0.1:9000/"}
+
+
+def test_in_production_no_target_on_this_machine_is_advised(settings):
+    text = guide(STACK, settings(BELLHOP_ENVIRONMENT="production"))
+
+    assert "9000" not in text
+    assert "public https" in text
+
+
+async def test_a_given_server_that_is_silent_is_named(settings):
+    port = free_port()
+
+    for variable, scheme in ("NATS_URL", "nats"), ("DATABASE_URL", "postgresql"):
+        given = settings(**{variable: f"{scheme}://127.0.0.1:{port}"})
+        with pytest.raises(
+            Unusable, match=f"{variable}: nothing answers at 127.0.0.1:{port}"
+        ):
+            await check_given(given)
+
+
+async def test_a_secret_that_changed_is_read_again_before_a_webhook_is_wrong(
+    settings, tmp_path
+):
+    asked = settings()
+    old, new = (f"whsec_{b64encode(bytes([n]) * 32).decode()}" for n in (1, 2))
+    # No database answers there: what stands in the file decides.
+    stack = {"database_url": f"postgresql://127.0.0.1:{free_port()}/none"}
+    write_stack(tmp_path, STACK.model_copy(update={**stack, "signing_secret": old}))
+    checker = Checker(asked)
+    write_stack(tmp_path, STACK.model_copy(update={**stack, "signing_secret": new}))
+    now, body = datetime.now(UTC), b'{"a":  1}'
+    headers = {
+        "webhook-id": "1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(new).sign("1", now, body.decode()),
+    }
+
+    assert await checker.verdict(body, headers) == "verified"
+    assert (await checker.verdict(b"another", headers)).startswith("WRONG")
+
+
+def test_a_second_make_waits_for_the_environment_and_leaves_it(tmp_path):
+    environment, constraints = tmp_path / "venv", tmp_path / "constraints.txt"
+    environment.mkdir()
+    constraints.touch()
+    with bootstrap._alone(environment) as waited:
+        assert not waited
+        second = subprocess.Popen(
+            [sys.executable, bootstrap.__file__, environment, constraints],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stdout is not None
+        assert "waiting" in second.stdout.readline()
+        (environment / ".ready").touch()
+
+    rest, _ = second.communicate(timeout=30)
+    assert (second.returncode, rest) == (0, "")
+    assert [*environment.iterdir()] == [environment / ".ready"]
 
 
 def test_a_lock_is_held_by_one_process_until_it_is_gone(tmp_path):
