@@ -57,6 +57,12 @@ class Checker:
         self._secret = access.signing_secret or self._secret
 
 
+def _shown(body: bytes) -> str:
+    """Return the bytes as they came; what would steer a terminal becomes U+FFFD."""
+    text = body.decode(errors="replace")
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def receiver(arguments: argparse.Namespace) -> int:
     """Receive webhooks until Ctrl-C; answer each with *status*."""
     checker = Checker(StackSettings.from_env())
@@ -69,7 +75,7 @@ def receiver(arguments: argparse.Namespace) -> int:
             f"{moment}  {request.method} {request.path_qs}  "
             f"webhook-id {request.headers.get('webhook-id', 'missing')}  "
             f"signature {await checker.verdict(body, request.headers)}\n"
-            f"    {body.decode(errors='replace')}",
+            f"    {_shown(body)}",
             flush=True,
         )
         return web.Response(status=arguments.status)

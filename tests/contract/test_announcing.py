@@ -110,7 +110,8 @@ async def test_a_reader_misses_nothing_and_sees_nothing_twice(
 ):
     """Transactions begin, write and end in any order; a reader looks in between."""
     luck = random.Random(seed)
-    open_, seen, position = {}, [], START
+    seen: list[int] = []
+    open_, position = {}, START
     for _ in range(150):
         writer = luck.choice(writers)
         match luck.choice(["begin", "write", "write", "commit", "rollback", "read"]):
@@ -157,10 +158,8 @@ async def test_the_transitions_of_a_job_are_read_as_they_happened(
     entries = await read(conn)
 
     assert {entry.seq for entry in entries} == await in_journal(conn)
-    by_job = {}
-    for entry in entries:
-        by_job.setdefault(entry.job_id, []).append(entry)
-    for mine in by_job.values():
+    for job_id in {entry.job_id for entry in entries}:
+        mine = [entry for entry in entries if entry.job_id == job_id]
         assert mine[0].transition == "created"
         assert [entry.seq for entry in mine] == sorted(entry.seq for entry in mine)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -14,11 +14,10 @@ from libs.common.store import (
     invariants,
     jobs,
     leases,
-    settlement,
     timers,
 )
 from tests.support import stock
-from tests.support.waiting import until
+from tests.support.rivals import blocked, cancel, place_of, run_out, settle, undecided
 
 
 @pytest.fixture
@@ -56,50 +55,6 @@ async def every_job_is_in_one_place_afterwards(conn):
 @pytest.fixture
 async def line(conn):
     return await stock.open_line(conn)
-
-
-@asynccontextmanager
-async def undecided(conn):
-    """A transaction whose end another one must wait for."""
-    transaction = conn.transaction()
-    await transaction.start()
-    try:
-        yield transaction
-    finally:
-        if conn.is_in_transaction():
-            await transaction.rollback()
-
-
-async def blocked(conn, waiting):
-    """Run *waiting* and return the task, when it waits for a lock."""
-    task = asyncio.create_task(waiting)
-    await until(
-        lambda: conn.fetchval(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-    )
-    assert not task.done()
-    return task
-
-
-async def place_of(conn, job_id):
-    return await conn.fetchval("SELECT place FROM places WHERE job_id = $1", job_id)
-
-
-def settle(conn, *claimed, how="completed"):
-    attempts = [stock.ended(each, how) for each in claimed]
-    return settlement.settle(conn, attempts=attempts, actor="dispatcher")
-
-
-def cancel(conn, line, job_id):
-    return interventions.cancel(
-        conn, organization_id=line.organization_id, job_id=job_id, actor="key"
-    )
-
-
-async def run_out(conn):
-    await conn.execute("UPDATE leases SET deadline = now() - interval '1 second'")
 
 
 # --- claims ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import libs.common.migrate
 from libs.common.migrate import Migration, SchemaMismatch, migrate, migrations
 from libs.common.store import invariants
 from tests.support.databases import copy_of
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 #: What a process of a service does first.
@@ -142,10 +143,11 @@ async def test_who_migrates_waits_for_who_is_at_it(bare_url, bare):
     await bare.execute("SELECT pg_advisory_lock($1)", libs.common.migrate._LOCK)
     waiting = asyncio.create_task(migrate(bare_url))
     other = await asyncpg.connect(bare_url)
-    while not await other.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    ):
-        await asyncio.sleep(0.01)
+    await until(
+        lambda: other.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        )
+    )
     assert await tables(bare) == set()
 
     await bare.execute("SELECT pg_advisory_unlock($1)", libs.common.migrate._LOCK)

@@ -31,7 +31,8 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
        (SELECT array_agg((organization_id, key, job_id)) FROM idempotency) AS keys,
        (SELECT array_agg((job_id, attempt, verdict::text)) FROM attempts) AS attempts,
        (SELECT array_agg(job_id) FROM expiries) AS expiries,
-       (SELECT array_agg((id, push, extract(epoch FROM deadline - now())::float8, taken_up))
+       (SELECT array_agg((id, push, extract(epoch FROM deadline - now())::float8,
+                          taken_up))
           FROM leases) AS leases,
        (SELECT array_agg((job_id, transition::text, attempt)) FROM journal
          WHERE seq > $1) AS told,

@@ -7,6 +7,7 @@ import pytest
 import libs.common.actors
 from libs.common.actors import keep
 from libs.common.metrics import ACTOR_FAILURES
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -91,8 +92,7 @@ async def test_the_wait_before_a_restart_grows_and_hears_the_stop_signal(
     began = asyncio.get_running_loop().time()
     actor = Actor(failures=2)
     keeping = asyncio.create_task(keep("patient", actor, stopping=stopping))
-    while actor.runs < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: actor.runs == 2)
     # The first restart came after 0.2 s; the second one is not waited for.
     assert asyncio.get_running_loop().time() - began >= 0.2
 
@@ -103,7 +103,11 @@ async def test_the_wait_before_a_restart_grows_and_hears_the_stop_signal(
 
 
 async def test_an_actor_that_is_cancelled_is_not_kept(stopping):
-    keeping = asyncio.create_task(keep("c", asyncio.Event().wait, stopping=stopping))
+
+    async def wait():
+        await asyncio.Event().wait()
+
+    keeping = asyncio.create_task(keep("c", wait, stopping=stopping))
     await asyncio.sleep(0)
     keeping.cancel()
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from contextlib import asynccontextmanager
+from itertools import chain
 
 import pytest
 
@@ -124,7 +125,7 @@ async def test_so_many_batches_are_under_way_and_no_more(table):
     await asyncio.gather(*callers)
 
     assert table.under_way_most == 3
-    assert sorted(sum(table.batches, [])) == list(range(12))
+    assert sorted(chain(*table.batches)) == list(range(12))
 
 
 async def test_one_bad_item_spoils_nobody_elses(table):
@@ -201,7 +202,7 @@ async def test_who_gives_up_waiting_is_not_carried(table):
     await soon()
     table.open()
 
-    assert await asyncio.gather(first, third) == ["stored 1", "stored 3"]
+    assert [await first, await third] == ["stored 1", "stored 3"]
     assert table.batches == [[1], [3]]
 
 
@@ -252,7 +253,7 @@ async def test_the_first_error_is_raised_when_all_have_ended(table):
         with pytest.raises(Malformed):
             await batcher.put_all(range(6))
 
-    assert {5} < set(sum(table.batches, []))
+    assert {5} < set(chain(*table.batches))
 
 
 async def test_draining_waits_for_what_is_under_way_and_what_waits(table):

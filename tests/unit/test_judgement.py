@@ -153,28 +153,22 @@ def test_what_a_stranger_writes_can_be_stored():
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
 
 
-@given(
-    st.none() | st.integers(100, 999),
-    st.none() | texts,
-    st.none() | texts,
-    st.none() | st.dictionaries(texts, texts),
-    st.binary(max_size=100),
-    st.sampled_from([FRESH, LAST, ONCE, None]),
+verdicts = st.builds(
+    Verdict,
+    job_id=st.just(str(JOB)),
+    lease_id=st.just(str(LEASE)),
+    sent=st.booleans(),
+    status=st.none() | st.integers(100, 999),
+    error=st.none() | texts,
+    retry_after=st.none() | texts,
+    headers=st.none() | st.dictionaries(texts, texts),
+    body=st.binary(max_size=100),
 )
-def test_nothing_a_receiver_does_is_an_error_of_ours(
-    status, error, retry_after, headers, body, policy
-):
-    settled = judge(
-        verdict(
-            status=status,
-            error=error,
-            retry_after=retry_after,
-            headers=headers,
-            body=body,
-        ),
-        policy,
-        luck=0.5,
-    )
+
+
+@given(verdicts, st.sampled_from([FRESH, LAST, ONCE, None]))
+def test_nothing_a_receiver_does_is_an_error_of_ours(verdict, policy):
+    settled = judge(verdict, policy, luck=0.5)
 
     if settled is None:
         assert policy is None

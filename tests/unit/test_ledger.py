@@ -159,7 +159,8 @@ def test_a_batch_is_out_until_its_last_job_is_closed():
 
 def assert_adds_up(ledger):
     """What is counted by lane and by organization is what is out."""
-    by_lane, by_organization = Counter(), Counter()
+    by_lane: Counter[int] = Counter()
+    by_organization: Counter[UUID] = Counter()
     for handed in ledger.handed_out.values():
         assert handed.open.total() > 0
         assert min(handed.open.values()) >= 0

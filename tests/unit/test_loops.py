@@ -9,6 +9,8 @@ from libs.common.loops import Doorbell, every, on_bell, pause
 
 #: Longer than any test may take: who waits for so long was not woken.
 FOREVER = 3600.0
+#: What a turn says that did not get to the end.
+MORE = True
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ async def test_rings_while_nobody_waits_are_remembered_as_one(stopping):
 
 
 async def test_turns_are_taken_while_there_is_more(stopping):
-    turns = Turns(True, True, True, stopping=stopping, stop_after=4)
+    turns = Turns(MORE, MORE, MORE, stopping=stopping, stop_after=4)
 
     await on_bell(
         turns, bell=Doorbell(stopping), poll_seconds=FOREVER, stopping=stopping
@@ -177,7 +179,7 @@ async def test_what_passes_costs_a_turn_and_a_wait(stopping):
 async def test_a_bug_ends_the_loop(stopping):
     with pytest.raises(ZeroDivisionError):
         await on_bell(
-            Turns(True, ZeroDivisionError()),
+            Turns(MORE, ZeroDivisionError()),
             bell=Doorbell(stopping),
             poll_seconds=FOREVER,
             stopping=stopping,
@@ -187,7 +189,7 @@ async def test_a_bug_ends_the_loop(stopping):
 
 
 async def test_every_so_often_a_turn_whatever_passes(stopping):
-    turns = Turns(Unavailable("nats"), True, stopping=stopping, stop_after=4)
+    turns = Turns(Unavailable("nats"), MORE, stopping=stopping, stop_after=4)
 
     await every(0.001, turns, stopping=stopping)
 

@@ -1,5 +1,6 @@
 """Words on the bus: read as they were said, or refused; user text stays one token."""
 
+import contextlib
 from urllib.parse import unquote
 
 import msgspec
@@ -112,14 +113,18 @@ def test_the_streams_hold_the_words_they_are_for():
     assert WORK.subjects == (AttemptDeliveries.subject,)
     assert EVENTS.subjects == (f"{JobChanged.subject}.>",)
     # What a stream stores must not be what others merely hear.
-    heard = [word.subject for word in WORDS if word not in (AttemptDeliveries, JobChanged)]
+    heard = [
+        word.subject for word in WORDS if word not in (AttemptDeliveries, JobChanged)
+    ]
     assert not any(subject.startswith(JobChanged.subject) for subject in heard)
 
 
 # --- reading --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize(
+    "word", [word for word in WORDS if msgspec.structs.fields(word)]
+)
 @pytest.mark.parametrize(
     "data",
     [
@@ -138,18 +143,14 @@ def test_the_streams_hold_the_words_they_are_for():
     ],
 )
 def test_what_is_no_word_is_unreadable(word, data):
-    if not msgspec.structs.fields(word):
-        pytest.skip("a word without content is said by its subject")
     with pytest.raises(Unreadable, match=word.__name__):
         word.decode(data)
 
 
 @given(st.binary(max_size=200), st.sampled_from(WORDS))
 def test_whatever_arrives_is_read_or_refused(data, word):
-    try:
+    with contextlib.suppress(Unreadable):
         word.decode(data)
-    except Unreadable:
-        pass
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1)))
@@ -164,9 +165,7 @@ def test_what_a_receiver_answered_travels_unharmed(text, body, headers):
     word = AttemptsEnded(
         pod=text,
         verdicts=[
-            Verdict(
-                job_id="j", lease_id="l", error=text, body=body, headers=headers
-            )
+            Verdict(job_id="j", lease_id="l", error=text, body=body, headers=headers)
         ],
     )
 
