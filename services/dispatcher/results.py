@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from libs.common.bus import Bus, Question, read
 from libs.common.db import Pool, borrow
 from libs.common.errors import Malformed, Transient
+from libs.common.ids import parse_id
 from libs.common.loops import Doorbell, pause
 from libs.common.messages import AttemptsEnded, JournalGrew, Verdict
 from libs.common.store import settlement
@@ -76,7 +77,7 @@ class Results:
             # What cannot be read is answered too: to hear it again would not help.
             questions.append(question)
             if word is not None:
-                verdicts.extend(word.verdicts)
+                verdicts.extend(filter(_names_a_lease, word.verdicts))
             full = len(verdicts) >= self._batch_max or self._mailbox.empty()
             question = None if full else self._mailbox.get_nowait()
         return questions, verdicts
@@ -146,7 +147,25 @@ class Results:
                     *await self._store(attempts[half:]),
                 ]
             log.error("verdict.unstorable", cause=str(error))  # noqa: TRY400
-            return await self._store([_stripped(attempts[0])])
+            return await self._store_stripped(attempts[0])
+
+    async def _store_stripped(self, settled: Settled) -> list[Closed]:
+        """Settle without what a stranger wrote; if even that fails, the lease decides."""
+        try:
+            async with borrow(self._pool) as conn:
+                return await settlement.settle(
+                    conn,
+                    attempts=[_stripped(settled)],
+                    actor=self._ledger.dispatcher,
+                )
+        except Malformed as error:
+            log.error("verdict.given_up", cause=str(error))  # noqa: TRY400
+            return []
+
+
+def _names_a_lease(verdict: Verdict) -> bool:
+    """Return whether the ids are ids; what names nothing settles nothing."""
+    return None not in (parse_id(verdict.job_id), parse_id(verdict.lease_id))
 
 
 def _stripped(settled: Settled) -> Settled:
@@ -157,7 +176,6 @@ def _stripped(settled: Settled) -> Settled:
         how=settled.how,
         delay_seconds=settled.delay_seconds,
         death=settled.death,
-        status_code=settled.status_code,
         error=settled.error and "the answer could not be stored",
         duration_ms=settled.duration_ms,
         ended_ms_ago=settled.ended_ms_ago,

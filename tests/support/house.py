@@ -7,7 +7,7 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -204,8 +204,13 @@ async def run_house(
             await until(lambda: answers(house.base_url), at_most=10)
         yield house
     finally:
-        for name in list(house.running):
+        for name in last_to_go(house.running):
             await house.stop(name)
+
+
+def last_to_go(names: Iterable[str]) -> list[str]:
+    """Return *names* with the dispatchers last: the pods report to them to the end."""
+    return sorted(names, key=lambda name: name.startswith("dispatcher"))
 
 
 async def answers(base_url: str) -> bool:

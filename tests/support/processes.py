@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.cli.embedded.ports import free_port
-from tests.support.house import ADMIN_KEY, SECRET_KEY, answers
+from tests.support.house import ADMIN_KEY, SECRET_KEY, answers, last_to_go
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ async def run_processes(
     try:
         await asyncio.gather(*(house.start(name, **knobs) for name in services))
         yield house
-        codes = {name: await house.stop(name) for name in list(house.running)}
+        codes = {name: await house.stop(name) for name in last_to_go(house.running)}
         assert set(codes.values()) <= {0}, codes
     finally:
         for name in list(house.running):

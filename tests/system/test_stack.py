@@ -296,6 +296,6 @@ async def test_a_database_that_is_not_there_is_told_in_a_sentence(stack):
     said = await stack.bellhop("start")
 
     assert said.code == 1
-    assert "bellhop: postgres: " in said.text
+    assert "bellhop: DATABASE_URL: nothing answers at " in said.text
     assert "Traceback" not in said.text
     assert stack.processes() == []

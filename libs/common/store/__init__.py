@@ -11,6 +11,9 @@ stands here:
 ``timers``         scheduled → ready, and what expired → finished
 ``interventions``  by hand: cancel, requeue, purge
 
+A move is a transaction of its own: two in one could be announced before what happened
+to the job between them.
+
 Statements that touch several rows by key are given their keys in order, so that two
 of them meet in the same order and never in a deadlock.
 """
