@@ -150,7 +150,7 @@ class Results:
             return await self._store_stripped(attempts[0])
 
     async def _store_stripped(self, settled: Settled) -> list[Closed]:
-        """Settle without what a stranger wrote; if even that fails, the lease decides."""
+        """Settle without what a stranger wrote; if that fails, the lease decides."""
         try:
             async with borrow(self._pool) as conn:
                 return await settlement.settle(
