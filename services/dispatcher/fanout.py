@@ -142,7 +142,7 @@ class Fanout:
                 found = await claims.ready_lanes(
                     conn, after=self._scan_after, limit=_SCAN_LANES_MAX
                 )
-                self._ledger.see(lane for lane in found if lane.push)
+                self._ledger.see(found)
                 # What one look does not reach, the next one begins with.
                 full = len(found) == _SCAN_LANES_MAX
                 self._scan_after = found[-1].id if full else 0

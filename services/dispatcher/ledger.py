@@ -91,10 +91,11 @@ class Ledger:
     # --- who is next ---------------------------------------------------------------
 
     def see(self, lanes: Iterable[Lane]) -> None:
-        """Note lanes that have ready jobs."""
+        """Note lanes that have ready jobs; those of workers are not ours to claim."""
         for lane in lanes:
             self.lanes[lane.id] = lane
-            self.ready.add(lane.id)
+            if lane.push:
+                self.ready.add(lane.id)
 
     def quotas(self, *, now: float, most: int) -> dict[int, int]:
         """Return how many jobs to claim from which lane now."""

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from datetime import UTC, datetime, timedelta
 
 from tests.support.endpoint import HANG, Answer
 from tests.support.waiting import until
@@ -269,3 +270,16 @@ async def test_one_hanging_receiver_delays_nobody_else(api, endpoint):
     await api.until_status(job_id, "completed", at_most=5)
 
     assert asyncio.get_running_loop().time() - started < 5
+
+
+async def test_a_workers_delayed_job_becomes_due_and_is_nobodys_webhook(api, endpoint):
+    soon = datetime.now(UTC) + timedelta(seconds=0.3)
+    job_id = await api.create(scheduled_at=soon.isoformat())
+
+    await api.until_status(job_id, "pending")
+    # A webhook of the same moment has been looked at, claimed and delivered since.
+    await api.until_status(await api.create(endpoint.url), "completed")
+
+    job = await api.job(job_id)
+    assert (job["status"], job["attempt"]) == ("pending", 0)
+    assert await api.history(job_id) == ["created", "due"]
