@@ -72,7 +72,7 @@ constraints: ## Pin the newest packages that pyproject.toml allows
 	@$(PINS)/bin/python -m pip install --quiet pip-tools==$(PIP_TOOLS)
 	@{ echo '# Every package of every extra, by name, version and hash.  Made by'; \
 	   echo '# `make constraints`; where packages come from is up to who installs them.'; \
-	   $(PINS)/bin/pip-compile --quiet --upgrade --all-extras --strip-extras \
+	   $(PINS)/bin/pip-compile --quiet --upgrade --all-extras --strip-extras --allow-unsafe \
 	     --generate-hashes --no-annotate --no-header \
 	     --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	     --output-file=- pyproject.toml; } > $(PINS)/constraints.txt

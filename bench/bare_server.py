@@ -13,7 +13,7 @@ from aiohttp import web
 
 from libs.common.health import serve_http
 from libs.common.ids import new_id
-from services.ingest.requests import BulkEnqueue, CreateJob
+from services.ingest.requests.jobs import BulkEnqueue, CreateJob
 
 
 async def create(request: web.Request) -> web.Response:

@@ -5,9 +5,14 @@
     + Malformed         the request cannot be read or breaks a rule
     + Unauthorized      nobody we know
     + Forbidden         somebody we know, but not for this
+      - FeatureDisabled not in the plan
     + NotFound          no such thing, or not yours
     + Conflict          such a thing, but not in that state
+      - LeaseExpired    the job is not, or no longer, in your hands
     + TooLarge          more than we carry
+      - PayloadOverPlan more than the plan carries
+    + QuotaExceeded     as many as the plan allows; waiting does not help
+    + RateLimited       too fast; waiting helps
   x Transient           the world is wrong; retrying may help
     + Unavailable       Postgres or NATS does not answer
 
@@ -17,6 +22,7 @@ bug: it ends the actor it happens in, and is logged with its traceback.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 class BellhopError(Exception):
@@ -57,6 +63,10 @@ class Forbidden(Rejected):
     """The credential is good, but not for this."""
 
 
+class FeatureDisabled(Forbidden):
+    """The organization's plan does not have this at all."""
+
+
 class NotFound(Rejected):
     """No such thing, or it belongs to somebody else: we do not say which."""
 
@@ -65,8 +75,65 @@ class Conflict(Rejected):
     """The thing exists, but not in a state that allows this."""
 
 
+class LeaseExpired(Conflict):
+    """The job is not, or no longer, in the hands of who wants to settle it.
+
+    Its words are the contract's (1.0, 4.2): clients go by them.
+    """
+
+
 class TooLarge(Rejected):
     """The body is larger than we carry."""
+
+
+class PayloadOverPlan(TooLarge):
+    """The payload is larger than the organization's plan carries (sizes in bytes)."""
+
+    def __init__(self, *, current: int, limit: int, plan: str) -> None:
+        super().__init__(f"payload size limit reached ({current}/{limit} bytes)")
+        self.current = current
+        self.limit = limit
+        self.plan = plan
+
+
+class QuotaExceeded(Rejected):
+    """The organization has as many as its plan allows.
+
+    *resource* is one of the contract's (1.0): ``jobs_per_day``, ``active_jobs``,
+    ``queues``, ``workers``, ``api_keys``, ``schedules``, ``workflows``, ``webhooks``.
+    """
+
+    def __init__(
+        self,
+        *,
+        resource: str,
+        current: int,
+        limit: int,
+        plan: str,
+        upgrade_to: str | None,
+    ) -> None:
+        words = f"{resource} limit reached ({current}/{limit})."
+        if upgrade_to is not None:
+            words += f" Upgrade to {upgrade_to} for higher limits."
+        super().__init__(words)
+        self.resource = resource
+        self.current = current
+        self.limit = limit
+        self.plan = plan
+        self.upgrade_to = upgrade_to
+
+
+class RateLimited(Rejected):
+    """The caller is too fast: *scope* (org, key, ip, …) is what is counted."""
+
+    def __init__(
+        self, *, scope: str, limit: int, retry_after_seconds: float, reset_at: datetime
+    ) -> None:
+        super().__init__("Rate limit exceeded")
+        self.scope = scope
+        self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+        self.reset_at = reset_at
 
 
 class Transient(BellhopError):  # noqa: N818
@@ -74,4 +141,4 @@ class Transient(BellhopError):  # noqa: N818
 
 
 class Unavailable(Transient):
-    """Postgres or NATS does not answer as it should."""
+    """Postgres or NATS does not answer."""

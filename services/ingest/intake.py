@@ -24,7 +24,7 @@ from libs.common.messages import JournalGrew, LanesReady, OrganizationChanged
 from libs.common.store import jobs, queues
 from libs.common.store.jobs import Holder, NewJob, Push
 from libs.common.store.lanes import LaneName, open_lanes
-from services.ingest.requests import CreateJob
+from services.ingest.requests.jobs import CreateJob
 from services.ingest.settings import PAYLOAD_BYTES_MAX
 
 log = structlog.get_logger()

@@ -13,6 +13,7 @@ from services.ingest.http import (
 )
 from services.ingest.http.errors import answer, translated
 from services.ingest.http.reading import SETTINGS
+from services.ingest.http.routing import ROUTES, add_routes
 from services.ingest.settings import BODY_BYTES_MAX, Settings
 
 
@@ -20,6 +21,7 @@ def build(settings: Settings, health: Health) -> web.Application:
     """Return the application; its resources are put in by whoever opens them."""
     app = web.Application(middlewares=[translated], client_max_size=BODY_BYTES_MAX)
     app[SETTINGS] = settings
+    app[ROUTES] = []
 
     async def say_health(_: web.Request) -> web.Response:
         failing = await health.failing()
@@ -35,7 +37,7 @@ def build(settings: Settings, health: Health) -> web.Application:
 
     app.add_routes([web.get("/health", say_health), *health.routes()])
     for resource in (dead_letters, jobs, queues, keys, organizations):
-        app.add_routes(resource.routes())
+        add_routes(app, resource.routes())
     if settings.streamer_url:
         app.cleanup_ctx.append(streams.opened)
         app.router.add_get("/api/v1/events", streams.pass_on)

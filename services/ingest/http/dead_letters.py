@@ -11,18 +11,19 @@ from libs.common.store import interventions
 from services.ingest.http import jobs
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import POOL, read_body, read_optional, whoever
+from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
-from services.ingest.requests import PurgeDead, RetryDead
+from services.ingest.requests.jobs import PurgeDead, RetryDead
 
 _IDS_MAX = 100
 
 
-def routes() -> list[web.RouteDef]:
+def routes() -> list[Route]:
     """Return the routes; they stand before ``/jobs/{id}``."""
     return [
-        web.get("/api/v1/jobs/dlq", list_),
-        web.post("/api/v1/jobs/dlq/retry", retry),
-        web.post("/api/v1/jobs/dlq/purge", purge),
+        Route(method="GET", path="/api/v1/jobs/dlq", handler=list_),
+        Route(method="POST", path="/api/v1/jobs/dlq/retry", handler=retry),
+        Route(method="POST", path="/api/v1/jobs/dlq/purge", handler=purge),
     ]
 
 

@@ -11,7 +11,7 @@ from libs.common.db import Row, borrow
 from libs.common.errors import BellhopError, Conflict, Fault, Malformed, NotFound
 from libs.common.lifecycle import Place, Status
 from libs.common.store import attempts, interventions, jobs, journal
-from services.ingest.http import shapes
+from services.ingest.answers import jobs as shapes
 from services.ingest.http.errors import answer, refusal
 from services.ingest.http.reading import (
     INTAKE,
@@ -25,9 +25,10 @@ from services.ingest.http.reading import (
     read_json,
     whoever,
 )
+from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
 from services.ingest.intake import Created, Wanted, wanted
-from services.ingest.requests import BulkEnqueue, BulkItem, CreateJob
+from services.ingest.requests.jobs import BulkEnqueue, BulkItem, CreateJob
 
 PAGE_MAX: Final = 100
 PAGE: Final = 50
@@ -56,17 +57,17 @@ class _RawBulk(msgspec.Struct):
 RawShape = TypeVar("RawShape", bound=msgspec.Struct)
 
 
-def routes() -> list[web.RouteDef]:
+def routes() -> list[Route]:
     """Return the routes; fixed paths before ``/jobs/{id}``."""
     return [
-        web.post("/api/v1/jobs", create),
-        web.get("/api/v1/jobs", list_),
-        web.post("/api/v1/jobs/bulk", create_bulk),
-        web.get("/api/v1/jobs/{id}", read),
-        web.delete("/api/v1/jobs/{id}", cancel),
-        web.post("/api/v1/jobs/{id}/retry", retry),
-        web.get("/api/v1/jobs/{id}/history", history),
-        web.get("/api/v1/jobs/{id}/attempts", list_attempts),
+        Route(method="POST", path="/api/v1/jobs", handler=create),
+        Route(method="GET", path="/api/v1/jobs", handler=list_),
+        Route(method="POST", path="/api/v1/jobs/bulk", handler=create_bulk),
+        Route(method="GET", path="/api/v1/jobs/{id}", handler=read),
+        Route(method="DELETE", path="/api/v1/jobs/{id}", handler=cancel),
+        Route(method="POST", path="/api/v1/jobs/{id}/retry", handler=retry),
+        Route(method="GET", path="/api/v1/jobs/{id}/history", handler=history),
+        Route(method="GET", path="/api/v1/jobs/{id}/attempts", handler=list_attempts),
     ]
 
 

@@ -8,7 +8,7 @@ from libs.common.errors import NotFound
 from libs.common.ids import new_id
 from libs.common.messages import OrganizationChanged
 from libs.common.store import api_keys
-from services.ingest.http import shapes
+from services.ingest.answers import keys as shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
     BUS,
@@ -18,17 +18,18 @@ from services.ingest.http.reading import (
     read_body,
     whoever,
 )
-from services.ingest.requests import ChangeKey, CreateKey
+from services.ingest.http.routing import Route
+from services.ingest.requests.keys import ChangeKey, CreateKey
 
 
-def routes() -> list[web.RouteDef]:
+def routes() -> list[Route]:
     """Return the routes."""
     return [
-        web.get("/api/v1/api-keys", list_),
-        web.post("/api/v1/api-keys", create),
-        web.get("/api/v1/api-keys/{id}", read),
-        web.put("/api/v1/api-keys/{id}", change),
-        web.delete("/api/v1/api-keys/{id}", revoke),
+        Route(method="GET", path="/api/v1/api-keys", handler=list_),
+        Route(method="POST", path="/api/v1/api-keys", handler=create),
+        Route(method="GET", path="/api/v1/api-keys/{id}", handler=read),
+        Route(method="PUT", path="/api/v1/api-keys/{id}", handler=change),
+        Route(method="DELETE", path="/api/v1/api-keys/{id}", handler=revoke),
     ]
 
 

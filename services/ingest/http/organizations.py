@@ -12,7 +12,7 @@ from libs.common.db import borrow
 from libs.common.errors import Forbidden, NotFound
 from libs.common.messages import OrganizationChanged
 from libs.common.store import organizations, signing_secrets
-from services.ingest.http import shapes
+from services.ingest.answers import organizations as shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
     BUS,
@@ -24,19 +24,28 @@ from services.ingest.http.reading import (
     read_optional,
     whoever,
 )
-from services.ingest.requests import CreateOrganization, RotateSecret
+from services.ingest.http.routing import Route
+from services.ingest.requests.organizations import CreateOrganization, RotateSecret
 
 _SECRET_BYTES: Final = 32
 
 
-def routes() -> list[web.RouteDef]:
+def routes() -> list[Route]:
     """Return the routes; fixed paths before ``/organizations/{id}``."""
     return [
-        web.post("/api/v1/organizations", create),
-        web.get("/api/v1/organizations", list_),
-        web.get("/api/v1/organizations/signing-secret", read_secret),
-        web.post("/api/v1/organizations/signing-secret/rotate", rotate_secret),
-        web.get("/api/v1/organizations/{id}", read),
+        Route(method="POST", path="/api/v1/organizations", handler=create),
+        Route(method="GET", path="/api/v1/organizations", handler=list_),
+        Route(
+            method="GET",
+            path="/api/v1/organizations/signing-secret",
+            handler=read_secret,
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/organizations/signing-secret/rotate",
+            handler=rotate_secret,
+        ),
+        Route(method="GET", path="/api/v1/organizations/{id}", handler=read),
     ]
 
 

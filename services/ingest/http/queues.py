@@ -9,7 +9,7 @@ from libs.common.errors import Fault, Malformed, NotFound
 from libs.common.ids import new_id
 from libs.common.messages import OrganizationChanged
 from libs.common.store import queues
-from services.ingest.http import shapes
+from services.ingest.answers import queues as shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
     BUS,
@@ -20,14 +20,16 @@ from services.ingest.http.reading import (
     read_json,
     whoever,
 )
-from services.ingest.requests import TAGS_BYTES_MAX, ConfigureQueue
+from services.ingest.http.routing import Route
+from services.ingest.requests.fields import JSON_BYTES_MAX
+from services.ingest.requests.queues import ConfigureQueue
 
 
-def routes() -> list[web.RouteDef]:
+def routes() -> list[Route]:
     """Return the routes."""
     return [
-        web.get("/api/v1/queues/{name}", read),
-        web.put("/api/v1/queues/{name}/config", configure),
+        Route(method="GET", path="/api/v1/queues/{name}", handler=read),
+        Route(method="PUT", path="/api/v1/queues/{name}/config", handler=configure),
     ]
 
 
@@ -59,7 +61,7 @@ async def configure(request: web.Request) -> web.Response:
     _, data = await read_json(request)
     asked = checked(ConfigureQueue, data)
     settings = data.get("settings")
-    if settings is not None and len(orjson.dumps(settings)) > TAGS_BYTES_MAX:
+    if settings is not None and len(orjson.dumps(settings)) > JSON_BYTES_MAX:
         raise Malformed(Fault("settings", "exceed 64 KiB", "size"))
     async with borrow(request.app[POOL]) as conn:
         row = await queues.configure_queue(

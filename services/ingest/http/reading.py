@@ -15,7 +15,7 @@ from libs.common.errors import Fault, Malformed, NotFound, Unauthorized
 from libs.common.ids import parse_id
 from libs.common.sealing import Sealer
 from services.ingest.intake import Intake
-from services.ingest.requests import QueueName
+from services.ingest.requests.fields import QueueName
 from services.ingest.settings import Settings
 
 SETTINGS: Final = web.AppKey("settings", Settings)

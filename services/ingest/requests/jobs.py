@@ -1,35 +1,29 @@
-"""What producers may ask for: the shapes, and their limits (contract 1.4, Limits).
-
-The door is strict where a mistake would be silent: unknown fields in what is Bellhop's
-own (``target``, ``retry``) are refused.  Elsewhere unknown fields are ignored, as
-clients of the contract expect.
-"""
+"""What producers may ask for: the shapes, and their limits (contract 1.4)."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from libs.common.backoff import RetryPolicy
+from services.ingest.requests.fields import (
+    JSON_BYTES_MAX,
+    IdempotencyKey,
+    Moment,
+    Priority,
+    QueueName,
+    Retries,
+    TimeoutSeconds,
+)
 
-TAGS_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 32
 HEADER_VALUE_MAX: Final = 4096
 #: 64 jobs with their headers, but without their bodies, fit into one message.
 HEADERS_BYTES_MAX: Final = 8 * 1024
 BULK_MAX: Final = 100
 
-_QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 #: RFC 9110, section 5.6.2: what a header may be called.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: RFC 9110, section 5.5, without the obsolete: what a header may say.
@@ -52,37 +46,6 @@ _RESERVED: Final = frozenset(
     ]
 )
 _RESERVED_PREFIXES: Final = ("webhook-", "proxy-", "x-amz-", "x-goog-", "x-azure-")
-
-
-def _queue_name(value: str) -> str:
-    if not 1 <= len(value) <= 100:  # noqa: PLR2004 - the contract's limit
-        raise PydanticCustomError("length", "Queue name must be 1-100 characters")
-    if not _QUEUE_NAME.fullmatch(value):
-        raise PydanticCustomError(
-            "pattern",
-            "Queue name can only contain alphanumeric characters, dashes, "
-            "underscores, and dots, and not start with a dash or dot",
-        )
-    return value
-
-
-def _no_nul(value: str) -> str:
-    if "\x00" in value:
-        raise PydanticCustomError("nul", "must not contain a NUL character")
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
-
-QueueName = Annotated[str, AfterValidator(_queue_name)]
-PlainText = Annotated[str, AfterValidator(_no_nul)]
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
-IdempotencyKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
-Priority = Annotated[int, Field(ge=-100, le=100, strict=True)]
-Retries = Annotated[int, Field(ge=0, le=100, strict=True)]
-TimeoutSeconds = Annotated[int, Field(ge=1, le=86_400, strict=True)]
 
 
 class Target(BaseModel):
@@ -142,7 +105,7 @@ class CreateJob(BaseModel):
     @classmethod
     def _fit(cls, tags: Any) -> Any:
         spelled = orjson.dumps(tags)
-        if len(spelled) > TAGS_BYTES_MAX:
+        if len(spelled) > JSON_BYTES_MAX:
             raise PydanticCustomError("tags_size", "tags exceed 64 KiB")
         if _NUL.search(spelled):
             raise PydanticCustomError("nul", "tags must not contain a NUL character")
@@ -203,120 +166,3 @@ class PurgeDead(BaseModel):
     queue_name: QueueName | None = None
     older_than: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
-
-
-_SLUG: Final = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-_SLUGS_RESERVED: Final = frozenset(
-    [
-        "admin",
-        "api",
-        "app",
-        "auth",
-        "dashboard",
-        "docs",
-        "help",
-        "internal",
-        "login",
-        "logout",
-        "metrics",
-        "root",
-        "settings",
-        "signup",
-        "status",
-        "support",
-        "system",
-        "test",
-        "www",
-    ]
-)
-_EMAIL: Final = r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"
-
-
-class CreateOrganization(BaseModel):
-    """A new organization (contract 1.3)."""
-
-    name: Annotated[PlainText, Field(min_length=3, max_length=100)]
-    slug: Annotated[str, Field(min_length=3, max_length=50, pattern=_SLUG)]
-    billing_email: Annotated[str, Field(max_length=255, pattern=_EMAIL)] | None = None
-
-    @field_validator("slug")
-    @classmethod
-    def _is_free_to_take(cls, slug: str) -> str:
-        if slug in _SLUGS_RESERVED:
-            raise PydanticCustomError("reserved", "this slug is reserved")
-        return slug
-
-
-class RotateSecret(BaseModel):
-    """A new signing secret; the old one signs on for ``overlap_seconds`` (≤ 7 days)."""
-
-    overlap_seconds: Annotated[int, Field(ge=0, le=604_800)] = 86_400
-
-
-_KEY_NAME: Final = r"^[A-Za-z0-9 _.()-]+$"
-QueueScope = Annotated[list[QueueName | Literal["*"]], Field(max_length=50)]
-
-
-class CreateKey(BaseModel):
-    """A new API key (contract 1.7)."""
-
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)]
-    queues: QueueScope = Field(default_factory=list)
-    rate_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    expires_at: Moment | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_no_permissions(cls, given: Any) -> Any:
-        if isinstance(given, dict) and "permissions" in given:
-            raise PydanticCustomError(
-                "permissions", "permissions are not supported: use queues"
-            )
-        return given
-
-    @field_validator("expires_at")
-    @classmethod
-    def _is_to_come(cls, moment: datetime | None) -> datetime | None:
-        if moment is not None and moment <= datetime.now(UTC):
-            raise PydanticCustomError("past", "must be in the future")
-        return moment
-
-
-class ChangeKey(BaseModel):
-    """What to change of an API key; absent keeps what is there."""
-
-    name: (
-        Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)] | None
-    ) = None
-    queues: QueueScope | None = None
-    rate_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    is_active: bool | None = None
-
-
-class QueueSettings(BaseModel):
-    """The settings of a queue that Bellhop reads; others are kept as they are."""
-
-    model_config = ConfigDict(extra="allow")
-
-    retry: RetryPolicy | None = None
-
-
-class ConfigureQueue(BaseModel):
-    """A queue's configuration (contract 1.5, D28); absent keeps what is there."""
-
-    max_retries: Retries | None = None
-    default_timeout: TimeoutSeconds | None = None
-    timeout_seconds: TimeoutSeconds | None = None
-    rate_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    enabled: bool | None = None
-    settings: QueueSettings | None = None
-
-    @field_validator("enabled")
-    @classmethod
-    def _is_not_paused(cls, enabled: bool | None) -> bool | None:  # noqa: FBT001
-        if enabled is False:
-            raise PydanticCustomError(
-                "not_supported",
-                "pausing a queue is not supported by this version of Bellhop",
-            )
-        return enabled

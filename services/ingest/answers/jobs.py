@@ -1,14 +1,10 @@
-"""What the API says of a row: the contract's fields under the contract's names.
-
-Where clients name a field differently, it is sent under both names (D15).
-"""
+"""Jobs, their history and their attempts (contract 1.4)."""
 
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from libs.common.db import Row
+from services.ingest.answers.fields import as_stored
 
 
 def job(row: Row) -> dict[str, Any]:
@@ -19,8 +15,8 @@ def job(row: Row) -> dict[str, Any]:
         "queue_name": row["queue_name"],
         "job_type": row["job_type"] or "",
         "status": row["status"],
-        "payload": _json(row["payload"]),
-        "result": _json(row["result"]),
+        "payload": as_stored(row["payload"]),
+        "result": as_stored(row["result"]),
         "retry_count": row["retry_count"],
         "attempt": row["attempt"],
         "max_retries": row["max_retries"],
@@ -33,7 +29,7 @@ def job(row: Row) -> dict[str, Any]:
         "expires_at": row["expires_at"],
         "updated_at": row["updated_at"] or row["created_at"],
         "priority": 100 - row["rank"],
-        "tags": _json(row["tags"]),
+        "tags": as_stored(row["tags"]),
         "timeout_seconds": row["timeout_seconds"],
         "parent_job_id": None,
         "completion_webhook": None,
@@ -45,7 +41,7 @@ def job(row: Row) -> dict[str, Any]:
         "dependency_mode": None,
         "dependencies_met": row["place"] != "waiting",
         "target": _target(row),
-        "retry": _json(row["retry"]),
+        "retry": as_stored(row["retry"]),
     }
 
 
@@ -62,7 +58,7 @@ def summary(row: Row) -> dict[str, Any]:
         "max_retries": row["max_retries"],
         "last_error": row["last_error"],
         "dead_reason": row["ending"] if row["place"] == "dead" else None,
-        "tags": _json(row["tags"]),
+        "tags": as_stored(row["tags"]),
         "created_at": row["created_at"],
         "scheduled_at": row["run_at"],
         "started_at": row["started_at"],
@@ -78,7 +74,7 @@ def happening(row: Row) -> dict[str, Any]:
         "event_type": f"job.{row['transition']}",
         "worker_id": row["actor"],
         "attempt": row["attempt"],
-        "details": _json(row["details"]),
+        "details": as_stored(row["details"]),
         "created_at": row["at"],
     }
 
@@ -95,58 +91,8 @@ def attempt(job_id: UUID, row: Row) -> dict[str, Any]:
         "duration_ms": round(row["duration_ms"], 3),
         "status_code": row["status_code"],
         "error": row["error"],
-        "response_headers": _json(row["response_headers"]),
+        "response_headers": as_stored(row["response_headers"]),
         "response_body": None if body is None else body.decode("utf-8", "replace"),
-    }
-
-
-def key(row: Row) -> dict[str, Any]:
-    """Return an API key as lists show it; the key itself is never shown again."""
-    return {
-        "id": str(row["id"]),
-        "name": row["name"],
-        "queues": row["queues"],
-        "rate_limit": row["rate_limit"],
-        "is_active": row["is_active"],
-        "created_at": row["created_at"],
-        "last_used": row["last_used_at"],
-        "expires_at": row["expires_at"],
-    }
-
-
-def organization(row: Row) -> dict[str, Any]:
-    """Return an organization (contract 1.3); there is no billing provider."""
-    return {
-        "id": str(row["id"]),
-        "name": row["name"],
-        "slug": row["slug"],
-        "plan_tier": row["plan_tier"],
-        "billing_email": row["billing_email"],
-        "settings": _json(row["settings"]),
-        "custom_limits": _json(row["custom_limits"]),
-        "stripe_customer_id": None,
-        "stripe_subscription_id": None,
-        "stripe_subscription_status": None,
-        "stripe_current_period_end": None,
-        "stripe_cancel_at_period_end": None,
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
-    }
-
-
-def queue(row: Row) -> dict[str, Any]:
-    """Return a queue's configuration."""
-    return {
-        "id": str(row["id"]),
-        "organization_id": str(row["organization_id"]),
-        "queue_name": row["name"],
-        "max_retries": row["max_retries"],
-        "default_timeout": row["default_timeout"],
-        "rate_limit": row["rate_limit"],
-        "enabled": row["enabled"],
-        "settings": _json(row["settings"]),
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
     }
 
 
@@ -156,11 +102,6 @@ def _target(row: Row) -> dict[str, Any] | None:
     return {
         "url": row["target_url"],
         "method": row["target_method"],
-        "headers": _json(row["target_headers"] or "{}"),
+        "headers": as_stored(row["target_headers"] or "{}"),
         "timeout_seconds": row["target_timeout_seconds"],
     }
-
-
-def _json(text: str | None) -> orjson.Fragment | None:
-    """Return stored JSON to be sent as it is, without reading it."""
-    return None if text is None else orjson.Fragment(text)

@@ -1,0 +1,168 @@
+"""Plans: how much of everything an organization may have (contract 4.4) (pure).
+
+A plan is what its tier says, then what the operator says of the tier
+(``BELLHOP_PLAN_LIMITS``), then what the organization itself was given
+(``custom_limits``).  None is no limit.  Enterprise has none at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from libs.common.errors import FeatureDisabled, QuotaExceeded
+
+#: What a plan counts, by the contract's names (1.0).
+Resource = Literal[
+    "jobs_per_day",
+    "active_jobs",
+    "queues",
+    "workers",
+    "api_keys",
+    "schedules",
+    "workflows",
+    "webhooks",
+]
+
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_KILOBYTE: Final = 1024
+
+
+class Limits(BaseModel):
+    """What one plan allows; rates are requests per second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_jobs_per_day: Count | None = None
+    max_active_jobs: Count | None = None
+    max_queues: Count | None = None
+    max_workers: Count | None = None
+    max_api_keys: Count | None = None
+    max_schedules: Count | None = None
+    #: 0 is disabled.
+    max_workflows: Count | None = None
+    max_webhooks: Count | None = None
+    max_payload_size_bytes: Count = 1024 * _KILOBYTE
+    rate_limit_requests_per_second: Count | None = None
+    rate_limit_burst: Count | None = None
+    job_retention_days: Count = 90
+    history_retention_days: Count = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An organization's plan: its tier, and its limits after all that was said."""
+
+    tier: str
+    limits: Limits
+    #: The next tier up, for who runs into a limit; None at the top.
+    upgrade_to: str | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether no job has to be counted for it."""
+        limits = self.limits
+        return (
+            limits.max_jobs_per_day is None
+            and limits.max_active_jobs is None
+            and limits.max_queues is None
+        )
+
+    def require(self, resource: Resource, *, after: int) -> None:
+        """Raise `QuotaExceeded` when *after* (one more) is more than the plan allows.
+
+        0 allowed of something is not a limit that was reached: `FeatureDisabled`.
+        """
+        limit: int | None = getattr(self.limits, f"max_{resource}")
+        if limit is None or after <= limit:
+            return
+        if limit == 0:
+            raise FeatureDisabled(f"{resource} are not part of the {self.tier} plan")
+        raise QuotaExceeded(
+            resource=resource,
+            current=after - 1,
+            limit=limit,
+            plan=self.tier,
+            upgrade_to=self.upgrade_to,
+        )
+
+
+TIERS: Final[Mapping[str, Limits]] = {
+    "free": Limits(
+        max_jobs_per_day=1_000,
+        max_active_jobs=10,
+        max_queues=2,
+        max_workers=1,
+        max_api_keys=2,
+        max_schedules=1,
+        max_workflows=0,
+        max_webhooks=1,
+        max_payload_size_bytes=64 * _KILOBYTE,
+        rate_limit_requests_per_second=5,
+        rate_limit_burst=10,
+        job_retention_days=3,
+        history_retention_days=1,
+    ),
+    "starter": Limits(
+        max_jobs_per_day=10_000,
+        max_active_jobs=500,
+        max_queues=10,
+        max_workers=5,
+        max_api_keys=5,
+        max_schedules=10,
+        max_workflows=5,
+        max_webhooks=5,
+        max_payload_size_bytes=256 * _KILOBYTE,
+        rate_limit_requests_per_second=25,
+        rate_limit_burst=50,
+        job_retention_days=14,
+        history_retention_days=7,
+    ),
+    "pro": Limits(
+        max_jobs_per_day=100_000,
+        max_active_jobs=5_000,
+        max_queues=50,
+        max_workers=25,
+        max_api_keys=25,
+        max_schedules=50,
+        max_workflows=25,
+        max_webhooks=20,
+        rate_limit_requests_per_second=100,
+        rate_limit_burst=200,
+        job_retention_days=30,
+        history_retention_days=30,
+    ),
+    "enterprise": Limits(),
+}
+DISPLAY_NAMES: Final = {
+    "free": "Free",
+    "starter": "Starter",
+    "pro": "Pro",
+    "enterprise": "Enterprise",
+}
+_ORDER: Final = tuple(TIERS)
+
+
+def plan_of(
+    tier: str,
+    *,
+    custom_limits: Mapping[str, Any] | None = None,
+    operator: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Plan:
+    """Return the plan of an organization on *tier*; an unknown tier is the first.
+
+    *operator* is what the operator says of the tiers, *custom_limits* what the
+    organization was given.  Raises pydantic's ``ValidationError`` for limits that are
+    none.
+    """
+    known = tier if tier in TIERS else _ORDER[0]
+    said = TIERS[known].model_dump()
+    said |= (operator or {}).get(known, {})
+    said |= custom_limits or {}
+    place = _ORDER.index(known)
+    return Plan(
+        tier=tier,
+        limits=Limits.model_validate(said),
+        upgrade_to=_ORDER[place + 1] if place + 1 < len(_ORDER) else None,
+    )

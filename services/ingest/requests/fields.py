@@ -1,0 +1,44 @@
+"""Fields that several requests share, with their limits (contract, Limits)."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+#: The largest tags, metadata or settings, in bytes of JSON.
+JSON_BYTES_MAX: Final = 64 * 1024
+
+_QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def _queue_name(value: str) -> str:
+    if not 1 <= len(value) <= 100:  # noqa: PLR2004 - the contract's limit
+        raise PydanticCustomError("length", "Queue name must be 1-100 characters")
+    if not _QUEUE_NAME.fullmatch(value):
+        raise PydanticCustomError(
+            "pattern",
+            "Queue name can only contain alphanumeric characters, dashes, "
+            "underscores, and dots, and not start with a dash or dot",
+        )
+    return value
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        raise PydanticCustomError("nul", "must not contain a NUL character")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+QueueName = Annotated[str, AfterValidator(_queue_name)]
+PlainText = Annotated[str, AfterValidator(_no_nul)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+IdempotencyKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
+Priority = Annotated[int, Field(ge=-100, le=100, strict=True)]
+Retries = Annotated[int, Field(ge=0, le=100, strict=True)]
+TimeoutSeconds = Annotated[int, Field(ge=1, le=86_400, strict=True)]
