@@ -12,7 +12,7 @@ RECEIVER_PORT ?= 9000
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up start stop status demo receiver test lint types format bench constraints clean distclean
+.PHONY: help up start stop status demo receiver test lint types format bench proto constraints clean distclean
 
 help: ## List what can be done
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -58,6 +58,10 @@ format: $(READY) ## Format the code
 
 bench: $(READY) ## Measure creates, bulk creates and deliveries per second
 	@$(RUN) -m bench
+
+proto: $(READY) ## Make libs/common/pb from proto/
+	@$(RUN) -m grpc_tools.protoc -I libs/common/pb=proto/spooled/v1 \
+	  --python_out=. --pyi_out=. --grpc_python_out=. proto/spooled/v1/spooled.proto
 
 # --- the environment ------------------------------------------------------------------
 

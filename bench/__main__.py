@@ -13,7 +13,8 @@ import uvloop
 from bench import table
 from bench.children import Broken
 from bench.house import open_house
-from bench.rows import NAMES, Options, Row, measure_all
+from bench.row import Options, Row
+from bench.rows import NAMES, measure_all
 from libs.common.errors import BellhopError
 from libs.common.log import start_logging
 

@@ -27,7 +27,7 @@ async def create_bulk(request: web.Request) -> web.Response:
     bulk = BulkEnqueue.model_validate(orjson.loads(await request.read()))
     succeeded = []
     for index, job in enumerate(bulk.jobs):
-        CreateJob.model_validate({"queue_name": bulk.queue_name, **job})
+        CreateJob.model_validate({"queue_name": bulk.queue_name, **dict(job)})
         succeeded.append({"index": index, "job_id": str(new_id()), "created": True})
     return _answer({"succeeded": succeeded})
 

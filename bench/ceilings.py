@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from bench import bare_client, bodies
+from bench import bare_client, bodies, grpc_load
 from bench.children import carry_out, listening
 from bench.cpu import Meter
 from bench.house import House
@@ -62,6 +62,20 @@ async def client(house: House) -> Ceiling:
         directory=house.directory,
     )
     return Ceiling(result.rate, result.cpu_seconds_each)
+
+
+async def grpc(house: House, *, kind: str, seconds: float) -> Ceiling:
+    """Measure a gRPC server that says yes to the same messages, and no more."""
+    async with listening("bare_grpc_server", directory=house.directory) as (port, pid):
+        meter = Meter({"server": pid})
+        result = await carry_out(
+            "grpc_load",
+            grpc_load.Plan(port=port, key=house.api_key, kind=kind, seconds=seconds),
+            grpc_load.Result,
+            directory=house.directory,
+        )
+        cpu, _ = meter.stop({"server": pid})
+    return Ceiling(result.jobs / result.seconds, cpu["server"] / result.jobs)
 
 
 async def inserts(house: House) -> Ceiling:

@@ -64,6 +64,7 @@ class House:
     conn: asyncpg.Connection
     http: aiohttp.ClientSession
     port: int
+    grpc_port: int
     api_key: str
     signing_secret: str
     services: dict[str, ServiceProcess]
@@ -176,13 +177,14 @@ async def open_house(directory: Path) -> AsyncIterator[House]:
         conn = await asyncpg.connect(postgres.url, server_settings={"jit": "off"})
         try:
             async with _services(postgres.url, nats.url, keys, settings) as running:
-                port, services = running
+                ports, services = running
                 yield House(
                     directory=directory,
                     postgres=postgres,
                     conn=conn,
                     http=http,
-                    port=port,
+                    port=ports.http,
+                    grpc_port=ports.grpc,
                     api_key=access.api_key or "",
                     signing_secret=access.signing_secret or "",
                     services={service.name: service for service in services},
@@ -200,8 +202,8 @@ async def open_house(directory: Path) -> AsyncIterator[House]:
 @asynccontextmanager
 async def _services(
     database_url: str, nats_url: str, keys: Credentials, settings: StackSettings
-) -> AsyncIterator[tuple[int, list[ServiceProcess]]]:
-    """Run the services until the block ends; give the API's port."""
+) -> AsyncIterator[tuple[Ports, list[ServiceProcess]]]:
+    """Run the services until the block ends; give the API's ports."""
     for attempt in range(1, _STARTS_MAX + 1):
         ports = Ports(http=free_port(), grpc=free_port())
         services = services_on(Ground(database_url, nats_url, keys, ports), settings)
@@ -210,7 +212,7 @@ async def _services(
             failures = await asyncio.gather(*starts, return_exceptions=True)
             failure = next(filter(None, failures), None)
             if failure is None:
-                yield ports.http, services
+                yield ports, services
                 return
             # Between choosing a port and listening on it somebody may have taken it.
             taken = "address already in use" in str(failure)

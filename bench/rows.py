@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from bench import bodies, ceilings
-from bench.ceilings import Ceiling
-from bench.cpu import Meter, Seconds
+from bench import bodies, ceilings, worker_rows
+from bench.cpu import Meter
 from bench.house import House
 from bench.records import Created, milliseconds, read_created
+from bench.row import REQUEST_P50, REQUEST_P99, Options, Row, close
 
 #: Runs before the clock starts: connections, caches and plans are as in daily life.
 _WARM_SECONDS = 1.0
@@ -20,54 +20,6 @@ _CEILING_SECONDS = 2.0
 #: A house slower than this is broken, not slow (jobs per second, and a start).
 _RATE_MIN = 200.0
 _START_SECONDS = 30.0
-#: The whole way of a webhook, beside the part of it after it was accepted.
-REQUEST_P50: Final = "request_to_arrival_p50_ms"
-REQUEST_P99: Final = "request_to_arrival_p99_ms"
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How long to measure."""
-
-    jobs: int
-    seconds: float
-
-
-@dataclass(slots=True, kw_only=True)
-class Row:
-    """One row of the table."""
-
-    name: str
-    jobs: int
-    seconds: float
-    cpu_seconds: Seconds
-    #: How many cores other programs kept busy meanwhile.
-    strangers: float
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    #: Of jobs per second.
-    target: float | None = None
-    ceilings: dict[str, Ceiling] = field(default_factory=dict)
-    #: For a row about latency: the p50 of its bare parts.
-    floor_ms: float | None = None
-    #: How long after the row the last of its events was announced.
-    events_late_seconds: float = 0.0
-    more: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def rate(self) -> float:
-        """How many jobs a second."""
-        return round(self.jobs / self.seconds, 1)
-
-    @property
-    def ratio(self) -> float | None:
-        """How near we are to the lowest ceiling; for latency, how many floors high."""
-        if self.floor_ms is not None:
-            return round(self.more[REQUEST_P50] / self.floor_ms, 2)
-        if not self.ceilings:
-            return None
-        lowest = min(ceiling.rate for ceiling in self.ceilings.values())
-        return round(self.rate / lowest, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +66,7 @@ async def webhook_drain(house: House, options: Options) -> Row:
         cpu_seconds=cpu_seconds,
         strangers=strangers,
     )
-    await _close(house, row, since=ended)
+    await close(house, row, since=ended)
     row.ceilings["signing client"] = await ceilings.client(house)
     return row
 
@@ -134,7 +86,7 @@ async def webhook_sustained(house: House, options: Options) -> Row:
         cpu_seconds=cpu_seconds,
         strangers=strangers,
     )
-    await _close(house, row, since=ended)
+    await close(house, row, since=ended)
     return row
 
 
@@ -160,6 +112,7 @@ _ROWS: Final[dict[str, Measure]] = {
         webhook_drain,
         webhook_sustained,
         latency_idle,
+        *worker_rows.ROWS,
     )
 }
 _SUSTAINED: Final = webhook_sustained.__name__
@@ -203,7 +156,7 @@ async def _creates(house: House, options: Options, *, kind: str) -> Row:
         cpu_seconds=cpu_seconds,
         strangers=strangers,
     )
-    await _close(house, row, since=ended)
+    await close(house, row, since=ended)
     row.ceilings["checking server"] = await ceilings.server(
         house, kind=kind, seconds=_CEILING_SECONDS
     )
@@ -234,7 +187,7 @@ async def _latency(house: House, options: Options, *, name: str, rate: float) ->
             REQUEST_P99: milliseconds(ways, 0.99),
         },
     )
-    await _close(house, row, since=ended)
+    await close(house, row, since=ended)
     row.floor_ms = await ceilings.one_by_one_ms(house)
     return row
 
@@ -256,11 +209,3 @@ async def _through(
         await house.arrivals(result.requests),
         result.cpu_seconds,
     )
-
-
-async def _close(house: House, row: Row, *, since: float) -> None:
-    """Wait until the house is quiet again, and see that all is in its place."""
-    await house.settled()
-    await house.announced()
-    row.events_late_seconds = round(time.monotonic() - since, 2)
-    await house.check_invariants()

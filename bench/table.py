@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.rows import REQUEST_P50, REQUEST_P99, Row
+from bench.row import REQUEST_P50, REQUEST_P99, Row
 
 _PROCESSES = (
     *("ingest", "dispatcher", "delivery", "scheduler", "streamer"),
@@ -47,6 +47,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
             "jobs": row.jobs,
             "seconds": round(row.seconds, 3),
             "target": row.target,
+            "target_ratio": row.target_ratio,
             "ratio": row.ratio,
             "ceilings": {name: asdict(one) for name, one in row.ceilings.items()},
             "floor_ms": row.floor_ms,
@@ -83,6 +84,9 @@ def _result(row: Row) -> list[str]:
 
 
 def _verdict(row: Row) -> str:
+    if row.target_ratio is not None and row.ratio is not None:
+        verdict = "met" if row.ratio >= row.target_ratio else "missed"
+        return f"{verdict} (ratio {row.target_ratio:g})"
     if row.target is None:
         return ""
     return f"{'met' if row.rate >= row.target else 'missed'} ({row.target:,.0f})"

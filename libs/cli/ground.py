@@ -84,7 +84,11 @@ def services_on(ground: Ground, settings: StackSettings) -> list[ServiceProcess]
         "dispatcher": database,
         "delivery": {**common, **sealing},
         "scheduler": database,
-        "streamer": {**database, "BELLHOP_HTTP_PORT": str(streamer_port)},
+        "streamer": {
+            **database,
+            **sealing,
+            "BELLHOP_HTTP_PORT": str(streamer_port),
+        },
         "ingest": {
             **database,
             **sealing,
@@ -92,6 +96,8 @@ def services_on(ground: Ground, settings: StackSettings) -> list[ServiceProcess]
             "BELLHOP_HTTP_PORT": str(ground.ports.http),
             "BELLHOP_GRPC_PORT": str(ground.ports.grpc),
             "BELLHOP_STREAMER_URL": f"http://127.0.0.1:{streamer_port}",
+            "BELLHOP_EXTERNAL_URL": settings.external_url
+            or f"http://127.0.0.1:{ground.ports.http}",
         },
     }
     return [

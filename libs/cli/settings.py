@@ -37,6 +37,8 @@ class StackSettings(BaseSettings):
     #: When given, these are used instead of the ones in ``credentials.json``.
     secret_key: SecretStr | None = None
     admin_key: SecretStr | None = None
+    #: Where the outside reaches the API; absent, on this machine.
+    external_url: str | None = None
     #: Development allows http and loopback targets.
     environment: Annotated[str, Field(pattern="^(development|production)$")] = (
         "development"

@@ -1,8 +1,12 @@
-"""Who asks: API keys, looked up by their SHA-256 and remembered for a while.
+"""Who asks: API keys and sessions, looked up and remembered for a while.
 
-A key that is revoked is forgotten by every process at once: whoever changes a key says
-`OrganizationChanged`.  While the bus is away, or was, nothing is remembered for longer
-than a second, because that word may have been lost.
+A key is found by its SHA-256.  A session is what an access token (a JWT) names: the
+token's signature is checked each time, and the state of its session, its key and its
+organization is looked up and remembered like a key's.
+
+A key that is revoked, or a session that ended, is forgotten by every process at once:
+whoever changes one says `OrganizationChanged`.  While the bus is away, or was, nothing
+is remembered for longer than a second, because that word may have been lost.
 """
 
 import asyncio
@@ -14,19 +18,29 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import orjson
+import structlog
+from pydantic import ValidationError
+
 from libs.common.bus import Bus
 from libs.common.db import Pool, Row, borrow
 from libs.common.errors import Forbidden, Unauthorized
 from libs.common.loops import every
 from libs.common.messages import OrganizationChanged
-from libs.common.store import api_keys
+from libs.common.plans import Plan, PlanLimits, plan_of
+from libs.common.store import api_keys, sessions
+from libs.common.tokens import JWT_PREFIX, Claims, Tokens
+
+log = structlog.get_logger()
 
 _REMEMBER_SECONDS: Final = 30.0
 _REMEMBER_SECONDS_UNTOLD: Final = 1.0
 _KEYS_MAX: Final = 50_000
 _NOTE_USED_SECONDS: Final = 60.0
-#: How a key may begin; what we make begins with the first.
+#: How a key may begin (contract D5).
 KEY_PREFIXES: Final = ("sk_live_", "sk_test_", "sp_live_", "sp_test_")
+#: The tier of an organization that was deleted.
+DELETED: Final = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,12 @@ class Principal:
     organization_id: UUID
     api_key_id: UUID
     queues: tuple[str, ...]
-    plan_tier: str
+    plan: Plan
+    #: Requests per minute that this key may make, or None.
+    rate_limit: int | None = None
+    #: Of who came with a token instead of a key.
+    session_id: UUID | None = None
+    email: str | None = None
 
     @property
     def unrestricted(self) -> bool:
@@ -69,32 +88,66 @@ class _Remembered:
 
 
 class KeyRing:
-    """Knows API keys; one a process."""
+    """Knows API keys and sessions; one a process.
 
-    def __init__(self, pool: Pool, bus: Bus) -> None:
+    Without *tokens* no session is known.  *plan_limits* is what the operator says of
+    the plans.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        bus: Bus,
+        *,
+        tokens: Tokens | None = None,
+        plan_limits: PlanLimits | None = None,
+    ) -> None:
         self._pool = pool
         self._bus = bus
+        self._tokens = tokens
+        self._plan_limits = plan_limits
+        #: By the SHA-256 of a key, or the id of a session.
         self._known: OrderedDict[bytes, _Remembered] = OrderedDict()
         self._used: set[UUID] = set()
         #: Counts what was forgotten, so that an answer on its way is not kept.
         self._generation = 0
 
     async def principal(self, credential: str) -> Principal:
-        """Return who holds *credential*.
+        """Return who holds *credential*: an API key, or an access token.
 
         Raises `Unauthorized` with the contract's words, `Unavailable` when Postgres
-        is away and the key is not remembered.
+        is away and the credential is not remembered.
         """
+        if credential.startswith(JWT_PREFIX):
+            if self._tokens is None:
+                raise Unauthorized("Invalid token")
+            claims = self._tokens.read(credential)
+            if claims.kind != "access":
+                raise Unauthorized("Invalid token type")
+            return await self.of_session(claims)
         if not credential.startswith(KEY_PREFIXES):
             raise Unauthorized("Invalid API key")
         digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         known = self._known.get(digest)
         if known is None or self._is_old(known):
-            known = await self._look_up(digest)
-        if known.expires_at is not None and known.expires_at <= datetime.now(UTC):
-            raise Unauthorized("API key has expired")
-        self._used.add(known.principal.api_key_id)
-        return known.principal
+            known = await self._look_up(digest, None)
+        return self._admitted(known)
+
+    async def of_session(self, claims: Claims) -> Principal:
+        """Return who holds a token that says *claims*, of whatever kind it is.
+
+        Raises like `principal`: the token may be good and its session over.
+        """
+        known = self._known.get(claims.session_id.bytes)
+        if known is None or self._is_old(known):
+            known = await self._look_up(claims.session_id.bytes, claims)
+        principal = known.principal
+        if (principal.organization_id, principal.api_key_id) != (
+            claims.organization_id,
+            claims.api_key_id,
+        ):
+            raise Unauthorized("Invalid token")
+        return self._admitted(known)
 
     def forget(self, word: OrganizationChanged) -> None:
         """Forget the keys of an organization."""
@@ -127,39 +180,97 @@ class KeyRing:
         most = _REMEMBER_SECONDS if told else _REMEMBER_SECONDS_UNTOLD
         return asyncio.get_running_loop().time() - known.at > most
 
-    async def _look_up(self, digest: bytes) -> _Remembered:
+    def _admitted(self, known: _Remembered) -> Principal:
+        if known.expires_at is not None and known.expires_at <= datetime.now(UTC):
+            raise Unauthorized("API key has expired")
+        self._used.add(known.principal.api_key_id)
+        return known.principal
+
+    async def _look_up(self, name: bytes, claims: Claims | None) -> _Remembered:
         generation = self._generation
         connections = self._bus.connections
         async with borrow(self._pool) as conn:
-            row = await api_keys.find_key(conn, key_sha256=digest)
+            row = (
+                await api_keys.find_key(conn, key_sha256=name)
+                if claims is None
+                else await sessions.find_session(
+                    conn, id_=claims.session_id, api_key_id=claims.api_key_id
+                )
+            )
         if row is None:
             raise Unauthorized("Invalid API key")
-        if not row["is_active"]:
-            raise Unauthorized("API key is inactive")
+        if claims is None:
+            _check_key(row)
+        else:
+            _check_session(row)
         known = _Remembered(
-            principal=_principal(row),
+            principal=_principal(
+                row, self._plan_limits, has_session=claims is not None
+            ),
             expires_at=row["expires_at"],
             at=asyncio.get_running_loop().time(),
             connections=connections,
         )
         if generation == self._generation:
-            self._known[digest] = known
-            self._known.move_to_end(digest)
+            self._known[name] = known
+            self._known.move_to_end(name)
             while len(self._known) > _KEYS_MAX:
                 self._known.popitem(last=False)
         return known
 
 
-def new_key() -> tuple[str, bytes]:
+def new_key(prefix: str = "sk") -> tuple[str, bytes]:
     """Return a new API key and its SHA-256: 32 random bytes (contract D5)."""
-    key = KEY_PREFIXES[0] + secrets.token_urlsafe(32)
+    key = f"{prefix}_live_{secrets.token_urlsafe(32)}"
     return key, hashlib.sha256(key.encode()).digest()
 
 
-def _principal(row: Row) -> Principal:
+def _check_key(row: Row) -> None:
+    # Whose organization is gone has no active key either: the reason is said first.
+    _check_organization(row)
+    if not row["is_active"]:
+        raise Unauthorized("API key is inactive")
+
+
+def _check_session(row: Row) -> None:
+    if row["id"] is None:
+        raise Unauthorized("API key not found")
+    _check_organization(row)
+    if not row["is_active"]:
+        raise Unauthorized("API key has been revoked")
+    if row["session_id"] is None or row["has_ended"]:
+        raise Unauthorized("Token has been revoked")
+
+
+def _check_organization(row: Row) -> None:
+    if row["plan_tier"] == DELETED:
+        raise Unauthorized("Organization is not available")
+
+
+def _principal(
+    row: Row, plan_limits: PlanLimits | None, *, has_session: bool
+) -> Principal:
     return Principal(
         organization_id=row["organization_id"],
         api_key_id=row["id"],
         queues=tuple(row["queues"]),
-        plan_tier=row["plan_tier"],
+        plan=_plan(row, plan_limits),
+        rate_limit=row["rate_limit"],
+        session_id=row["session_id"] if has_session else None,
+        email=row["email"] if has_session else None,
     )
+
+
+def _plan(row: Row, plan_limits: PlanLimits | None) -> Plan:
+    """Return the plan; limits of its own that are none are not worth an outage."""
+    tier, stored = row["plan_tier"], row["custom_limits"]
+    custom = orjson.loads(stored) if stored else None
+    try:
+        return plan_of(tier, custom_limits=custom, operator=plan_limits)
+    except (ValidationError, TypeError) as error:
+        log.error(  # noqa: TRY400 - what is stored is wrong, not the code
+            "plan.unreadable",
+            organization_id=str(row["organization_id"]),
+            cause=str(error)[:500],
+        )
+        return plan_of(tier, operator=plan_limits)

@@ -1,12 +1,14 @@
 """How long to wait before the next attempt (pure).
 
-A policy belongs to a job, else to its queue; without one it is 1, 2, 4, … 60 seconds
-(contract 4.2).  Jitter only ever adds: an attempt may be late, never early
+A policy belongs to a job, else to its queue (`policy_of`); without one it is 1, 2, 4,
+… 60 seconds (contract 4.2).  Jitter only ever adds: an attempt may be late, never early
 (Standard Webhooks, "retries over multiple days, with random jitter").  A receiver's
 ``Retry-After`` moves an attempt later, never earlier, and at most to 24 hours
 (RFC 9110, section 10.2.3).
 """
 
+import json
+import math
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Final, Literal
@@ -50,6 +52,7 @@ _ADAPTER: Final[TypeAdapter[Exponential | Schedule]] = TypeAdapter(RetryPolicy)
 
 #: Contract 4.2: min(2^min(n, 6), 60) seconds and up to half a second on top.
 _CONTRACT_JITTER_SECONDS: Final = 0.499
+_CONTRACT_SECONDS_MAX: Final = 60.0
 
 
 def read_policy(text: str | bytes) -> Exponential | Schedule:
@@ -71,7 +74,7 @@ def delay_seconds(
     """
     match policy:
         case None:
-            planned = min(2.0 ** min(retry_count, 6), 60.0)
+            planned = min(2.0 ** min(retry_count, 6), _CONTRACT_SECONDS_MAX)
             planned += luck * _CONTRACT_JITTER_SECONDS
         case Exponential():
             planned = _exponential(policy, retry_count) * (1 + luck * policy.jitter)
@@ -108,3 +111,44 @@ def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def policy_of(retry: str | None, knobs: str | None) -> Exponential | Schedule | None:
+    """Return the policy that *retry* spells, else the one that *knobs* make up.
+
+    *knobs* are a queue's simple settings (JSON object): ``retry_delay_ms``,
+    ``backoff_multiplier`` and ``max_retry_delay_ms`` (contract 6).  What is absent
+    there is as in contract 4.2; what is no number is taken as absent, what is out of
+    range is moved into it, because nobody checked it when it came in.
+    """
+    if retry is not None:
+        return read_policy(retry)
+    given = _numbers(knobs)
+    if not given:
+        return None
+    initial = _within(given.get("retry_delay_ms", 1000.0) / 1000, 0, DELAY_SECONDS_MAX)
+    most = given.get("max_retry_delay_ms")
+    return Exponential(
+        strategy="exponential",
+        initial_seconds=initial,
+        factor=_within(given.get("backoff_multiplier", 2.0), 1, 10),
+        max_seconds=(
+            max(initial, _CONTRACT_SECONDS_MAX)
+            if most is None
+            else _within(most / 1000, 0, DELAY_SECONDS_MAX)
+        ),
+    )
+
+
+def _numbers(knobs: str | None) -> dict[str, float]:
+    """Return the members of a JSON object that are finite numbers."""
+    found = {} if knobs is None else json.loads(knobs, parse_int=float)
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, float) and math.isfinite(value)
+    }
+
+
+def _within(value: float, least: float, most: float) -> float:
+    return max(least, min(value, most))

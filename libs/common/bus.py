@@ -8,7 +8,7 @@ hints and requests; JetStream stands in ``streams``.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -21,7 +21,7 @@ from nats.aio.subscription import Subscription
 
 from libs.common.errors import Unavailable
 from libs.common.loops import pause
-from libs.common.messages import Unreadable, Word
+from libs.common.messages import LanesReady, Unreadable, Word, WorkReady
 from libs.common.metrics import BUS_CONNECTED, BUS_RECONNECTS, MESSAGES_UNREADABLE
 
 log = structlog.get_logger()
@@ -105,6 +105,17 @@ class Bus:
             await self.client.publish(word.subject, word.encode())
         except (nats.errors.Error, OSError) as error:
             log.warning("bus.hint_dropped", subject=word.subject, cause=repr(error))
+
+    async def ring_lanes(self, lanes: Iterable[tuple[int, bool]]) -> None:
+        """Say in which lanes there is work now: (lane id, whether it is pushed)."""
+        push: set[int] = set()
+        work: set[int] = set()
+        for lane_id, pushed in lanes:
+            (push if pushed else work).add(lane_id)
+        if push:
+            await self.ring(LanesReady(lanes=sorted(push)))
+        if work:
+            await self.ring(WorkReady(lanes=sorted(work)))
 
     async def hear(
         self,

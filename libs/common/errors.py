@@ -4,6 +4,7 @@
   x Rejected            the caller is wrong; retrying cannot help
     + Malformed         the request cannot be read or breaks a rule
     + Unauthorized      nobody we know
+      - NotAdmin        not the administrator
     + Forbidden         somebody we know, but not for this
       - FeatureDisabled not in the plan
     + NotFound          no such thing, or not yours
@@ -57,6 +58,14 @@ class Malformed(Rejected):
 
 class Unauthorized(Rejected):
     """The credential is missing, unknown, expired or revoked."""
+
+
+class NotAdmin(Unauthorized):
+    """The admin key is missing or wrong; *reason* is the word for it (contract 1.0)."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Forbidden(Rejected):
@@ -124,16 +133,26 @@ class QuotaExceeded(Rejected):
 
 
 class RateLimited(Rejected):
-    """The caller is too fast: *scope* (org, key, ip, …) is what is counted."""
+    """The caller is too fast: *scope* (org, key, ip, …) is what is counted.
+
+    *limit* is how many may come at once, after *window_seconds* without any.
+    """
 
     def __init__(
-        self, *, scope: str, limit: int, retry_after_seconds: float, reset_at: datetime
+        self,
+        *,
+        scope: str,
+        limit: int,
+        retry_after_seconds: float,
+        reset_at: datetime,
+        window_seconds: int = 60,
     ) -> None:
         super().__init__("Rate limit exceeded")
         self.scope = scope
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
         self.reset_at = reset_at
+        self.window_seconds = window_seconds
 
 
 class Transient(BellhopError):  # noqa: N818

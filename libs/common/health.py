@@ -51,21 +51,27 @@ class Health:
     def routes(self) -> list[web.RouteDef]:
         """Return the three routes, for whichever server is to answer them."""
         return [
-            web.get("/health/live", self._live),
-            web.get("/health/ready", self._ready),
-            web.get("/metrics", self._metrics),
+            web.get("/health/live", self.live),
+            web.get("/health/ready", self.ready),
+            web.get("/metrics", self.metrics),
         ]
 
-    async def _live(self, _: web.Request) -> web.Response:
+    async def live(self, _: web.Request) -> web.Response:
+        """Say that the process runs: nothing, with 200."""
         return web.Response()
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    async def ready(self, _: web.Request) -> web.Response:
+        """Say whether the service takes work: nothing, or 503 and what is missing."""
         failing = await self.failing()
         return web.Response(
             status=503 if failing else 200, text="\n".join(failing) or None
         )
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Return the figures of this process as Prometheus text.
+
+        401 without the bearer token, when one is set.
+        """
         if self._metrics_token is not None:
             given = request.headers.get("Authorization", "")
             wanted = f"Bearer {self._metrics_token}"
@@ -100,10 +106,14 @@ _CLOSE_SECONDS: Final = 10.0
 
 @asynccontextmanager
 async def serve_http(
-    app: web.Application, *, host: str, port: int
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    runs_in: type[web.AppRunner] = web.AppRunner,
 ) -> AsyncIterator[int]:
     """Serve *app* until the block ends; give the port it listens on."""
-    runner = web.AppRunner(
+    runner = runs_in(
         app,
         access_log=None,
         handle_signals=False,

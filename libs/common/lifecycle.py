@@ -9,7 +9,9 @@
       │             └───────────── retrying ──────────────┘                      │
       └──▶ waiting, held ──unblocked──▶ ready ◀──────────── requeued ────────────┘
 
+    ready, scheduled ──blocked──▶ waiting ──unblocked──▶ ready, scheduled
     scheduled, ready, waiting, held ──cancelled, expired──▶ finished
+    scheduled, ready, waiting, held ──reprioritized──▶ the same place
 
 `MOVES` is the only list of the legal moves.  The statements in ``store/`` perform
 them, one statement a move; every move leaves one row in ``journal`` under the name
@@ -39,7 +41,9 @@ class Transition(StrEnum):
 
     CREATED = "created"
     DUE = "due"
+    BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
+    REPRIORITIZED = "reprioritized"
     STARTED = "started"
     COMPLETED = "completed"
     RETRYING = "retrying"
@@ -77,9 +81,17 @@ MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] 
         {
             Transition.CREATED: frozenset((NOWHERE, place) for place in _OPEN),
             Transition.DUE: frozenset({(Place.SCHEDULED, Place.READY)}),
-            Transition.UNBLOCKED: frozenset(
-                {(Place.WAITING, Place.READY), (Place.HELD, Place.READY)}
+            Transition.BLOCKED: frozenset(
+                {(Place.READY, Place.WAITING), (Place.SCHEDULED, Place.WAITING)}
             ),
+            Transition.UNBLOCKED: frozenset(
+                {
+                    (Place.WAITING, Place.READY),
+                    (Place.WAITING, Place.SCHEDULED),
+                    (Place.HELD, Place.READY),
+                }
+            ),
+            Transition.REPRIORITIZED: frozenset((place, place) for place in _OPEN),
             Transition.STARTED: frozenset({(Place.READY, Place.LEASED)}),
             Transition.COMPLETED: frozenset({(Place.LEASED, Place.FINISHED)}),
             Transition.RETRYING: frozenset({(Place.LEASED, Place.SCHEDULED)}),

@@ -69,6 +69,14 @@ class LanesReady(Word, frozen=True, kw_only=True):
     lanes: list[int]
 
 
+class WorkReady(Word, frozen=True, kw_only=True):
+    """Workers' jobs became ready in these lanes, or room for them did (hint)."""
+
+    subject = "bellhop.wake.work"
+
+    lanes: list[int]
+
+
 class JournalGrew(Word, frozen=True, kw_only=True):
     """Transitions were committed and want to be announced (hint)."""
 

@@ -5,13 +5,17 @@ A plan is what its tier says, then what the operator says of the tier
 (``custom_limits``).  None is no limit.  Enterprise has none at all.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from libs.common.errors import FeatureDisabled, QuotaExceeded
+
+#: What the operator says of the tiers: tier → limit → value.
+PlanLimits = Mapping[str, Mapping[str, Any]]
 
 #: What a plan counts, by the contract's names (1.0).
 Resource = Literal[
@@ -148,7 +152,7 @@ def plan_of(
     tier: str,
     *,
     custom_limits: Mapping[str, Any] | None = None,
-    operator: Mapping[str, Mapping[str, Any]] | None = None,
+    operator: PlanLimits | None = None,
 ) -> Plan:
     """Return the plan of an organization on *tier*; an unknown tier is the first.
 
@@ -166,3 +170,32 @@ def plan_of(
         limits=Limits.model_validate(said),
         upgrade_to=_ORDER[place + 1] if place + 1 < len(_ORDER) else None,
     )
+
+
+def operator_limits(given: object) -> PlanLimits:
+    """Return what the operator says of the tiers, checked.
+
+    *given* is a mapping or the text of a JSON object: tier → limit → number or null.
+    Raises `ValueError` that names the tier and the limit.
+    """
+    if isinstance(given, str):
+        try:
+            given = json.loads(given)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"is not valid JSON: {error}") from error
+    if not isinstance(given, Mapping):
+        raise ValueError("must be an object: tier, limit, value")  # noqa: TRY004
+    for tier, limits in given.items():
+        if tier not in TIERS:
+            raise ValueError(f"{tier}: is no plan; plans are {', '.join(TIERS)}")
+        if not isinstance(limits, Mapping):
+            raise ValueError(f"{tier}: must be an object of limits")  # noqa: TRY004
+        try:
+            Limits.model_validate(limits)
+        except ValidationError as errors:
+            found = [
+                f"{tier}.{'.'.join(map(str, error['loc']))}: {error['msg']}"
+                for error in errors.errors(include_url=False)
+            ]
+            raise ValueError("; ".join(found)) from errors
+    return given

@@ -2,7 +2,8 @@
 
 Hears      ``LanesReady``, ``LeasesHeld``, ``DispatcherAlive``, ``OrganizationChanged``,
            ``AttemptsEnded``, ``BodyWanted``
-Says       ``AttemptDeliveries``, ``DispatcherAlive``, ``LanesReady``, ``JournalGrew``
+Says       ``AttemptDeliveries``, ``DispatcherAlive``, ``LanesReady``, ``WorkReady``,
+           ``JournalGrew``
 Reads      ``ready``, ``jobs``, ``lanes``, ``queues``, ``signing_secrets``
 Writes     ``leases``, ``leased`` and every place an attempt can end in
 Never      makes a request to a receiver, or hands out more than the pods can carry

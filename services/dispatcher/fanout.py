@@ -7,14 +7,14 @@ back; the other order could deliver a job that nobody holds.
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 import orjson
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
 from libs.common import streams
 from libs.common.bus import Bus, Undecided
@@ -33,18 +33,16 @@ from libs.common.store import claims, lanes, settlement, signing_secrets
 from libs.common.store.claims import Claimed
 from libs.common.store.settlement import Settled
 from libs.common.store.signing_secrets import SealedSecret
+from services.dispatcher.claiming import Claiming
 from services.dispatcher.ledger import Ledger
 from services.dispatcher.settings import Settings
 
 log = structlog.get_logger()
 
-CLAIMED: Final = Counter("bellhop_jobs_claimed_total", "Push jobs claimed.")
 HANDED_OUT: Final = Gauge(
     "bellhop_dispatcher_batches_out", "Batches handed out and not settled."
 )
 
-#: A larger body is not sent along but fetched by the pod that needs it.
-BODY_BYTES_MAX: Final = 64 * 1024
 #: Bodies that share a message, together.
 _BODIES_BYTES_MAX: Final = 2 * 1024 * 1024
 #: What a message needs beside its bodies, at the most: 64 jobs with all their headers.
@@ -65,6 +63,7 @@ class Fanout:
         self._bus = bus
         self._ledger = ledger
         self._bell = bell
+        self._claiming = Claiming(settings, pool, ledger, again=self._note)
         self._scanned_at = float("-inf")
         self._scan_after = 0
         self._blocked_until = float("-inf")
@@ -86,16 +85,22 @@ class Fanout:
         await self._bus.hear(LanesReady, self.told, stopping=stopping)
 
     async def listen_organizations(self, stopping: asyncio.Event) -> None:
-        """Hear of organizations whose secrets may have changed, until stopped."""
+        """Hear of organizations whose secrets or queues changed, until stopped."""
 
         def forget(word: OrganizationChanged) -> None:
             self._secrets.pop(UUID(word.organization_id), None)
+            # A queue may go on, or have a wider limit: look at once.
+            self._scanned_at = float("-inf")
+            self._bell.ring()
 
         await self._bus.hear(OrganizationChanged, forget, stopping=stopping)
 
     def told(self, word: LanesReady) -> None:
         """Note lanes that are said to have ready jobs."""
-        self._told.update(word.lanes)
+        self._note(word.lanes)
+
+    def _note(self, lanes: Iterable[int]) -> None:
+        self._told.update(lanes)
         self._bell.ring()
 
     async def _turn(self) -> bool:
@@ -107,18 +112,7 @@ class Fanout:
         quotas = self._ledger.quotas(now=now, most=self._settings.claim_jobs_max)
         if not quotas:
             return False
-        async with borrow(self._pool) as conn:
-            claimed = await claims.claim(
-                conn,
-                quotas=quotas,
-                lease_jobs_max=self._settings.batch_jobs_max,
-                owner=self._ledger.dispatcher,
-                push=True,
-                lease=timedelta(seconds=self._settings.lease_seconds),
-                payload_bytes_max=BODY_BYTES_MAX,
-            )
-        self._note_emptied(quotas, claimed)
-        CLAIMED.inc(len(claimed))
+        claimed = await self._claiming.claim(quotas)
         if not await self._send_all(claimed):
             # NATS is there and takes nothing: to claim again at once would only fill
             # the journal with jobs that come and go.
@@ -142,20 +136,10 @@ class Fanout:
                 found = await claims.ready_lanes(
                     conn, after=self._scan_after, limit=_SCAN_LANES_MAX
                 )
-                self._ledger.see(found)
+                self._ledger.see(found.lanes)
                 # What one look does not reach, the next one begins with.
-                full = len(found) == _SCAN_LANES_MAX
-                self._scan_after = found[-1].id if full else 0
+                self._scan_after = found.after
                 self._scanned_at = now
-
-    def _note_emptied(self, quotas: dict[int, int], claimed: Sequence[Claimed]) -> None:
-        """Forget lanes that gave less than asked, unless told of them meanwhile."""
-        given: dict[int, int] = dict.fromkeys(quotas, 0)
-        for job in claimed:
-            given[job.lane_id] += 1
-        self._ledger.ready -= {
-            lane_id for lane_id, quota in quotas.items() if given[lane_id] < quota
-        }
 
     async def _settle_expired(self, claimed: Sequence[Claimed]) -> None:
         """End the jobs whose time to run has passed."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from libs.common.backoff import delay_seconds, parse_retry_after, read_policy
+from libs.common.backoff import delay_seconds, parse_retry_after, policy_of
 from libs.common.messages import Verdict
 from libs.common.store.settlement import Death, How, Policy, Settled
 
@@ -62,7 +62,7 @@ def _fate_of_failed(verdict: Verdict, policy: Policy, *, luck: float) -> Fate:
     if policy.retry_count >= policy.max_retries:
         return Fate("deadlettered", death="attempts_exhausted")
     delay = delay_seconds(
-        None if policy.retry is None else read_policy(policy.retry),
+        policy_of(policy.retry, policy.knobs),
         retry_count=policy.retry_count,
         luck=luck,
         retry_after_seconds=parse_retry_after(

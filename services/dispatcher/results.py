@@ -9,12 +9,13 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Question, read
 from libs.common.db import Pool, borrow
 from libs.common.errors import Malformed, Transient
 from libs.common.ids import parse_id
 from libs.common.loops import Doorbell, pause
-from libs.common.messages import AttemptsEnded, JournalGrew, Verdict
+from libs.common.messages import AttemptsEnded, Verdict
 from libs.common.store import settlement
 from libs.common.store.settlement import Closed, Settled
 from services.dispatcher.judgement import is_delivered, judge
@@ -100,7 +101,7 @@ class Results:
 
     async def _settle(self, verdicts: Sequence[Verdict]) -> None:
         failed = [
-            (UUID(verdict.job_id), UUID(verdict.lease_id))
+            (UUID(verdict.job_id), UUID(verdict.lease_id), None)
             for verdict in verdicts
             if verdict.sent and not is_delivered(verdict)
         ]
@@ -128,7 +129,12 @@ class Results:
         STALE.inc(len(verdicts) - len(closed))
         if closed:
             self._bell.ring()
-            await self._bus.ring(JournalGrew())
+            await follow_up(
+                self._pool,
+                self._bus,
+                lanes={job.lane_id for job in closed if job.limited},
+                awaited=any(job.awaited for job in closed),
+            )
 
     async def _store(self, attempts: Sequence[Settled]) -> list[Closed]:
         """Settle; what Postgres cannot hold is found by halves and stripped."""

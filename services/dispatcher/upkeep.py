@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter
 
+from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Question, read
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
@@ -23,7 +24,6 @@ from libs.common.loops import Doorbell, every
 from libs.common.messages import (
     BodyWanted,
     DispatcherAlive,
-    JournalGrew,
     LeasesHeld,
 )
 from libs.common.store import jobs, leases
@@ -152,7 +152,7 @@ class Upkeep:
         while more:
             async with borrow(self._pool) as conn:
                 recovered, more = await leases.recover(
-                    conn, push=True, limit=_RECOVER_LEASES_MAX, as_of=as_of
+                    conn, limit=_RECOVER_LEASES_MAX, as_of=as_of
                 )
             if recovered:
                 await self._tell_recovered(recovered)
@@ -168,7 +168,12 @@ class Upkeep:
             if not job.dead and job.lane_id in self._ledger.lanes
         }
         self._bell.ring()
-        await self._bus.ring(JournalGrew())
+        await follow_up(
+            self._pool,
+            self._bus,
+            lanes={job.lane_id for job in recovered},
+            awaited=any(job.dead for job in recovered),
+        )
 
     # --- bodies too large for a message --------------------------------------------
 

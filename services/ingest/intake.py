@@ -1,52 +1,45 @@
 """Where jobs come in: callers of the same moment share one statement and one fsync.
 
-REST, gRPC and NATS put their checked requests here and get the same answer.
+REST, gRPC and NATS put their checked requests here and get the same answer.  Jobs of
+organizations without limits are committed together, and counted by nobody.  Those of
+the others are counted in a transaction (see `quotas`), and a request for many jobs is
+taken in whole or not at all.
 """
 
 import asyncio
-import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 import orjson
 import structlog
 
-from libs.common.addresses import checked_url
 from libs.common.batcher import Batcher
 from libs.common.bus import Bus
-from libs.common.db import Pool, borrow
-from libs.common.errors import Fault, Malformed, Unavailable
+from libs.common.db import Conn, Pool, borrow
+from libs.common.dependents import release_dependents
+from libs.common.errors import Malformed, QuotaExceeded, Unavailable
 from libs.common.ids import new_id
-from libs.common.messages import JournalGrew, LanesReady, OrganizationChanged
-from libs.common.store import jobs, queues
-from libs.common.store.jobs import Holder, NewJob, Push
-from libs.common.store.lanes import LaneName, open_lanes
-from services.ingest.requests.jobs import CreateJob
-from services.ingest.settings import PAYLOAD_BYTES_MAX
+from libs.common.messages import JournalGrew, OrganizationChanged
+from libs.common.store import dependencies, jobs, usage
+from libs.common.store.jobs import Holder, NewJob
+from services.ingest import quotas
+from services.ingest.quotas import Room
+from services.ingest.remembered import Known, Remembered, is_whole
+from services.ingest.wanted import Wanted, no_such_parent
 
 log = structlog.get_logger()
 
-_MAX_RETRIES: Final = 3
-_TIMEOUT_SECONDS: Final = 300
-_REMEMBERED_MAX: Final = 100_000
 _TRIES: Final = 3
+#: Requests of organizations with limits that are counted together.
+_COUNTED_MAX: Final = 32
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A checked job on its way in."""
-
-    organization_id: UUID
-    request: CreateJob
-    #: The producer's bytes: they reach the receiver as they are.
-    payload: str
-    lane: LaneName
-    push: Push | None
-    job_type: str | None
-    fingerprint: bytes | None
+Holders = dict[tuple[UUID, str], Holder]
+#: The jobs that somebody named as parents: whose they are, and in which queue.
+Parents = Mapping[UUID, tuple[UUID, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +52,8 @@ class Created:
     differs: bool = False
 
 
-class Defaults(NamedTuple):
-    """What a queue gives to jobs that do not say it."""
-
-    max_retries: int
-    timeout_seconds: int
-
-
-def wanted(
-    organization_id: UUID, request: CreateJob, *, payload: bytes, development: bool
-) -> Wanted:
-    """Check what shapes cannot say; raises `Malformed`."""
-    if len(payload) > PAYLOAD_BYTES_MAX:
-        raise Malformed(Fault("payload", "Payload too large: at most 1 MiB", "size"))
-    push, origin = None, ""
-    if request.target is not None:
-        target = request.target
-        checked = checked_url(target.url, development=development, field="target.url")
-        origin = checked.origin
-        push = Push(
-            url=checked.url,
-            method=target.method,
-            headers=orjson.dumps(target.headers).decode() if target.headers else None,
-            timeout_seconds=target.timeout_seconds,
-        )
-    return Wanted(
-        organization_id=organization_id,
-        request=request,
-        payload=payload.decode(),
-        lane=LaneName(organization_id, request.queue_name, origin),
-        push=push,
-        job_type=_job_type(request.payload),
-        fingerprint=_fingerprint(request) if request.idempotency_key else None,
-    )
+#: How it went for one job of a batch; its errors are its own.
+Answer = Created | Malformed | Unavailable
 
 
 class Intake:
@@ -100,42 +62,72 @@ class Intake:
     def __init__(self, pool: Pool, bus: Bus, *, batch_max: int, lanes: int) -> None:
         self._pool = pool
         self._bus = bus
-        self._lanes: dict[LaneName, int] = {}
-        self._defaults: dict[tuple[UUID, str], Defaults] = {}
-        self._connections = 0
-        self._batcher: Batcher[Wanted, Created | Unavailable] = Batcher(
+        self._remembered = Remembered(bus)
+        self._batcher: Batcher[Wanted, Answer] = Batcher(
             "create", self._flush, batch_max=batch_max, lanes=lanes
+        )
+        self._counted: Batcher[tuple[Wanted, ...], list[Answer] | QuotaExceeded] = (
+            Batcher(
+                "create_counted",
+                self._flush_counted,
+                batch_max=_COUNTED_MAX,
+                lanes=lanes,
+            )
         )
 
     async def create(self, job: Wanted) -> Created:
         """Return when *job*, or the job that holds its key, is committed.
 
-        Raises `Unavailable` when Postgres is away: then it may be repeated.
+        Raises `Malformed` for a parent that is none, `QuotaExceeded` when the plan has
+        no room, and `Unavailable` when Postgres is away: then it may be repeated.
         """
-        return _certain(await self._batcher.put(job))
+        if job.plan.unlimited:
+            return _certain(await self._batcher.put(job))
+        return _certain((await self._create_counted([job]))[0])
 
-    async def create_all(self, wanted_jobs: Sequence[Wanted]) -> list[Created]:
-        """Return when all are committed; raises as `create`."""
-        return [_certain(one) for one in await self._batcher.put_all(wanted_jobs)]
+    async def create_all(
+        self, wanted_jobs: Sequence[Wanted]
+    ) -> list[Created | Malformed]:
+        """Return when all of one organization's jobs are committed.
+
+        A job that names no parent of its queue gets its own `Malformed`; raises what
+        `create` raises otherwise.  When the plan has no room for all, none is created.
+        """
+        if not wanted_jobs:
+            return []
+        if wanted_jobs[0].plan.unlimited:
+            answers = await self._batcher.put_all(wanted_jobs)
+        else:
+            answers = await self._create_counted(wanted_jobs)
+        return [
+            answer if isinstance(answer, Malformed) else _certain(answer)
+            for answer in answers
+        ]
 
     async def listen(self, stopping: asyncio.Event) -> None:
         """Forget queues that are said to have changed, until stopped (an actor)."""
         await self._bus.hear(OrganizationChanged, self.forget, stopping=stopping)
 
     def forget(self, word: OrganizationChanged) -> None:
-        """Forget what an organization's queues give."""
-        for key in [
-            key for key in self._defaults if str(key[0]) == word.organization_id
-        ]:
-            del self._defaults[key]
+        """Forget an organization's lanes and queues."""
+        self._remembered.forget(word)
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
         await self._batcher.drain()
+        await self._counted.drain()
 
-    async def _flush(self, batch: Sequence[Wanted]) -> list[Created | Unavailable]:
-        await self._learn(batch)
-        rows = [self._row(job) for job in batch]
+    async def _create_counted(self, wanted_jobs: Sequence[Wanted]) -> list[Answer]:
+        answer = await self._counted.put(tuple(wanted_jobs))
+        if isinstance(answer, QuotaExceeded):
+            raise answer
+        return answer
+
+    async def _flush(self, batch: Sequence[Wanted]) -> list[Answer]:
+        parents = await self._find_parents(batch)
+        sound = [job for job in batch if _has_its_parent(job, parents)]
+        known = await self._know(sound)
+        rows = [_row(job, known) for job in sound]
         async with borrow(self._pool) as conn:
             created = await jobs.create(conn, jobs=rows)
         try:
@@ -144,18 +136,63 @@ class Intake:
             # What is committed is committed: only who needs the look is told no.
             log.warning("create.holders_unknown", cause=str(error))
             holders = {}
-        await self._ring(rows, created)
-        return [_answer(row, created, holders) for row in rows]
+        await self._tell(rows, created)
+        made = iter(rows)
+        return [
+            _answer(job, next(made), created, holders)
+            if _has_its_parent(job, parents)
+            else no_such_parent()
+            for job in batch
+        ]
+
+    async def _flush_counted(
+        self, requests: Sequence[tuple[Wanted, ...]]
+    ) -> list[list[Answer] | QuotaExceeded]:
+        batch = [job for request in requests for job in request]
+        parents = await self._find_parents(batch)
+        known = self._remembered.recall({job.lane for job in batch})
+        async with borrow(self._pool) as conn, conn.transaction():
+            rooms = await quotas.hold(
+                conn,
+                {job.organization_id: job.plan for job in batch},
+                queues=not is_whole(known, {job.lane for job in batch}),
+            )
+            holders = await _find_by_keys(conn, batch)
+            fresh, refused = _admit(requests, parents, rooms, set(holders))
+            await self._remembered.complete(
+                conn, known, {job.lane for job in fresh.values()}
+            )
+            rows = {place: _row(job, known) for place, job in fresh.items()}
+            created = await jobs.create(conn, jobs=list(rows.values()))
+            await usage.charge(
+                conn,
+                created=Counter(
+                    row.organization_id for row in rows.values() if row.id in created
+                ),
+            )
+            holders = await _find_by_keys(conn, batch)
+        self._remembered.keep(known)
+        await self._tell(list(rows.values()), created)
+        return [
+            refused.get(number)
+            or [
+                _answer(job, rows.get((number, place)), created, holders)
+                if _has_its_parent(job, parents)
+                else no_such_parent()
+                for place, job in enumerate(request)
+            ]
+            for number, request in enumerate(requests)
+        ]
 
     async def _find_holders(
         self, rows: Sequence[NewJob], created: set[UUID]
-    ) -> dict[tuple[UUID, str], Holder]:
+    ) -> Holders:
         """Return who holds the keys that were taken; adds to *created* what was free.
 
         The holder of a key was committed after our statement began, so that it could
         not see it; or it was purged since, and the key is free again.
         """
-        holders: dict[tuple[UUID, str], Holder] = {}
+        holders: Holders = {}
         for _ in range(_TRIES):
             unknown = _unknown(rows, created, holders)
             if not unknown:
@@ -167,83 +204,110 @@ class Intake:
                     created |= await jobs.create(conn, jobs=left)
         return holders
 
-    async def _learn(self, batch: Sequence[Wanted]) -> None:
-        """Look up the lanes and the queues of *batch* that are not remembered."""
-        if not self._bus.connected or self._connections != self._bus.connections:
-            # The word that a queue changed may have been lost.
-            self._defaults.clear()
-            self._connections = self._bus.connections
-        if max(len(self._lanes), len(self._defaults)) > _REMEMBERED_MAX:
-            self._lanes.clear()
-            self._defaults.clear()
-        new_lanes = {job.lane for job in batch} - self._lanes.keys()
-        new_queues = {job.lane[:2] for job in batch} - self._defaults.keys()
-        if not new_lanes and not new_queues:
-            return
+    async def _find_parents(self, batch: Sequence[Wanted]) -> Parents:
+        ids = {job.parent_id for job in batch if job.parent_id is not None}
+        if not ids:
+            return {}
         async with borrow(self._pool) as conn:
-            if new_lanes:
-                self._lanes |= await open_lanes(conn, names=sorted(new_lanes))
-            for organization_id, name in new_queues:
-                row = await queues.read_queue(
-                    conn, organization_id=organization_id, name=name
-                )
-                self._defaults[organization_id, name] = Defaults(
-                    row["max_retries"] if row else _MAX_RETRIES,
-                    row["default_timeout"] if row else _TIMEOUT_SECONDS,
-                )
+            return await dependencies.find_jobs(conn, ids=ids)
 
-    def _row(self, job: Wanted) -> NewJob:
-        request = job.request
-        # Forgotten between the look and now: the next job gets the new ones.
-        defaults = self._defaults.get(
-            job.lane[:2], Defaults(_MAX_RETRIES, _TIMEOUT_SECONDS)
-        )
-        return NewJob(
-            id=new_id(),
-            organization_id=job.organization_id,
-            queue_name=request.queue_name,
-            lane_id=self._lanes[job.lane],
-            payload=job.payload,
-            rank=100 - request.priority,
-            max_retries=(
-                defaults.max_retries
-                if request.max_retries is None
-                else request.max_retries
-            ),
-            timeout_seconds=request.timeout_seconds or defaults.timeout_seconds,
-            job_type=job.job_type,
-            tags=(
-                None if request.tags is None else orjson.dumps(request.tags).decode()
-            ),
-            retry=request.retry.model_dump_json() if request.retry else None,
-            run_at=request.scheduled_at,
-            expires_at=request.expires_at,
-            idempotency_key=request.idempotency_key,
-            fingerprint=job.fingerprint,
-            push=job.push,
-        )
+    async def _know(self, batch: Sequence[Wanted]) -> Known:
+        """Return the lanes and the queues of *batch*, looked up if not remembered."""
+        names = {job.lane for job in batch}
+        known = self._remembered.recall(names)
+        if not is_whole(known, names):
+            async with borrow(self._pool) as conn:
+                await self._remembered.complete(conn, known, names)
+            self._remembered.keep(known)
+        return known
 
-    async def _ring(self, rows: Sequence[NewJob], created: set[UUID]) -> None:
+    async def _tell(self, rows: Sequence[NewJob], created: set[UUID]) -> None:
         """Say what came; who waits for it looks again by itself if this is lost."""
         if not created:
             return
         now = datetime.now(UTC)
-        lanes = {
-            row.lane_id
+        await self._bus.ring_lanes(
+            (row.lane_id, row.push is not None)
             for row in rows
-            if row.push is not None
-            and row.id in created
+            if row.id in created
+            and row.parent_id is None
             and (row.run_at is None or row.run_at <= now)
-        }
-        if lanes:
-            await self._bus.ring(LanesReady(lanes=sorted(lanes)))
+        )
         await self._bus.ring(JournalGrew())
+        if any(row.parent_id is not None and row.id in created for row in rows):
+            # The parent may have ended before anybody could know of its child.
+            await release_dependents(self._pool, self._bus)
+
+
+def _admit(
+    requests: Sequence[tuple[Wanted, ...]],
+    parents: Parents,
+    rooms: Mapping[UUID, Room],
+    taken: set[tuple[UUID, str]],
+) -> tuple[dict[tuple[int, int], Wanted], dict[int, QuotaExceeded]]:
+    """Return the jobs to create by (request, place in it), and who is refused why.
+
+    A job whose key is *taken*, or was asked for before, costs nothing.
+    """
+    admitted: dict[tuple[int, int], Wanted] = {}
+    refused: dict[int, QuotaExceeded] = {}
+    for number, request in enumerate(requests):
+        fresh: dict[tuple[int, int], Wanted] = {}
+        keys = set(taken)
+        for place, job in enumerate(request):
+            if job.key not in keys and _has_its_parent(job, parents):
+                fresh[number, place] = job
+                if job.key is not None:
+                    keys.add(job.key)
+        try:
+            rooms[request[0].organization_id].take(
+                len(fresh), queue_names={job.lane.queue_name for job in fresh.values()}
+            )
+        except QuotaExceeded as error:
+            refused[number] = error
+        else:
+            admitted |= fresh
+            taken = keys
+    return admitted, refused
+
+
+def _has_its_parent(job: Wanted, parents: Parents) -> bool:
+    return job.parent_id is None or parents.get(job.parent_id) == job.lane[:2]
+
+
+async def _find_by_keys(conn: Conn, batch: Sequence[Wanted]) -> Holders:
+    keys = {job.key for job in batch if job.key is not None}
+    return await jobs.find_by_keys(conn, keys=sorted(keys)) if keys else {}
+
+
+def _row(job: Wanted, known: Known) -> NewJob:
+    request = job.request
+    defaults = known.defaults[job.lane[:2]]
+    return NewJob(
+        id=new_id(),
+        organization_id=job.organization_id,
+        queue_name=request.queue_name,
+        lane_id=known.lanes[job.lane],
+        payload=job.payload,
+        rank=100 - request.priority,
+        max_retries=(
+            defaults.max_retries if request.max_retries is None else request.max_retries
+        ),
+        timeout_seconds=request.timeout_seconds or defaults.timeout_seconds,
+        job_type=job.job_type,
+        tags=None if request.tags is None else orjson.dumps(request.tags).decode(),
+        retry=request.retry.model_dump_json() if request.retry else None,
+        run_at=request.scheduled_at,
+        expires_at=request.expires_at,
+        idempotency_key=request.idempotency_key,
+        fingerprint=job.fingerprint,
+        push=job.push,
+        parent_id=job.parent_id,
+    )
 
 
 def _unknown(
-    rows: Sequence[NewJob],
-    created: set[UUID],
-    holders: dict[tuple[UUID, str], Holder],
+    rows: Sequence[NewJob], created: set[UUID], holders: Holders
 ) -> dict[tuple[UUID, str], NewJob]:
     """Return the keys, and a job that asked for each, whose holder is not known."""
     return {
@@ -256,33 +320,18 @@ def _unknown(
 
 
 def _answer(
-    row: NewJob, created: set[UUID], holders: dict[tuple[UUID, str], Holder]
-) -> Created | Unavailable:
-    if row.id in created:
+    job: Wanted, row: NewJob | None, created: set[UUID], holders: Holders
+) -> Answer:
+    if row is not None and row.id in created:
         return Created(row.id, created=True)
-    holder = holders.get((row.organization_id, row.idempotency_key or ""))
+    holder = None if job.key is None else holders.get(job.key)
     if holder is None:
         return Unavailable("who holds the idempotency key is not known; try again")
-    differs = holder.fingerprint is not None and holder.fingerprint != row.fingerprint
+    differs = holder.fingerprint is not None and holder.fingerprint != job.fingerprint
     return Created(holder.job_id, created=False, differs=differs)
 
 
-def _certain(answer: Created | Unavailable) -> Created:
-    if isinstance(answer, Unavailable):
-        raise answer
-    return answer
-
-
-def _job_type(payload: Any) -> str | None:
-    """Return what clients of the contract call a job's type: ``payload.job_type``."""
-    if isinstance(payload, dict):
-        job_type = payload.get("job_type")
-        if isinstance(job_type, str) and "\x00" not in job_type:
-            return job_type[:255]
-    return None
-
-
-def _fingerprint(request: CreateJob) -> bytes:
-    """Return a hash that two requests share when they ask for the same."""
-    same = request.model_dump(mode="json", exclude={"idempotency_key"})
-    return hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()
+def _certain(answer: Answer) -> Created:
+    if isinstance(answer, Created):
+        return answer
+    raise answer

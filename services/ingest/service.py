@@ -3,17 +3,42 @@
 import asyncio
 from functools import partial
 
+from aiohttp import web
+
 from libs.common.access import KeyRing
 from libs.common.actors import keep
-from libs.common.bus import open_bus
-from libs.common.db import is_alive, open_pool
-from libs.common.health import open_health, serve_http
+from libs.common.bus import Bus, open_bus
+from libs.common.db import BY_KEY, Pool, is_alive, open_pool
+from libs.common.health import Health, open_health, serve_http
 from libs.common.sealing import Sealer
+from libs.common.tokens import Tokens
+from services.ingest.allowances import Allowances
+from services.ingest.claims import Claims
+from services.ingest.grpc.admission import Admission
+from services.ingest.grpc.behind import Behind
 from services.ingest.grpc.server import open_grpc
+from services.ingest.heartbeats import Heartbeats
 from services.ingest.http import app as http
-from services.ingest.http.reading import BUS, INTAKE, KEYS, POOL, SEALER
+from services.ingest.http.auth import SIGN_IN
+from services.ingest.http.connections import Runner
+from services.ingest.http.rates import STRANGERS
+from services.ingest.http.reading import (
+    ALLOWANCES,
+    BUS,
+    CLAIMS,
+    HEARTBEATS,
+    INTAKE,
+    KEYS,
+    POOL,
+    SEALER,
+    SETTLEMENT,
+)
 from services.ingest.intake import Intake
+from services.ingest.mail import mail_of
 from services.ingest.settings import Settings
+from services.ingest.settlement import Settlement
+from services.ingest.sign_in import SignIn
+from services.ingest.strangers import Strangers
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -21,40 +46,111 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
 
     Ready means that Postgres answers.  NATS is not needed to say yes (promise 10).
     """
+    open_one = partial(
+        open_pool,
+        settings.database_url.get_secret_value(),
+        service="ingest",
+        size=settings.pool_size,
+    )
     async with (
         open_health(settings, stopping=stopping) as health,
-        open_pool(
-            settings.database_url.get_secret_value(),
-            service="ingest",
-            size=settings.pool_size,
-        ) as pool,
+        open_one() as pool,
+        open_one(planner=BY_KEY) as hot,
         open_bus(settings.nats_url, service="ingest") as bus,
     ):
-        keys = KeyRing(pool, bus)
-        intake = Intake(
-            pool,
-            bus,
-            batch_max=settings.create_batch_max,
-            lanes=settings.create_lanes,
-        )
         health.check("postgres", partial(is_alive, pool))
-        app = http.build(settings, health)
-        app[POOL], app[BUS], app[KEYS], app[INTAKE] = pool, bus, keys, intake
-        app[SEALER] = Sealer(settings.secret_key.get_secret_value())
+        behind = _behind(settings, pool, hot, bus)
+        keys = behind.admission.keys
+        app = _application(settings, health, behind)
         async with (
             asyncio.TaskGroup() as actors,
-            serve_http(app, host=settings.http_host, port=settings.http_port),
-            open_grpc(settings.grpc_host, settings.grpc_port, health) as door,
+            serve_http(
+                app,
+                host=settings.http_host,
+                port=settings.http_port,
+                runs_in=Runner,
+            ),
+            open_grpc(settings, behind, health, stopping) as door,
         ):
             for name, actor in (
-                ("grpc.look", door.look),
+                *door.actors(),
                 ("keys.listen", keys.listen),
                 ("keys.note_used", keys.note_used),
-                ("intake.listen", intake.listen),
+                ("intake.listen", behind.intake.listen),
+                ("claims.listen", behind.claims.listen),
             ):
                 actors.create_task(
                     keep(name, partial(actor, stopping), stopping=stopping), name=name
                 )
             health.open_doors()
             await stopping.wait()
-        await intake.drain()
+        await _drain(behind)
+
+
+async def _drain(behind: Behind) -> None:
+    """Return when everything under way is committed."""
+    for part in (
+        behind.intake,
+        behind.claims,
+        behind.settlement,
+        behind.heartbeats,
+        behind.admission.allowances,
+    ):
+        await part.drain()
+
+
+def _behind(settings: Settings, pool: Pool, hot: Pool, bus: Bus) -> Behind:
+    """Return what stands behind both doors."""
+    keys = KeyRing(
+        pool,
+        bus,
+        tokens=_tokens(settings),
+        plan_limits=settings.plan_limits,
+    )
+    batch_max, lanes = settings.work_batch_max, settings.work_lanes
+    fenced = settings.require_lease_id
+    return Behind(
+        pool=pool,
+        hot=hot,
+        bus=bus,
+        admission=Admission(keys, Allowances(hot)),
+        intake=Intake(
+            hot,
+            bus,
+            batch_max=settings.create_batch_max,
+            lanes=settings.create_lanes,
+        ),
+        claims=Claims(hot, bus, batch_max=batch_max, lanes=lanes),
+        settlement=Settlement(
+            hot, bus, batch_max=batch_max, lanes=lanes, require_lease_id=fenced
+        ),
+        heartbeats=Heartbeats(
+            hot, batch_max=batch_max, lanes=lanes, require_lease_id=fenced
+        ),
+    )
+
+
+def _application(settings: Settings, health: Health, behind: Behind) -> web.Application:
+    """Return the REST application with its resources put in."""
+    app = http.build(settings, health)
+    app[POOL], app[BUS] = behind.pool, behind.bus
+    app[KEYS], app[ALLOWANCES] = behind.admission.keys, behind.admission.allowances
+    app[INTAKE], app[CLAIMS] = behind.intake, behind.claims
+    app[SETTLEMENT], app[HEARTBEATS] = behind.settlement, behind.heartbeats
+    app[SEALER] = Sealer(settings.secret_key.get_secret_value())
+    app[STRANGERS] = Strangers()
+    app[SIGN_IN] = SignIn(
+        behind.pool,
+        tokens=_tokens(settings),
+        mail=mail_of(settings),
+        secret_key=settings.secret_key.get_secret_value(),
+        key_prefix=settings.api_key_prefix,
+    )
+    return app
+
+
+def _tokens(settings: Settings) -> Tokens:
+    return Tokens(
+        settings.secret_key.get_secret_value(),
+        access_hours=settings.jwt_expiration_hours,
+    )

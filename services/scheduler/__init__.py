@@ -1,9 +1,13 @@
 """The scheduler service: what is due, what was dropped, what is to be announced.
 
 Hears      ``JournalGrew``
-Says       ``LanesReady``, ``JournalGrew``, ``JobChanged``
-Reads      ``journal``, ``scheduled``, ``expiries``, ``leases``
-Writes     ``ready`` and ``finished`` from ``scheduled`` and ``expiries``; what becomes
-           of workers' leases that ran out; partitions; how far the journal is announced
+Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``
+Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``leases``,
+           ``workers``
+Writes     ``ready`` and ``finished`` from ``scheduled``, ``expiries`` and ``waiting``;
+           what becomes of workers' leases that ran out; partitions; how far the journal
+           is announced, and ``tallies`` of it; which ``workers`` are offline; deletes
+           ``sessions``, ``login_codes`` and ``allowances`` that are over, and
+           organizations that are to be erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

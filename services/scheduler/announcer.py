@@ -20,8 +20,9 @@ from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.loops import Doorbell, on_bell
 from libs.common.messages import EVENTS, NULL, JobChanged, JournalGrew
-from libs.common.store import journal, leaders
+from libs.common.store import journal, leaders, tallies
 from libs.common.store.journal import Entry, Position
+from services.scheduler.tallies import summed
 
 ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Transitions announced.")
 LEADING: Final = Gauge("bellhop_scheduler_announcing", "1 while this one announces.")
@@ -87,9 +88,19 @@ class Announcer:
         if not entries:
             return False
         await streams.pour(self._bus, EVENTS, [message(entry) for entry in entries])
-        self._position = entries[-1].position
+        counted, credited = summed(entries)
+        upto = entries[-1].position
         async with borrow(self._pool) as conn:
-            await journal.note_announced(conn, position=self._position)
+            moved = await tallies.count_announced(
+                conn,
+                before=self._position,
+                upto=upto,
+                tallies=counted,
+                credits_=credited,
+            )
+        # Not moved: somebody else announced it too, or our last word was heard after
+        # all.  Then it was counted, and we go on from what is remembered.
+        self._position = upto if moved else None
         ANNOUNCED.inc(len(entries))
         # Under load let some gather: a turn for one costs as much as for fifty.
         await asyncio.sleep(_GATHER_SECONDS)

@@ -9,7 +9,7 @@ from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
 from libs.common.loops import every, log, pause
-from libs.common.messages import JournalGrew, LanesReady
+from libs.common.messages import JournalGrew
 from libs.common.store import timers
 
 PROMOTED: Final = Counter("bellhop_jobs_promoted_total", "Due jobs made ready.")
@@ -44,8 +44,8 @@ class Due:
             promoted = await timers.promote_due(conn, limit=_BATCH)
             following = await timers.next_due(conn)
         if promoted:
-            PROMOTED.inc(sum(promoted.values()))
-            await self._bus.ring(LanesReady(lanes=sorted(promoted)))
+            PROMOTED.inc(sum(lane.jobs for lane in promoted))
+            await self._bus.ring_lanes((lane.lane_id, lane.push) for lane in promoted)
             await self._bus.ring(JournalGrew())
         if following is None:
             return self._poll_seconds

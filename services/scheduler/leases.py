@@ -8,10 +8,11 @@ from typing import Final
 
 import structlog
 
+from libs.common.aftermath import follow_up
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
-from libs.common.messages import JournalGrew
+from libs.common.messages import WorkReady
 from libs.common.store import leases
 
 log = structlog.get_logger()
@@ -25,13 +26,22 @@ async def recover_dropped(
     """Recover until stopped (an actor)."""
 
     async def turn() -> None:
-        more = True
-        while more:
+        full = True
+        while full:
             async with borrow(pool) as conn:
-                recovered, more = await leases.recover(conn, push=False, limit=_BATCH)
+                recovered = await leases.recover_work(conn, limit=_BATCH)
+            full = len(recovered) == _BATCH
             if not recovered:
                 continue
             log.warning("jobs.recovered", jobs=len(recovered))
-            await bus.ring(JournalGrew())
+            ready = {job.lane_id for job in recovered if not job.dead}
+            if ready:
+                await bus.ring(WorkReady(lanes=sorted(ready)))
+            await follow_up(
+                pool,
+                bus,
+                lanes={job.lane_id for job in recovered},
+                awaited=any(job.dead for job in recovered),
+            )
 
     await every(poll_seconds, turn, stopping=stopping)

@@ -1,19 +1,31 @@
 """Wiring of the scheduler service."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
+from typing import Final
 
 from libs.common.actors import keep
-from libs.common.bus import open_bus
-from libs.common.db import BY_KEY, is_alive, open_pool
+from libs.common.bus import Bus, open_bus
+from libs.common.db import BY_KEY, Pool, is_alive, open_pool
 from libs.common.health import open_health
 from libs.common.ids import new_id
 from libs.common.loops import Doorbell
 from services.scheduler.announcer import Announcer
+from services.scheduler.dependents import look_after
 from services.scheduler.due import Due
+from services.scheduler.erasures import erase_organizations
+from services.scheduler.forgetting import forget_old
 from services.scheduler.leases import recover_dropped
 from services.scheduler.partitions import create_ahead
 from services.scheduler.settings import Settings
+from services.scheduler.tallies import fold_old
+from services.scheduler.workers import sweep
+
+Actor = Callable[[asyncio.Event], Awaitable[None]]
+
+_FOLD_SECONDS: Final = 600.0
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -29,34 +41,51 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         open_bus(settings.nats_url, service="scheduler") as bus,
     ):
         health.check("postgres", partial(is_alive, pool))
-        due = Due(pool, bus, poll_seconds=settings.due_poll_seconds)
-        announcer = Announcer(
-            pool,
-            bus,
-            Doorbell(stopping),
-            holder=f"scheduler-{new_id().hex[-12:]}",
-            batch_max=settings.announce_batch_max,
-            poll_seconds=settings.journal_poll_seconds,
-        )
-        recover = partial(
-            recover_dropped,
-            pool=pool,
-            bus=bus,
-            poll_seconds=settings.lease_poll_seconds,
-        )
-        partitions = partial(
-            create_ahead, pool=pool, weeks=settings.partition_weeks_ahead
-        )
         async with asyncio.TaskGroup() as actors:
-            for name, actor in (
-                ("due.run", due.run),
-                ("due.expire", due.expire),
-                ("leases.recover_dropped", recover),
-                ("partitions.create_ahead", partitions),
-                ("announcer.run", announcer.run),
-                ("announcer.listen", announcer.listen),
-            ):
+            for name, actor in _actors(settings, pool, bus, stopping):
                 actors.create_task(
                     keep(name, partial(actor, stopping), stopping=stopping), name=name
                 )
             health.open_doors()
+
+
+def _actors(
+    settings: Settings, pool: Pool, bus: Bus, stopping: asyncio.Event
+) -> tuple[tuple[str, Actor], ...]:
+    """Return who works here, by name."""
+    due = Due(pool, bus, poll_seconds=settings.due_poll_seconds)
+    announcer = Announcer(
+        pool,
+        bus,
+        Doorbell(stopping),
+        holder=f"scheduler-{new_id().hex[-12:]}",
+        batch_max=settings.announce_batch_max,
+        poll_seconds=settings.journal_poll_seconds,
+    )
+    recover = partial(
+        recover_dropped,
+        pool=pool,
+        bus=bus,
+        poll_seconds=settings.lease_poll_seconds,
+    )
+    dependents = partial(look_after, pool=pool, bus=bus)
+    partitions = partial(create_ahead, pool=pool, weeks=settings.partition_weeks_ahead)
+    silence = partial(
+        sweep,
+        pool=pool,
+        silence=timedelta(seconds=settings.worker_silence_seconds),
+        every_seconds=settings.worker_poll_seconds,
+    )
+    return (
+        ("due.run", due.run),
+        ("due.expire", due.expire),
+        ("leases.recover_dropped", recover),
+        ("forgetting.forget_old", partial(forget_old, pool=pool)),
+        ("dependents.look_after", dependents),
+        ("partitions.create_ahead", partitions),
+        ("announcer.run", announcer.run),
+        ("announcer.listen", announcer.listen),
+        ("tallies.fold_old", partial(fold_old, pool=pool, every_seconds=_FOLD_SECONDS)),
+        ("workers.sweep", silence),
+        ("erasures.erase_organizations", partial(erase_organizations, pool=pool)),
+    )

@@ -16,5 +16,9 @@ class Settings(DatabaseSettings):
     journal_poll_seconds: float = Field(default=0.5, gt=0, le=10)
     #: How many transitions are announced in one go at most.
     announce_batch_max: int = Field(default=500, ge=1, le=5000)
+    #: How long a registered worker may say nothing before it is offline, and how often
+    #: to look for such (contract 5.4).
+    worker_silence_seconds: float = Field(default=120, gt=0, le=3600)
+    worker_poll_seconds: float = Field(default=10, gt=0, le=600)
     #: How many weeks of partitions stand ready.
     partition_weeks_ahead: int = Field(default=4, ge=1, le=52)

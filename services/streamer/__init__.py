@@ -2,7 +2,7 @@
 
 Hears      ``JobChanged`` (event), ``OrganizationChanged`` (hint)
 Says       nothing
-Reads      ``api_keys``, through the key ring
+Reads      ``api_keys`` and ``sessions``, through the key ring
 Writes     nothing
 Never      decides about a job, keeps what nobody takes, or lets one watcher see what
            is another's; a watcher that is too slow is sent away, never waited for

@@ -54,7 +54,10 @@ TOLD: Final[Mapping[Transition, tuple[Kind, ...]]] = MappingProxyType(
     {
         Transition.CREATED: (Kind.JOB_CREATED,),
         Transition.DUE: _CHANGE,
+        Transition.BLOCKED: _CHANGE,
         Transition.UNBLOCKED: _CHANGE,
+        # The contract has no word for a job that is no more, or that is what it was.
+        Transition.REPRIORITIZED: (),
         Transition.STARTED: _CHANGE,
         Transition.COMPLETED: (Kind.JOB_STATUS_CHANGE, Kind.JOB_COMPLETED),
         Transition.RETRYING: _FAILURE,
@@ -65,28 +68,30 @@ TOLD: Final[Mapping[Transition, tuple[Kind, ...]]] = MappingProxyType(
         Transition.CANCELLED: _CHANGE,
         Transition.EXPIRED: _CHANGE,
         Transition.REQUEUED: _CHANGE,
-        # The contract has no word for a job that is no more.
         Transition.PURGED: (),
     }
 )
 
-#: transition → (old, new).  An old status of None depends on where the job stood:
-#: the transition's details tell, see `_old_status`.
-STATUSES: Final[Mapping[Transition, tuple[Status | None, Status]]] = MappingProxyType(
-    {
-        Transition.DUE: (None, Status.PENDING),
-        Transition.UNBLOCKED: (Status.PENDING, Status.PENDING),
-        Transition.STARTED: (Status.PENDING, Status.PROCESSING),
-        Transition.COMPLETED: (Status.PROCESSING, Status.COMPLETED),
-        Transition.RETRYING: (Status.PROCESSING, Status.PENDING),
-        Transition.DEADLETTERED: (Status.PROCESSING, Status.DEADLETTER),
-        Transition.RELEASED: (Status.PROCESSING, Status.PENDING),
-        Transition.RECOVERED: (Status.PROCESSING, Status.PENDING),
-        Transition.QUARANTINED: (Status.PROCESSING, Status.DEADLETTER),
-        Transition.CANCELLED: (None, Status.CANCELLED),
-        Transition.EXPIRED: (None, Status.EXPIRED),
-        Transition.REQUEUED: (Status.DEADLETTER, Status.PENDING),
-    }
+#: transition → (old, new).  A status of None depends on where the job stood, or stands:
+#: the transition's details tell, see `_old_status` and `_new_status`.
+STATUSES: Final[Mapping[Transition, tuple[Status | None, Status | None]]] = (
+    MappingProxyType(
+        {
+            Transition.DUE: (None, Status.PENDING),
+            Transition.BLOCKED: (None, Status.PENDING),
+            Transition.UNBLOCKED: (Status.PENDING, None),
+            Transition.STARTED: (Status.PENDING, Status.PROCESSING),
+            Transition.COMPLETED: (Status.PROCESSING, Status.COMPLETED),
+            Transition.RETRYING: (Status.PROCESSING, Status.PENDING),
+            Transition.DEADLETTERED: (Status.PROCESSING, Status.DEADLETTER),
+            Transition.RELEASED: (Status.PROCESSING, Status.PENDING),
+            Transition.RECOVERED: (Status.PROCESSING, Status.PENDING),
+            Transition.QUARANTINED: (Status.PROCESSING, Status.DEADLETTER),
+            Transition.CANCELLED: (None, Status.CANCELLED),
+            Transition.EXPIRED: (None, Status.EXPIRED),
+            Transition.REQUEUED: (Status.DEADLETTER, Status.PENDING),
+        }
+    )
 )
 
 
@@ -145,7 +150,7 @@ def _data_of(
         case Kind.JOB_STATUS_CHANGE:
             old, new = STATUSES[transition]
             data["old_status"] = old or _old_status(changed, transition, details)
-            data["new_status"] = new
+            data["new_status"] = new or _new_status(details)
             # A job may wait for another reason under the same status.
             data["transition"] = transition
         case Kind.JOB_COMPLETED:
@@ -170,6 +175,11 @@ def _old_status(
     if place == Place.SCHEDULED and not retried:
         return Status.SCHEDULED
     return Status.PENDING
+
+
+def _new_status(details: dict[str, Any]) -> Status:
+    """Return the status of a job that waits no more: its time may be yet to come."""
+    return Status.SCHEDULED if details.get("run_at") else Status.PENDING
 
 
 def _details_of(changed: JobChanged) -> dict[str, Any]:

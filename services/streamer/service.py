@@ -13,6 +13,7 @@ from libs.common.db import Pool, is_alive, open_pool
 from libs.common.health import open_health, serve_http
 from libs.common.loops import every
 from libs.common.messages import EVENTS
+from libs.common.tokens import Tokens
 from services.streamer import frames
 from services.streamer.answers import in_json, sign
 from services.streamer.feed import Feed
@@ -35,7 +36,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         ) as pool,
         open_bus(settings.nats_url, service="streamer") as bus,
     ):
-        keys = KeyRing(pool, bus)
+        keys = KeyRing(pool, bus, tokens=_tokens(settings))
         app = web.Application(middlewares=[in_json])
         app.on_response_prepare.append(sign)
         doors = Streams(settings, feed=feed, keys=keys, stopping=stopping)
@@ -62,6 +63,13 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                     "usher": partial(_usher, feed, stopping),
                 }.items():
                     group.create_task(keep(name, actor, stopping=stopping), name=name)
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    """Return what reads access tokens; they are signed by ingest, never here."""
+    if settings.secret_key is None:
+        return None
+    return Tokens(settings.secret_key.get_secret_value())
 
 
 async def _pulse(

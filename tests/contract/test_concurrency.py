@@ -57,41 +57,6 @@ async def line(conn):
     return await stock.open_line(conn)
 
 
-# --- claims ---------------------------------------------------------------------------
-
-
-async def test_who_claims_steps_around_what_another_is_claiming(conn, line, one, other):
-    await stock.create(conn, line, 10)
-
-    async with undecided(one) as transaction:
-        first = await stock.claim(one, line, 6)
-        second = await asyncio.wait_for(stock.claim(other, line, 6), 5)
-        await transaction.rollback()
-
-    # What was given up is there for the next one.
-    third = await stock.claim(other, line, 10)
-    assert len(first) == 6
-    assert len(second) == 4
-    assert {each.job_id for each in third} == {each.job_id for each in first}
-
-
-async def test_claimers_never_get_the_same_job(conn, line, connect):
-    ids = await stock.create(conn, line, 400)
-    claimed = []
-
-    async def claim_all(owner):
-        mine = await connect()
-        while found := await stock.claim(mine, line, 17, owner=owner, lease_jobs_max=5):
-            claimed.extend(found)
-
-    await asyncio.gather(*(claim_all(f"dispatcher-{n}") for n in range(4)))
-
-    assert sorted(each.job_id for each in claimed) == sorted(ids)
-    owners = await conn.fetch("SELECT id, owner, cardinality(job_ids) FROM leases")
-    assert {row["id"] for row in owners} == {each.lease_id for each in claimed}
-    assert sum(row["cardinality"] for row in owners) == 400
-
-
 # --- two verdicts ---------------------------------------------------------------------
 
 
@@ -160,7 +125,7 @@ async def test_a_verdict_under_way_is_not_recovered(conn, line, one, other):
 
     async with undecided(one) as transaction:
         await settle(one, claimed)
-        recovering = await blocked(conn, leases.recover(other, push=True, limit=10))
+        recovering = await blocked(conn, leases.recover(other, limit=10))
         await transaction.commit()
 
     assert await asyncio.wait_for(recovering, 5) == ([], False)
@@ -175,7 +140,7 @@ async def test_a_verdict_that_comes_while_its_job_is_recovered_is_stale(
     await run_out(conn)
 
     async with undecided(one) as transaction:
-        assert len((await leases.recover(one, push=True, limit=10))[0]) == 1
+        assert len((await leases.recover(one, limit=10))[0]) == 1
         settling = await blocked(conn, settle(other, claimed))
         await transaction.commit()
 
@@ -193,10 +158,10 @@ async def test_a_lease_renewed_in_time_is_not_recovered(conn, line, one, other):
             one, lease_ids=[claimed.lease_id], lease=timedelta(seconds=9)
         )
         # Whoever recovers steps around it.
-        assert (await leases.recover(other, push=True, limit=10))[0] == []
+        assert (await leases.recover(other, limit=10))[0] == []
         await transaction.commit()
 
-    assert (await leases.recover(other, push=True, limit=10))[0] == []
+    assert (await leases.recover(other, limit=10))[0] == []
     assert len(await settle(other, claimed)) == 1
 
 
@@ -209,7 +174,7 @@ async def test_a_renewal_that_comes_too_late_says_so(conn, line, one, other):
     )
 
     async with undecided(one) as transaction:
-        await leases.recover(one, push=True, limit=10)
+        await leases.recover(one, limit=10)
         renewing = await blocked(conn, renewal)
         await transaction.commit()
 
@@ -254,9 +219,11 @@ async def test_what_two_janitors_do_at_once_is_done_once(conn, line, one, other,
     async def turn(via):
         match verb:
             case "recover":
-                return len((await leases.recover(via, push=True, limit=6))[0])
+                return len((await leases.recover(via, limit=6))[0])
             case "promote":
-                return sum((await timers.promote_due(via, limit=25)).values())
+                return sum(
+                    lane.jobs for lane in await timers.promote_due(via, limit=25)
+                )
             case _:
                 return len(await timers.expire(via, limit=25))
 
@@ -397,6 +364,24 @@ async def test_one_key_means_two_jobs_to_two_organizations(conn, line, one, othe
 # --- everything at once ---------------------------------------------------------------
 
 
+async def keep(conn, line, claimed):
+    """Let the worker ``pod`` keep its jobs."""
+    renewals = [
+        stock.renewal(line, each, owner="pod") for each in claimed if not line.push
+    ]
+    await leases.renew_work(conn, renewals=renewals)
+
+
+async def take_from_workers(conn, line, turn):
+    """Recover what ran out; now and then the worker ``pod`` leaves, or falls silent."""
+    organization_id = line.organization_id
+    await leases.recover_work(conn, limit=5)
+    if turn % 8 == 0:
+        await leases.release_work(conn, organization_id=organization_id, owner="pod")
+    if turn % 8 == 4:
+        await leases.expire_leases_of(conn, workers=[(organization_id, "pod")])
+
+
 async def test_nothing_is_lost_when_everybody_works_at_once(conn, line, connect):
     """No deadlock, no job twice, none lost: whoever does what, and as often."""
     worker_line = await stock.open_line(conn, push=False)
@@ -415,8 +400,9 @@ async def test_nothing_is_lost_when_everybody_works_at_once(conn, line, connect)
             how = ("completed", "retrying", "deadlettered", "released")[turn % 4]
             told = [*claimed, *luck.choices(claimed, k=3)] if claimed else []
             luck.shuffle(told)
-            await settle(via, *told[: len(told) // 2], how=how)
-            await settle(via, *told, how="completed")
+            await keep(via, each, told)
+            await settle(via, *told[: len(told) // 2], how=how, line=each)
+            await settle(via, *told, how="completed", line=each)
 
     async def janitor(via):
         for turn in range(40):
@@ -426,7 +412,8 @@ async def test_nothing_is_lost_when_everybody_works_at_once(conn, line, connect)
             await timers.promote_due(via, limit=20)
             await timers.expire(via, limit=20)
             await leases.grant_grace(via, grace=timedelta(seconds=1))
-            await leases.recover(via, push=bool(turn % 2), limit=5)
+            await leases.recover(via, limit=5)
+            await take_from_workers(via, worker_line, turn)
 
     actors = [creator, creator, worker, worker, worker, janitor, janitor]
     async with asyncio.TaskGroup() as group:

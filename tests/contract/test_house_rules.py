@@ -29,6 +29,7 @@ DUMPING_GROUNDS = {
 }
 #: Where a bug ends: with the actor, the process, the caller of a batch, the request.
 CATCHERS = {
+    "services/ingest/grpc/errors.py",
     "services/ingest/http/errors.py",
     "libs/common/actors.py",
     "libs/common/batcher.py",

@@ -5,9 +5,9 @@ not, from a planner that saw the tables empty or full.
 """
 
 import ast
-import json
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime, timedelta
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -15,38 +15,30 @@ import pytest
 import pytest_asyncio
 
 import services.dispatcher.service
+import services.ingest.service
 import services.scheduler.service
 from libs.common.db import BY_KEY
 from libs.common.ids import new_id
-from libs.common.store import claims, jobs, journal, leases, settlement, timers
-from libs.common.store.settlement import Settled
+from libs.common.store import (
+    claims,
+    dependencies,
+    jobs,
+    journal,
+    leases,
+    limits,
+    settlement,
+    timers,
+)
+from libs.common.store.leases import Renewed
+from libs.common.store.settlement import Question, Settled
 from tests.support import stock
 from tests.support.databases import copy_of
+from tests.support.plans import connected, plan_of, prepare, read_whole
 
-#: What no hot statement may read from end to end; `jobs` stands for its partitions.
-LARGE = {
-    "attempts",
-    "dead",
-    "expiries",
-    "finished",
-    "held",
-    "idempotency",
-    "jobs",
-    "journal",
-    "leased",
-    "leases",
-    "ready",
-    "scheduled",
-    "waiting",
-}
 JOBS = 40_000
 #: What the planner meets: tables it knows nothing of; tables that were empty when it
 #: last looked, as they are whenever the house has caught up; and tables it knows full.
 STOCKS = ("new", "empty", "full")
-#: Indexes that are walked from their front, and not far: the next that is due, the
-#: next lane.
-WALKED = {"ready_pkey", "scheduled_pkey"}
-
 #: Jobs in every place, some due and some not, with their keys, leases and journal.
 FILL = """
 WITH made AS (
@@ -69,14 +61,25 @@ WITH made AS (
 ), into_leased AS (
     INSERT INTO leased (job_id, lease_id, lane_id, rank, attempt, retry_count,
                         crash_count)
-    SELECT id, lease_id, $3, 100, 1, 0, 0 FROM made WHERE i % 5 = 2
+    SELECT id, lease_id, $3, 100, 1, 0, 0 FROM made WHERE i % 10 = 2
+), to_workers AS (
+    INSERT INTO leased (job_id, lease_id, lane_id, rank, attempt, retry_count,
+                        crash_count, owner, claimed_at, deadline)
+    SELECT id, id, $3 + i % 20, 100, 1, 0, 0, 'worker ' || i % 1000, now(), moment
+      FROM made WHERE i % 10 = 7
 ), opened AS (
-    INSERT INTO leases (id, owner, push, deadline, taken_up, job_ids)
-    SELECT lease_id, 'dispatcher', true, min(moment), true, array_agg(id)
-      FROM made WHERE i % 5 = 2 GROUP BY lease_id
+    INSERT INTO leases (id, owner, deadline, taken_up, job_ids)
+    SELECT lease_id, 'dispatcher', min(moment), true, array_agg(id)
+      FROM made WHERE i % 10 = 2 GROUP BY lease_id
 ), into_waiting AS (
-    INSERT INTO waiting (job_id, lane_id, rank, open_parents)
-    SELECT id, $3, 100, 1 FROM made WHERE i % 15 = 3
+    INSERT INTO waiting (job_id, lane_id, rank)
+    SELECT id, $3, 100 FROM made WHERE i % 15 = 3
+), edges AS (
+    INSERT INTO dependencies (child_id, parent_id)
+    SELECT child.id, parent.id FROM made AS child JOIN made AS parent
+        ON parent.i = child.i - 1 WHERE child.i % 15 = 3
+), into_rechecks AS (
+    INSERT INTO rechecks (at, child_id) SELECT moment, id FROM made WHERE i % 15 = 3
 ), into_held AS (
     INSERT INTO held (job_id, lane_id, rank, reason)
     SELECT id, $3, 100, 'full' FROM made WHERE i % 15 = 4
@@ -126,18 +129,38 @@ async def claim(conn, line):
         quotas={line.id + number: 64 for number in range(8)},
         lease_jobs_max=64,
         owner="dispatcher",
-        push=True,
         lease=timedelta(seconds=7),
         payload_bytes_max=65536,
     )
+
+
+async def claim_work(conn, line):
+    asked = [
+        replace(stock.asks(line, 10), lane_id=line.id + number % 8)
+        for number in range(64)
+    ]
+    await claims.claim_work(conn, asked=asked)
 
 
 async def ready_lanes(conn, line):
     await claims.ready_lanes(conn, after=line.id, limit=2000)
 
 
+async def lock_queues(conn, line):
+    await limits.lock_queues(conn, lanes=range(line.id, line.id + 8))
+
+
+async def read_rooms(conn, line):
+    lanes = range(line.id, line.id + 8)
+    await limits.read_rooms(conn, lanes=lanes, locked=[new_id() for _ in lanes])
+
+
+async def spend(conn, _):
+    await limits.spend(conn, started={new_id(): 5 for _ in range(8)})
+
+
 async def read_policies(conn, _):
-    await settlement.read_policies(conn, leases=[(new_id(), new_id())] * 200)
+    await settlement.read_policies(conn, leases=[(new_id(), new_id(), None)] * 200)
 
 
 async def settle(conn, _):
@@ -146,6 +169,20 @@ async def settle(conn, _):
         for _ in range(1000)
     ]
     await settlement.settle(conn, attempts=attempts, actor="dispatcher")
+
+
+async def find_room(conn, line):
+    await settlement.find_room(conn, lanes=[line.id + number for number in range(8)])
+
+
+async def read_standing(conn, line):
+    asked = Question(
+        job_id=new_id(),
+        organization_id=line.organization_id,
+        queues=("mail",),
+        owner="worker",
+    )
+    await settlement.read_standing(conn, questions=[asked] * 100)
 
 
 async def renew(conn, _):
@@ -158,7 +195,37 @@ async def note_taken_up(conn, _):
 
 
 async def recover(conn, _):
-    await leases.recover(conn, push=True, limit=50)
+    await leases.recover(conn, limit=50)
+
+
+async def renew_work(conn, line):
+    renewals = [
+        Renewed(
+            job_id=new_id(),
+            lease_id=new_id(),
+            owner="worker",
+            organization_id=line.organization_id,
+            queues=None,
+            lease=timedelta(seconds=30),
+        )
+        for _ in range(500)
+    ]
+    await leases.renew_work(conn, renewals=renewals)
+
+
+async def recover_work(conn, _):
+    await leases.recover_work(conn, limit=500)
+
+
+async def release_work(conn, line):
+    await leases.release_work(
+        conn, organization_id=line.organization_id, owner="worker 1"
+    )
+
+
+async def expire_leases_of(conn, line):
+    workers = [(line.organization_id, f"worker {number}") for number in range(10)]
+    await leases.expire_leases_of(conn, workers=workers)
 
 
 async def promote_due(conn, _):
@@ -171,6 +238,10 @@ async def next_due(conn, _):
 
 async def expire(conn, _):
     await timers.expire(conn, limit=1000)
+
+
+async def release(conn, _):
+    await dependencies.release(conn, limit=500)
 
 
 async def read_unannounced(conn, _):
@@ -190,17 +261,22 @@ async def find_by_keys(conn, line):
 
 BY_THE_DISPATCHER = (
     claims.SQL,
-    (claim, ready_lanes),
+    (claim, claim_work, ready_lanes),
+    limits.SQL,
+    (lock_queues, read_rooms, spend),
     settlement.SQL,
-    (read_policies, settle),
+    (read_policies, settle, find_room, read_standing),
     leases.SQL,
-    (renew, note_taken_up, recover),
+    (renew, note_taken_up, recover, renew_work, release_work),
 )
+BY_INGEST = (jobs.SQL, (create, find_by_keys))
 BY_THE_SCHEDULER = (
     timers.SQL,
     (promote_due, next_due, expire),
+    dependencies.SQL,
+    (release,),
     leases.SQL,
-    (recover,),
+    (recover_work, expire_leases_of),
     journal.SQL,
     (read_unannounced,),
 )
@@ -216,83 +292,6 @@ def each(*subjects):
 
 
 # --- plans ----------------------------------------------------------------------------
-
-
-def literal(value):
-    """Return *value* as EXECUTE takes it: text of unknown type, or NULL."""
-    match value:
-        case None:
-            return "NULL"
-        case list():
-            inner = (
-                "NULL"
-                if item is None
-                else f'"{text(item).replace(chr(34), chr(92) + chr(34))}"'
-                for item in value
-            )
-            return quoted("{" + ",".join(inner) + "}")
-        case _:
-            return quoted(text(value))
-
-
-def text(value):
-    match value:
-        case timedelta():
-            return f"{value.total_seconds()} s"
-        case datetime():
-            return value.isoformat()
-        case _:
-            return str(value)
-
-
-def quoted(string):
-    return "'" + string.replace("'", "''") + "'"
-
-
-async def prepare(conn, statement, function, line):
-    """Prepare *statement*; return how to execute it as *function* did, undone."""
-    ran = []
-    transaction = conn.transaction()
-    await transaction.start()
-    with conn.query_logger(lambda query: ran.append((query.query, query.args))):
-        await function(conn, line)
-    await transaction.rollback()
-    [arguments] = [arguments for query, arguments in ran if query == statement]
-    await conn.execute("PREPARE hot AS " + statement)
-    return "hot" + (f"({', '.join(map(literal, arguments))})" if arguments else "")
-
-
-async def plan_of(conn, call):
-    explained = await conn.fetchval("EXPLAIN (FORMAT JSON) EXECUTE " + call)
-    return list(nodes(json.loads(explained)[0]["Plan"]))
-
-
-def nodes(plan):
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
-
-
-def read_whole(plan):
-    """The large tables, and their indexes, that *plan* reads from end to end."""
-    return {
-        (node["Node Type"], node["Relation Name"], node.get("Index Name"))
-        for node in plan
-        if node.get("Relation Name", "").split("_")[0] in LARGE
-        and node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan"}
-        and "Index Cond" not in node
-        and node.get("Index Name") not in WALKED
-    }
-
-
-@asynccontextmanager
-async def connected(url, planner):
-    """Connect as a service with these planner settings does."""
-    conn = await asyncpg.connect(url, server_settings={"jit": "off", **planner})
-    try:
-        yield conn
-    finally:
-        await conn.close()
 
 
 @pytest.mark.parametrize("stock_of", STOCKS)
@@ -319,21 +318,14 @@ async def test_the_scheduler_finds_everything_by_key(
     assert read_whole(plan) == set()
 
 
-@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
-@pytest.mark.parametrize(
-    ("stock_of", "statement", "function"),
-    [
-        pytest.param("new", jobs.SQL["create"], create, id="create, new"),
-        pytest.param("full", jobs.SQL["create"], create, id="create"),
-        pytest.param("full", jobs.SQL["find_by_keys"], find_by_keys, id="find_by_keys"),
-    ],
-)
+@pytest.mark.parametrize("stock_of", STOCKS)
+@pytest.mark.parametrize(("statement", "function"), each(*BY_INGEST))
 async def test_taking_a_job_in_reads_no_table_whole(
-    stocked, stock_of, statement, function, mode
+    stocked, stock_of, statement, function
 ):
-    """Ingest lets the planner choose: it lists and searches too."""
+    """Workers' claims and settlements are the dispatcher's statements, too."""
     url, line = stocked[stock_of]
-    async with connected(url, {"plan_cache_mode": mode}) as conn:
+    async with connected(url, BY_KEY) as conn:
         plan = await plan_of(conn, await prepare(conn, statement, function, line))
 
     assert read_whole(plan) == set()
@@ -351,13 +343,19 @@ async def test_the_journal_is_read_in_order_and_never_sorted(stocked):
 
 
 @pytest.mark.parametrize(
-    "service", [services.dispatcher.service, services.scheduler.service]
+    "service",
+    [
+        services.dispatcher.service,
+        services.ingest.service,
+        services.scheduler.service,
+    ],
 )
 def test_a_service_plans_as_it_is_tested(service):
     planners = [
         ast.unparse(keyword.value)
         for node in ast.walk(ast.parse(Path(service.__file__).read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "open_pool"
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"open_pool", "open_one"}
         for keyword in node.keywords
         if keyword.arg == "planner"
     ]

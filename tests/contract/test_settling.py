@@ -48,8 +48,8 @@ async def configure(conn, line, settings):
 
 
 async def policy_of(conn, claimed, lease_id=None):
-    pair = (claimed.job_id, lease_id or claimed.lease_id)
-    policies = await settlement.read_policies(conn, leases=[pair])
+    asked = (claimed.job_id, lease_id or claimed.lease_id, None)
+    policies = await settlement.read_policies(conn, leases=[asked])
     return policies.get(claimed.job_id)
 
 
@@ -88,6 +88,34 @@ async def test_who_lost_the_lease_learns_nothing(conn, line):
     claimed = await claimed_job(conn, line)
 
     assert await policy_of(conn, claimed, lease_id=new_id()) is None
+
+
+@pytest.mark.usefixtures("organization")
+async def test_the_simple_settings_of_a_queue_are_told_beside(conn, line):
+    await configure(conn, line, '{"retry_delay_ms": 50, "other": 9}')
+
+    policy = await policy_of(conn, await claimed_job(conn, line))
+
+    assert policy.retry is None
+    assert json.loads(policy.knobs) == {"retry_delay_ms": 50}
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_worker_learns_of_its_own_job_only(conn, named):
+    line = await stock.open_line(conn, push=False)
+    await stock.create(conn, line, max_retries=7)
+    [claimed] = await stock.claim_work(conn, line)
+    lease_id = claimed.lease_id if named else None
+
+    mine = await settlement.read_policies(
+        conn, leases=[(claimed.job_id, lease_id, "worker")]
+    )
+    others = await settlement.read_policies(
+        conn, leases=[(claimed.job_id, lease_id, each) for each in ("other", None)]
+    )
+
+    assert mine[claimed.job_id].max_retries == 7
+    assert others == {}
 
 
 # --- the body of a leased job ---------------------------------------------------------

@@ -25,7 +25,7 @@ ID = UUID("0191d0a0-0000-7000-8000-000000000001")
 ROWS = {
     Place.READY: "(lane_id, rank, ready_at, job_id) VALUES (1, 100, now(), $1)",
     Place.SCHEDULED: "(run_at, job_id, lane_id, rank) VALUES (now(), $1, 1, 100)",
-    Place.WAITING: "(job_id, lane_id, rank, open_parents) VALUES ($1, 1, 100, 1)",
+    Place.WAITING: "(job_id, lane_id, rank) VALUES ($1, 1, 100)",
     Place.HELD: "(job_id, lane_id, rank, reason) VALUES ($1, 1, 100, 'because')",
     Place.LEASED: "VALUES ($1, $1, 1, 100, 1, 0, 0)",
     Place.FINISHED: "VALUES ($1, 1, 100, 1, 0, 'completed')",

@@ -3,7 +3,15 @@
 from types import ModuleType
 from typing import NamedTuple
 
-from libs.common.store import claims, interventions, jobs, leases, settlement, timers
+from libs.common.store import (
+    claims,
+    dependencies,
+    interventions,
+    jobs,
+    leases,
+    settlement,
+    timers,
+)
 
 
 class Mistake(NamedTuple):
@@ -22,15 +30,6 @@ class Mistake(NamedTuple):
 
 
 MISTAKES = {
-    "settle without the right lease": Mistake(
-        settlement, "settle", "\n               AND leased.lease_id = told.lease_id", ""
-    ),
-    "settle, and stay leased": Mistake(
-        settlement, "settle", "(SELECT address FROM closed)", "'{}'::tid[]"
-    ),
-    "settle twice what is told twice": Mistake(
-        settlement, "settle", "DISTINCT ON (job_id, lease_id)", ""
-    ),
     "count an attempt that was not made": Mistake(
         settlement,
         "settle",
@@ -52,12 +51,6 @@ MISTAKES = {
         "attempt, retry_count + 1, crash_count\n",
         "attempt, retry_count, crash_count\n",
     ),
-    "do not tell of a settlement": Mistake(
-        settlement,
-        "settle",
-        "FROM closed\n)\nSELECT",
-        "FROM closed\n WHERE transition <> 'expired'\n)\nSELECT",
-    ),
     "claim by age alone": Mistake(
         claims,
         "claim",
@@ -76,12 +69,6 @@ MISTAKES = {
         "array_agg(job_id ORDER BY job_id)",
         "(array_agg(job_id ORDER BY job_id))[1:1]",
     ),
-    "put one job too many under a lease": Mistake(
-        claims,
-        "claim",
-        "(row_number() OVER () - 1) / $4",
-        "row_number() OVER () / ($4 + 1)",
-    ),
     "recover from whoever holds it now": Mistake(
         leases,
         "recover",
@@ -91,30 +78,15 @@ MISTAKES = {
     "recover a moment early": Mistake(
         leases, "recover", "deadline < least", "deadline <= least"
     ),
-    "recover a worker's job as a webhook": Mistake(
-        leases, "recover", "\n       AND push = $1", ""
-    ),
-    "quarantine one crash late": Mistake(leases, "recover", ">= $3", "> $3"),
+    "quarantine one crash late": Mistake(leases, "recover", ">= $2", "> $2"),
     "count a batch that was lost as a crash": Mistake(
         leases,
         "recover",
         "THEN attempt - 1 ELSE attempt END",
         "THEN attempt ELSE attempt END",
     ),
-    "recover without a retry": Mistake(
-        leases,
-        "recover",
-        "THEN retry_count ELSE retry_count + 1 END",
-        "THEN retry_count ELSE retry_count END",
-    ),
-    "recover what ran out since Postgres stood still": Mistake(
-        leases, "recover", "least(now(), $4)", "greatest(now(), $4)"
-    ),
     "believe that nobody has a batch": Mistake(
         leases, "note_taken_up", "SET taken_up = true", "SET taken_up = false"
-    ),
-    "take a worker for one who has yet to hear": Mistake(
-        claims, "claim", "NOT $6,", "false,"
     ),
     "let a renewal shorten a lease": Mistake(
         leases,
@@ -122,11 +94,11 @@ MISTAKES = {
         "greatest(deadline, now() + $2::interval)",
         "now() + $2::interval",
     ),
-    "be gracious to workers": Mistake(
-        leases, "grant_grace", "WHERE push\n       AND", "WHERE"
-    ),
     "promote what is not due": Mistake(
-        timers, "promote_due", "WHERE run_at <= now()", "WHERE run_at <= now() + '5 s'"
+        timers,
+        "promote_due",
+        "WHERE run_at <= now()",
+        "WHERE run_at <= now() + '5 min'",
     ),
     "promote, and stay scheduled": Mistake(
         timers, "promote_due", "(SELECT address FROM due)", "'{}'::tid[]"
@@ -154,12 +126,6 @@ MISTAKES = {
         "cancel",
         " AND organization_id = $1",
         " AND $1::uuid IS NOT NULL",
-    ),
-    "cancel without a word": Mistake(
-        interventions,
-        "cancel",
-        "FROM taken\n)\nSELECT",
-        "FROM taken WHERE job_id IN (SELECT job_id FROM from_ready)\n)\nSELECT",
     ),
     "requeue with the old retries": Mistake(
         interventions,
@@ -190,5 +156,234 @@ MISTAKES = {
     ),
     "forget to note an expiry": Mistake(
         jobs, "create", "WHERE expires_at IS NOT NULL", "WHERE expires_at > now()"
+    ),
+    "settle without the right lease": Mistake(
+        settlement,
+        "settle",
+        "coalesce(leased.lease_id = told.named_lease_id,\n"
+        "                            told.named_owner IS NOT NULL)",
+        "true",
+    ),
+    "settle what another worker has": Mistake(
+        settlement,
+        "settle",
+        "leased.owner IS NOT DISTINCT FROM told.named_owner",
+        "(leased.owner IS NULL) = (told.named_owner IS NULL)",
+    ),
+    "settle when the time is over": Mistake(
+        settlement,
+        "settle",
+        "OR leased.deadline > now()",
+        "OR true",
+    ),
+    "settle for another organization": Mistake(
+        settlement,
+        "settle",
+        "lanes.organization_id = told.organization_id",
+        "true",
+    ),
+    "settle, and stay leased": Mistake(
+        settlement,
+        "settle",
+        "(SELECT job_id FROM closed)",
+        "'{}'::uuid[]",
+    ),
+    "settle twice what is told twice": Mistake(
+        settlement,
+        "settle",
+        "DISTINCT ON (told.job_id)",
+        "",
+    ),
+    "do not tell of a settlement": Mistake(
+        settlement,
+        "settle",
+        "FROM closed\n), awaited",
+        "FROM closed\n     WHERE transition <> 'expired'\n), awaited",
+    ),
+    "settle, and forget who waits": Mistake(
+        settlement,
+        "settle",
+        "('completed', 'deadlettered', 'expired'))",
+        "('completed', 'expired'))",
+    ),
+    "put one job too many under a lease": Mistake(
+        claims,
+        "claim",
+        "(row_number() OVER () - 1) / $5",
+        "row_number() OVER () / ($5 + 1)",
+    ),
+    "give to who asked last": Mistake(
+        claims,
+        "claim_work",
+        "ORDER BY place))::int",
+        "ORDER BY place DESC))::int",
+    ),
+    "give a worker what has expired": Mistake(
+        claims,
+        "claim_work",
+        "\n     WHERE NOT expired\n), into_finished",
+        "\n), into_finished",
+    ),
+    "let a job expire, and forget who waits": Mistake(
+        claims,
+        "claim_work",
+        "WHERE dependencies.parent_id = given.job_id",
+        "WHERE false",
+    ),
+    "recover what ran out since Postgres stood still": Mistake(
+        leases,
+        "recover",
+        "least(now(), $3)",
+        "greatest(now(), $3)",
+    ),
+    "quarantine, and forget who waits": Mistake(
+        leases,
+        "recover",
+        "SELECT job_id FROM judged WHERE hopeless",
+        "SELECT job_id FROM judged WHERE false",
+    ),
+    "keep what another worker has": Mistake(
+        leases,
+        "renew_work",
+        "\n               AND leased.owner = asked.owner",
+        "",
+    ),
+    "keep what has run out": Mistake(
+        leases,
+        "renew_work",
+        "\n               AND leased.deadline > now()",
+        "",
+    ),
+    "recover from a worker a moment early": Mistake(
+        leases,
+        "recover_work",
+        "deadline < now()",
+        "deadline <= now()",
+    ),
+    "forget to charge a worker's retry": Mistake(
+        leases,
+        "recover_work",
+        "attempt, retry_count + 1, crash_count",
+        "attempt, retry_count, crash_count",
+    ),
+    "charge a worker one retry too many": Mistake(
+        leases,
+        "recover_work",
+        ">= body.max_retries",
+        "> body.max_retries",
+    ),
+    "count what a worker gave back": Mistake(
+        leases,
+        "release_work",
+        "job_id, attempt - 1, retry_count",
+        "job_id, attempt, retry_count",
+    ),
+    "let an absent worker keep its jobs": Mistake(
+        leases,
+        "expire_leases_of",
+        "SET deadline = now()",
+        "SET deadline = deadline",
+    ),
+    "cancel without a word": Mistake(
+        interventions,
+        "cancel",
+        "FROM taken\n), rechecked",
+        "FROM taken WHERE job_id IN (SELECT job_id FROM from_ready)\n), rechecked",
+    ),
+    "cancel, and forget who waits": Mistake(
+        interventions,
+        "cancel",
+        "parent_id = ANY (ARRAY(SELECT job_id FROM taken))",
+        "false",
+    ),
+    "expire, and forget who waits": Mistake(
+        timers,
+        "expire",
+        "parent_id = ANY (ARRAY(SELECT job_id FROM taken))",
+        "false",
+    ),
+    "purge, and keep what it waited for": Mistake(
+        interventions,
+        "purge",
+        "WHERE dependencies.child_id = buried.job_id",
+        "WHERE false",
+    ),
+    "reprioritize nothing": Mistake(
+        interventions,
+        "reprioritize",
+        "SELECT lane_id, $3, ready_at",
+        "SELECT lane_id, rank, ready_at",
+    ),
+    "lose one's turn for another priority": Mistake(
+        interventions,
+        "reprioritize",
+        "SELECT lane_id, $3, ready_at",
+        "SELECT lane_id, $3, now()",
+    ),
+    "reprioritize anybody's job": Mistake(
+        interventions,
+        "reprioritize",
+        " AND organization_id = $1",
+        " AND $1::uuid IS NOT NULL",
+    ),
+    "run a child beside its parent": Mistake(
+        jobs,
+        "create",
+        "\n       AND parent_id IS NULL\n), into_scheduled",
+        "\n), into_scheduled",
+    ),
+    "forget to look at a new child": Mistake(
+        jobs,
+        "create",
+        "SELECT id, true\n      FROM admitted\n     WHERE parent_id IS NOT NULL",
+        "SELECT id, true\n      FROM admitted\n     WHERE false",
+    ),
+    "close a circle": Mistake(
+        dependencies,
+        "depend",
+        "asked.parent_id NOT IN (SELECT job_id FROM descendants)",
+        "asked.parent_id <> $1",
+    ),
+    "block who has begun": Mistake(
+        dependencies,
+        "depend",
+        "ready.job_id = $1 AND attempt = 0 AND count.open",
+        "ready.job_id = $1 AND count.open",
+    ),
+    "miscount the parents": Mistake(
+        dependencies,
+        "depend",
+        "SET edges = edges + count.fresh",
+        "SET edges = edges",
+    ),
+    "add an edge, and do not look": Mistake(
+        dependencies,
+        "depend",
+        "SELECT job_id, true FROM waits",
+        "SELECT job_id, true FROM waits WHERE false",
+    ),
+    "let go before one's time": Mistake(
+        dependencies,
+        "release",
+        "coalesce(run_at > now(), false) AS later",
+        "false AS later",
+    ),
+    "let go who has no hope": Mistake(
+        dependencies,
+        "release",
+        "WHERE NOT met)",
+        "WHERE false)",
+    ),
+    "cancel a child, and forget who waits for it": Mistake(
+        dependencies,
+        "release",
+        "parent_id = ANY (ARRAY(SELECT job_id FROM hopeless))",
+        "false",
+    ),
+    "look twice at what was seen": Mistake(
+        dependencies,
+        "release",
+        "(SELECT address FROM due)",
+        "'{}'::tid[]",
     ),
 }

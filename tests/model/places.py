@@ -7,44 +7,23 @@ seeds: left to draw the details, too, it repeats itself, and rarely gets far.  A
 act only when there is something to do, for the same reason.
 """
 
-from collections import Counter
-from datetime import timedelta
-from typing import get_args
 from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from libs.common.lifecycle import Place
-from libs.common.store import (
-    claims,
-    interventions,
-    jobs,
-    leases,
-    settlement,
-    timers,
-)
-from libs.common.store.settlement import Death, Settled
-from tests.model.scene import Scene
-from tests.support.expectation import OPEN, Job, Lease
+from libs.common.store import interventions, jobs, timers
+from tests.model.families import Families
+from tests.model.scene import unless_many, while_some
+from tests.model.stage import TICK
+from tests.support.expectation import OPEN, Job
 
 #: More open jobs than this at a time show nothing new.
 CROWD = 12
-ASIDE = (Place.WAITING, Place.HELD)
-HOWS = ("completed", "retrying", "deadlettered", "released", "expired")
 
 
-def while_some(*places, fewer=1):
-    """A rule for when at least *fewer* jobs stand in *places*."""
-    return precondition(lambda self: len(self.house.in_place(*places)) >= fewer)
-
-
-def unless_many(*places, most):
-    """A rule for when fewer than *most* jobs stand in *places*."""
-    return precondition(lambda self: len(self.house.in_place(*places)) < most)
-
-
-class Places(Scene):
+class Places(Families):
     """The store, and what it should do."""
 
     # --- into the house ---------------------------------------------------------------
@@ -52,7 +31,6 @@ class Places(Scene):
     @initialize(luck=st.randoms(use_true_random=True))
     def open_the_doors(self, luck):
         self.luck = luck
-        self.taken_up = set()
         self.create()
 
     @unless_many(*OPEN, most=CROWD)
@@ -71,199 +49,27 @@ class Places(Scene):
             key: self.house.keys[key] for key in asked
         }
 
-    @unless_many(*ASIDE, most=2)
+    @unless_many(Place.HELD, most=2)
     @rule()
-    def put_aside(self):
-        """Nothing creates such jobs yet, but cancel and expire know them."""
-        for place in ASIDE * 2:
+    def hold(self):
+        """Nothing holds a job yet, but cancel, expire and reprioritize know of it."""
+        for _ in range(2):
             job = self.wanted()
             job.run_at = job.key = None
+            job.parents.clear()
             assert self.house.create([job]) == {job.id}
-            job.place = place
-            more = "open_parents" if place is Place.WAITING else "reason"
+            job.place = Place.HELD
             self.do(jobs.create(self.conn, jobs=[self.new(job)]))
             self.do(self.conn.execute("DELETE FROM ready WHERE job_id = $1", job.id))
             self.do(
                 self.conn.execute(
-                    f"INSERT INTO {place} (job_id, lane_id, rank, {more})"
-                    " VALUES ($1, $2, $3, '1')",
+                    "INSERT INTO held (job_id, lane_id, rank, reason)"
+                    " VALUES ($1, $2, $3, 'because')",
                     job.id,
                     job.line.id,
                     job.rank,
                 )
             )
-
-    # --- who works --------------------------------------------------------------------
-
-    @while_some(Place.READY)
-    @rule()
-    def claim(self):
-        push = self.luck.choice(self.house.in_place(Place.READY)).line.push
-        self._claim(push=push, count=self.luck.randint(1, 4), seconds=30)
-
-    def _claim(self, *, push, count, seconds):
-        lines = [line for line in self.stage.lines if line.push == push]
-        expected = [job for line in lines for job in self.house.next_of(line, count)]
-        lease_jobs_max = self.luck.randint(1, 3)
-
-        claimed = self.do(
-            claims.claim(
-                self.conn,
-                quotas={line.id: count for line in lines},
-                lease_jobs_max=lease_jobs_max,
-                owner="pod",
-                push=push,
-                lease=timedelta(seconds=seconds),
-                payload_bytes_max=100,
-            )
-        )
-
-        self.house.claim(expected)
-        assert {(each.job_id, each.attempt, each.expired) for each in claimed} == {
-            (job.id, job.attempt, self.house.is_expired(job)) for job in expected
-        }
-        sizes = Counter(each.lease_id for each in claimed)
-        assert len(sizes) == -(-len(claimed) // lease_jobs_max)
-        assert max(sizes.values(), default=0) <= lease_jobs_max
-        assert not self.house.leases.keys() & sizes.keys()
-        for each in sorted(claimed, key=lambda each: each.job_id):
-            lease = Lease(push, self.house.now + seconds, [], taken_up=not push)
-            self.house.leases.setdefault(each.lease_id, lease).jobs.append(each.job_id)
-            self.house.jobs[each.job_id].lease = each.lease_id
-            self.holdings.append((each.job_id, each.lease_id))
-
-    @while_some(Place.READY)
-    @rule(ends=st.sampled_from(["dies", *HOWS, "dies"]))
-    def work(self, ends):
-        """Somebody takes everything up and gets to the end of it, or many die of it."""
-        push = self.luck.choice(self.house.in_place(Place.READY)).line.push
-        if ends != "dies":
-            self._claim(push=push, count=9, seconds=10)
-            self._settle([(pair, ends) for pair in self.house.live()])
-            return
-        for _ in range(self.luck.randint(1, 3)):
-            self._claim(push=push, count=9, seconds=10)
-            self._take_up([id_ for _, id_ in self.house.live()])
-            self.wait(11)
-            self._recover(push=push, limit=99)
-
-    @while_some(Place.LEASED)
-    @rule()
-    def settle(self):
-        """Holders tell how it went; some twice, some are holders no more."""
-        told = self.some(self.house.live(), at_least=1, at_most=4)
-        told += self.some(self.holdings, at_most=2)
-        self._settle([(pair, self.luck.choice(HOWS)) for pair in told])
-
-    @while_some(Place.LEASED)
-    @rule()
-    def settle_what_is_not_theirs(self):
-        """Whoever held any lease, or none, tells of any job."""
-        strangers = [
-            (
-                self.luck.choice(self.house.live() + self.holdings)[0],
-                self.luck.choice([*self.holdings, (None, UUID(int=0))])[1],
-            )
-            for _ in range(4)
-        ]
-        self._settle([(pair, self.luck.choice(HOWS)) for pair in strangers])
-
-    def _settle(self, told):
-        delay = self.luck.choice([0.0, 10.0])
-        status = self.luck.choice([500, None])
-        death = self.luck.choice(get_args(Death))
-        live = set(self.house.live())
-        asked: dict[tuple[UUID, UUID], set[str]] = {}
-        for pair, how in told:
-            if pair in live:
-                asked.setdefault(pair, set()).add(how)
-
-        closed = self.do(
-            settlement.settle(
-                self.conn,
-                attempts=[
-                    Settled(
-                        job_id=job_id,
-                        lease_id=lease_id,
-                        how=how,
-                        delay_seconds=delay,
-                        death=death if how == "deadlettered" else None,
-                        status_code=200 if how == "completed" else status,
-                        error="because",
-                    )
-                    for (job_id, lease_id), how in told
-                ],
-                actor="pod",
-            )
-        )
-
-        assert sorted((each.job_id, each.lease_id) for each in closed) == sorted(asked)
-        verdict = "refused" if status else "unanswered"
-        for each in closed:
-            job = self.house.jobs[each.job_id]
-            assert each.how in asked[each.job_id, each.lease_id]
-            assert each.lane_id == job.line.id
-            self.house.settle(job, each.how, delay=delay, verdict=verdict, death=death)
-
-    # --- leases -----------------------------------------------------------------------
-
-    @while_some(Place.LEASED)
-    @rule()
-    def renew(self):
-        """After a silence all get a moment of grace; then some are heard of."""
-        grace, lease = self.luck.choice([(5, 60), (60, 5)])
-        near = {
-            id_
-            for id_, held in self.house.leases.items()
-            if held.push and held.deadline < self.house.now + grace
-        }
-        granted = leases.grant_grace(self.conn, grace=timedelta(seconds=grace))
-        assert self.do(granted) == len(near)
-        self.house.extend(near, grace)
-
-        asked = self.some(self.house.live(), at_least=1) + self.some(self.holdings)
-        ids = {id_ for _, id_ in asked}
-        kept = self.do(
-            leases.renew(self.conn, lease_ids=ids, lease=timedelta(seconds=lease))
-        )
-        assert kept == ids & self.house.leases.keys()
-        self.house.extend(kept, lease)
-
-    @while_some(Place.LEASED)
-    @rule()
-    def recover(self):
-        """A lease runs out: not at its deadline, but right after, if time counts."""
-        pairs = self.house.live()
-        _, chosen = self.luck.choice(pairs)
-        lease, limit = self.house.leases[chosen], self.luck.choice([1, 10])
-        self._take_up(self.luck.choice([[], [chosen], [id_ for _, id_ in pairs]]))
-        self.wait(lease.deadline - self.house.now)
-        self._recover(push=lease.push, limit=limit)
-        self.wait(1)
-        # Postgres stood still since: whoever looks now looks at what was then.
-        self._recover(push=lease.push, limit=limit, as_of=lease.deadline)
-        self._recover(push=lease.push, limit=limit)
-
-    def _take_up(self, lease_ids):
-        self.do(leases.note_taken_up(self.conn, lease_ids=lease_ids))
-        for id_ in lease_ids:
-            self.house.leases[id_].taken_up = True
-
-    def _recover(self, *, push, limit, as_of=None):
-        then = self.house.now if as_of is None else as_of
-        run_out = self.house.run_out(push=push, as_of=then)
-
-        recovered, more = self.do(
-            leases.recover(self.conn, push=push, limit=limit, as_of=self.moment(as_of))
-        )
-
-        held = dict(self.house.live())
-        hopeless = self.house.recover(run_out[:limit])
-        assert more == (len(run_out) >= limit)
-        assert {each.job_id: each.dead for each in recovered} == hopeless
-        for each in recovered:
-            assert each.lease_id == held[each.job_id]
-            assert each.lane_id == self.house.jobs[each.job_id].line.id
 
     # --- time -------------------------------------------------------------------------
 
@@ -275,12 +81,16 @@ class Places(Scene):
         moments = [job.run_at or 0 for job in self.house.in_place(Place.SCHEDULED)]
         self.wait(self.luck.choice(moments) - self.house.now - early)
         following = self.do(timers.next_due(self.conn))
-        assert following == min(moments) - self.house.now
+        assert following == (min(moments) - self.house.now) * TICK.total_seconds()
         due = self.house.due(limit)
 
         promoted = self.do(timers.promote_due(self.conn, limit=limit))
 
-        assert promoted == Counter(job.line.id for job in due)
+        found = {each.lane_id: (each.jobs, each.push) for each in promoted}
+        assert found == {
+            line.id: (sum(job.line == line for job in due), line.push)
+            for line in {job.line for job in due}
+        }
         for job in due:
             self.house.promote(job)
 

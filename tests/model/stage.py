@@ -1,12 +1,15 @@
 """Where the model test plays: a connection, a clock, and a look at everything at once.
 
 Each example is one transaction that is undone at its end: quick, and ``now()`` stands
-still in it.  Time passes by moving what the rows say of time into the past.
+still in it.  Time passes by moving what the rows say of time into the past, in ticks
+that are longer than any example lasts: claims go by a clock that does not stand still.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import uvloop
@@ -31,9 +34,11 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
        (SELECT array_agg((organization_id, key, job_id)) FROM idempotency) AS keys,
        (SELECT array_agg((job_id, attempt, verdict::text)) FROM attempts) AS attempts,
        (SELECT array_agg(job_id) FROM expiries) AS expiries,
-       (SELECT array_agg((id, push, extract(epoch FROM deadline - now())::float8,
-                          taken_up))
+       (SELECT array_agg((id, extract(epoch FROM deadline - now())::float8, taken_up))
           FROM leases) AS leases,
+       (SELECT array_agg((job_id, owner, extract(epoch FROM deadline - now())::float8))
+          FROM leased WHERE owner IS NOT NULL) AS held,
+       (SELECT array_agg((child_id, parent_id, mode::text)) FROM dependencies) AS edges,
        (SELECT array_agg((job_id, transition::text, attempt)) FROM journal
          WHERE seq > $1) AS told,
        (SELECT max(seq) FROM journal) AS seq
@@ -42,10 +47,27 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
 _LATER = (
     "UPDATE ready SET ready_at = ready_at - $1::interval",
     "UPDATE scheduled SET run_at = run_at - $1::interval",
+    "UPDATE waiting SET run_at = run_at - $1::interval",
     "UPDATE leases SET deadline = deadline - $1::interval",
+    "UPDATE leased SET deadline = deadline - $1::interval",
     "UPDATE expiries SET expires_at = expires_at - $1::interval",
     "UPDATE jobs SET expires_at = expires_at - $1::interval",
+    "UPDATE rechecks SET at = at - $1::interval",
+    "UPDATE dependencies SET created_at = created_at - $1::interval",
 )
+#: What a claim has just made is to run out by the model's clock.
+_CLAIMED = (
+    "UPDATE leases SET deadline = now() + $2::interval WHERE id = ANY ($1)",
+    "UPDATE leased SET deadline = now() + $2::interval"
+    " WHERE lease_id = ANY ($1) AND owner IS NOT NULL",
+)
+_DEADLINES = (
+    "SELECT deadline - now() FROM leases WHERE id = ANY ($1)",
+    "SELECT deadline - now() FROM leased"
+    " WHERE lease_id = ANY ($1) AND owner IS NOT NULL",
+)
+#: A unit of the model's time.
+TICK = timedelta(minutes=1)
 
 
 class Stage:
@@ -56,7 +78,15 @@ class Stage:
         self.conn = self.do(
             asyncpg.connect(url, server_settings={"jit": "off", **BY_KEY})
         )
-        for table in ("ready", "scheduled", "leased", "leases", "held", "waiting"):
+        for table in (
+            "ready",
+            "scheduled",
+            "leased",
+            "leases",
+            "held",
+            "waiting",
+            "rechecks",
+        ):
             # Where rows stand on disk must not depend on when somebody tidied up.
             self.do(
                 self.conn.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
@@ -101,10 +131,18 @@ class Stage:
         """Undo the example."""
         self.do(self._transaction.rollback())
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, ticks: float) -> None:
         """Let time pass."""
         for statement in _LATER:
-            self.do(self.conn.execute(statement, timedelta(seconds=seconds)))
+            self.do(self.conn.execute(statement, ticks * TICK))
+
+    def settle_clock(self, lease_ids: Collection[UUID], ticks: float) -> None:
+        """Let leases run out by the model's clock, as they nearly do by the other."""
+        for statement in _DEADLINES:
+            rows = self.do(self.conn.fetch(statement, list(lease_ids)))
+            assert all(abs(row[0] - ticks * TICK) < TICK / 2 for row in rows)
+        for statement in _CLAIMED:
+            self.do(self.conn.execute(statement, list(lease_ids), ticks * TICK))
 
     def assert_places(self, house: House) -> None:
         """Every job is where it should be, with the counts it should have."""
@@ -131,9 +169,23 @@ class Stage:
             job.id for job in house.jobs.values() if job.expiry_stands
         }
         assert set(row["leases"] or ()) == {
-            (id_, lease.push, lease.deadline - house.now, lease.taken_up)
+            (id_, _seconds(lease.deadline - house.now), lease.taken_up)
             for id_, lease in house.leases.items()
+        }
+        assert set(row["held"] or ()) == {
+            (job.id, job.owner, _seconds(job.deadline - house.now))
+            for job in house.standing()
+            if job.deadline is not None
+        }
+        assert set(row["edges"] or ()) == {
+            (job.id, parent_id, mode)
+            for job in house.standing()
+            for parent_id, mode in job.parents.items()
         }
         assert Counter(row["told"] or ()) == Counter(house.told)
         house.told.clear()
         self._seq = row["seq"] or self._seq
+
+
+def _seconds(ticks: float) -> float:
+    return ticks * TICK.total_seconds()

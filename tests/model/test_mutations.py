@@ -20,6 +20,9 @@ FEW = (
     "finish what was given up",
     "purge, and keep the key",
     "create what a key forbids",
+    "settle when the time is over",
+    "cancel, and forget who waits",
+    "close a circle",
 )
 
 

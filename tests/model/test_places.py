@@ -3,11 +3,9 @@
 from libs.common.lifecycle import MOVES, Place, Transition
 from tests.model.playing import play
 
-#: What only workflows and endpoints will do; until then nothing in the store does.
+#: What only endpoints will do; until then nothing in the store does.
 NOT_YET = {
-    (Transition.CREATED, None, Place.WAITING),
     (Transition.CREATED, None, Place.HELD),
-    (Transition.UNBLOCKED, Place.WAITING, Place.READY),
     (Transition.UNBLOCKED, Place.HELD, Place.READY),
 }
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from libs.cli.embedded.ports import free_port
+from tests.support.grpc_client import open_grpc_api
 from tests.support.house import assert_invariants, new_tenant, open_api, run_house
 
 
@@ -23,4 +25,43 @@ async def house(database_url, nats_url):
 async def api(house, tenant):
     """A client of the tenant's."""
     async with open_api(house, tenant) as client:
+        yield client
+
+
+@pytest.fixture
+def grpc_port():
+    """Where the gRPC of `grpc_house` listens."""
+    return free_port()
+
+
+@pytest.fixture
+async def grpc_house(database_url, nats_url, grpc_port):
+    """Ingest and the scheduler, reached over gRPC; jobs as in `house`."""
+    services = ("ingest", "scheduler")
+    async with run_house(
+        database_url, nats_url, services=services, grpc_port=grpc_port
+    ) as house:
+        yield house
+        await assert_invariants(database_url)
+
+
+@pytest.fixture
+async def grpc_api(grpc_house, grpc_port, tenant):
+    """A gRPC client of the tenant's."""
+    async with open_grpc_api(grpc_port, tenant.api_key) as client:
+        yield client
+
+
+@pytest.fixture
+async def still_house(database_url, nats_url):
+    """A house in which nobody recovers or promotes."""
+    async with run_house(database_url, nats_url, services=("ingest",)) as house:
+        yield house
+        await assert_invariants(database_url)
+
+
+@pytest.fixture
+async def still(still_house, tenant):
+    """A client of the tenant's of `still_house`."""
+    async with open_api(still_house, tenant) as client:
         yield client

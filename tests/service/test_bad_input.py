@@ -11,6 +11,7 @@ from tests.support.house import ADMIN_KEY, House, new_tenant, open_api, run_hous
 from tests.support.house import answers as is_ready
 from tests.support.waiting import until
 
+JSON = {"Content-Type": "application/json"}
 GOOD = {"queue_name": "mail", "payload": {"n": 1}}
 HOOK = {"url": "https://example.com/hook"}
 
@@ -87,7 +88,7 @@ async def test_a_bad_field_is_named(api, change, status, field):
     [b"{", b"", b"nope", b"\xff", b'{"payload": NaN}', b"[" * 2000, b'{"a":1,}'],
 )
 async def test_malformed_json_is_said_to_be_so(api, text):
-    status, error, _ = await api.ask("POST", "/jobs", data=text)
+    status, error, _ = await api.ask("POST", "/jobs", data=text, headers=JSON)
 
     assert (status, error["code"]) == (400, "INVALID_JSON")
     assert "JSON" in error["message"]
@@ -95,7 +96,7 @@ async def test_malformed_json_is_said_to_be_so(api, text):
 
 @pytest.mark.parametrize("text", [b"[]", b'"x"', b"7", b"null", b"true"])
 async def test_json_that_is_no_object_is_refused(api, text):
-    status, error, _ = await api.ask("POST", "/jobs", data=text)
+    status, error, _ = await api.ask("POST", "/jobs", data=text, headers=JSON)
 
     assert (status, error["code"]) == (422, "VALIDATION_ERROR")
 
@@ -117,11 +118,15 @@ async def test_what_postgres_cannot_hold_spoils_only_its_own_request(api, databa
 async def test_a_payload_over_one_mebibyte_is_refused(api):
 
     text = b'{"queue_name":"q","payload":"' + b"x" * (1024 * 1024) + b'"}'
-    status, error, _ = await api.ask("POST", "/jobs", data=io.BytesIO(text))
+    status, error, _ = await api.ask(
+        "POST", "/jobs", data=io.BytesIO(text), headers=JSON
+    )
     assert (status, error["details"][0]["field"]) == (400, "payload")
 
     text = b'{"queue_name":"q","payload":"' + b"x" * (2 * 1024 * 1024) + b'"}'
-    status, error, _ = await api.ask("POST", "/jobs", data=io.BytesIO(text))
+    status, error, _ = await api.ask(
+        "POST", "/jobs", data=io.BytesIO(text), headers=JSON
+    )
     assert (status, error["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 

@@ -37,7 +37,7 @@ async def twice_claimed(conn):
     [lost] = await stock.claim(conn, line)
     await leases.note_taken_up(conn, lease_ids=[lost.lease_id])
     await conn.execute("UPDATE leases SET deadline = now() - interval '1 second'")
-    await leases.recover(conn, push=True, limit=1)
+    await leases.recover(conn, limit=1)
     [live] = await stock.claim(conn, line)
     return lost, live
 

@@ -1,6 +1,6 @@
 """What a job should look like, told in Python: the other opinion of the model tests.
 
-Times are seconds on a clock of the test's own; nothing here has ever seen Postgres.
+Times are ticks of a clock of the test's own; nothing here has ever seen Postgres.
 """
 
 from collections import Counter
@@ -35,7 +35,12 @@ class Job:
     retry_count: int = 0
     crash_count: int = 0
     lease: UUID | None = None
+    #: Of a job that a worker has; a batch's has its lease's.
+    owner: str | None = None
+    deadline: float | None = None
     ending: str | None = None
+    #: What it waits or waited for, and whether for "all" or "any".
+    parents: dict[UUID, str] = field(default_factory=dict)
     attempts: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -64,13 +69,22 @@ class Job:
 
 @dataclass(slots=True)
 class Lease:
-    """A claim: whose, until when, of which jobs."""
+    """A batch: until when, of which jobs."""
 
-    push: bool
     deadline: float
     jobs: list[UUID]
-    #: Whether a process ever said that it has it; workers have what they claim.
-    taken_up: bool
+    #: Whether a process ever said that it has it.
+    taken_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """That a job was handed out once; *owner* is None when to a dispatcher."""
+
+    job_id: UUID
+    lease: UUID | None
+    owner: str | None
+    organization_id: UUID
 
 
 @dataclass
@@ -91,10 +105,11 @@ class House:
         assert step in MOVES[transition], (transition, step)
         self.seen[transition, *step] += 1
         self.told.append((job.id, str(transition), job.attempt))
+        if job.place is not to:
+            job.since = self.now
         job.place = to
-        job.since = self.now
         if to is not Place.LEASED:
-            job.lease = None
+            job.lease = job.owner = job.deadline = None
 
     def in_place(self, *places: Place) -> list[Job]:
         return [job for job in self.jobs.values() if job.place in places]
@@ -103,9 +118,27 @@ class House:
         """The jobs that were not purged."""
         return [job for job in self.jobs.values() if job.place is not None]
 
-    def live(self) -> list[tuple[UUID, UUID]]:
-        """The (job, lease)s that are somebody's."""
-        return [(job.id, job.lease) for job in self.in_place(Place.LEASED) if job.lease]
+    def live(self) -> list[Holding]:
+        """What is somebody's."""
+        return [
+            Holding(job.id, job.lease, job.owner, job.line.organization_id)
+            for job in self.in_place(Place.LEASED)
+            if job.deadline is None or job.deadline > self.now
+        ]
+
+    def is_live(self, holding: Holding) -> bool:
+        """Whether who says to hold a job does; a worker need not know its lease."""
+        job = self.jobs.get(holding.job_id)
+        if job is None or job.place is not Place.LEASED or job.owner != holding.owner:
+            return False
+        if holding.owner is None:
+            return job.lease == holding.lease
+        return (
+            holding.lease in {None, job.lease}
+            and holding.organization_id == job.line.organization_id
+            and job.deadline is not None
+            and job.deadline > self.now
+        )
 
     def extend(self, ids: Iterable[UUID], seconds: float) -> None:
         """Let leases live for *seconds* from now at least."""
@@ -123,9 +156,8 @@ class House:
             self.jobs[job.id] = job
             job.expiry_stands = job.expires_at is not None
             later = job.run_at is not None and job.run_at > self.now
-            self.move(
-                job, Transition.CREATED, Place.SCHEDULED if later else Place.READY
-            )
+            place = Place.SCHEDULED if later else Place.READY
+            self.move(job, Transition.CREATED, Place.WAITING if job.parents else place)
             created.add(job.id)
         return created
 
@@ -137,6 +169,21 @@ class House:
         for job in jobs:
             job.attempt += 1
             self.move(job, Transition.STARTED, Place.LEASED)
+
+    def give(self, line: Line, counts: list[int]) -> list[tuple[list[Job], int]]:
+        """Give each worker so many jobs of a line, without those that expire of it."""
+        given = []
+        queue = self.next_of(line, sum(counts))
+        for count in counts:
+            mine, queue = queue[:count], queue[count:]
+            late = [job for job in mine if self.is_expired(job)]
+            for job in late:
+                job.ending = "expired"
+                self.move(job, Transition.EXPIRED, Place.FINISHED)
+            work = [job for job in mine if job not in late]
+            self.claim(work)
+            given.append((work, len(late)))
+        return given
 
     def is_expired(self, job: Job) -> bool:
         return job.expires_at is not None and job.expires_at <= self.now
@@ -167,12 +214,12 @@ class House:
                 self.move(job, transition, Place.FINISHED)
                 job.attempt -= 1
 
-    def run_out(self, *, push: bool, as_of: float) -> list[UUID]:
-        """The leases of this kind that had run out at a moment, oldest first."""
+    def run_out(self, *, as_of: float) -> list[UUID]:
+        """The batches' leases that had run out at a moment, oldest first."""
         found = [
             (lease.deadline, id_)
             for id_, lease in self.leases.items()
-            if lease.push == push and lease.deadline < min(as_of, self.now)
+            if lease.deadline < min(as_of, self.now)
         ]
         return [id_ for _, id_ in sorted(found)]
 
@@ -184,27 +231,40 @@ class House:
             for job_id in lease.jobs:
                 job = self.jobs[job_id]
                 if job.lease == id_:
-                    hopeless[job_id] = self._recover(
-                        job, push=lease.push, taken_up=lease.taken_up
-                    )
+                    hopeless[job_id] = self._recover(job, taken_up=lease.taken_up)
         return hopeless
 
-    def _recover(self, job: Job, *, push: bool, taken_up: bool) -> bool:
-        hopeless = not push and job.retry_count >= job.max_retries
+    def _recover(self, job: Job, *, taken_up: bool) -> bool:
         if taken_up:
             job.attempts[job.attempt] = "lost"
             job.crash_count += 1
-            hopeless = hopeless or (push and job.crash_count >= CRASHES_MAX)
-        if not hopeless:
-            self.move(job, Transition.RECOVERED, Place.READY)
-            job.attempt -= not taken_up
-            job.retry_count += not push
-        elif push:
+        hopeless = job.crash_count >= CRASHES_MAX and taken_up
+        if hopeless:
             job.ending = "quarantined"
             self.move(job, Transition.QUARANTINED, Place.DEAD)
         else:
+            self.move(job, Transition.RECOVERED, Place.READY)
+            job.attempt -= not taken_up
+        return hopeless
+
+    def work_run_out(self) -> list[Job]:
+        """The jobs whose workers let their leases run out."""
+        return [
+            job
+            for job in self.in_place(Place.LEASED)
+            if job.deadline is not None and job.deadline < self.now
+        ]
+
+    def recover_work(self, job: Job) -> bool:
+        """Return whether there is no hope."""
+        job.attempts[job.attempt] = "lost"
+        hopeless = job.retry_count >= job.max_retries
+        if hopeless:
             job.ending = "attempts_exhausted"
             self.move(job, Transition.DEADLETTERED, Place.DEAD)
+        else:
+            self.move(job, Transition.RECOVERED, Place.READY)
+            job.retry_count += 1
         return hopeless
 
     def due(self, limit: int) -> list[Job]:
@@ -258,5 +318,72 @@ class House:
         if job.place is not Place.DEAD:
             return False
         self.move(job, Transition.PURGED, None)
+        job.parents.clear()
         self.keys.pop(job.owner_key, None)
         return True
+
+    def reprioritize(self, job: Job, rank: int) -> bool:
+        if job.place not in OPEN:
+            return False
+        job.rank = rank
+        self.move(job, Transition.REPRIORITIZED, job.place)
+        return True
+
+    # --- jobs that wait for jobs ------------------------------------------------------
+
+    def depend(self, job: Job, parents: list[UUID], mode: str) -> set[UUID] | None:
+        """Return the parents that are new, or None when the job has begun or ended."""
+        not_begun = job.place in {Place.READY, Place.SCHEDULED} and job.attempt == 0
+        if not not_begun and job.place is not Place.WAITING:
+            return None
+        fresh = set(parents) - self._descendants(job.id) - job.parents.keys()
+        job.parents |= dict.fromkeys(fresh, mode)
+        if not_begun and not all(self._is_done(id_) for id_ in fresh):
+            self.move(job, Transition.BLOCKED, Place.WAITING)
+        return fresh
+
+    def release(self) -> None:
+        """Let everybody go who need not wait, or has no hope."""
+        while decided := [
+            job
+            for job in self.in_place(Place.WAITING)
+            if self._is_met(job) or self._is_hopeless(job)
+        ]:
+            for job in decided:
+                if not self._is_met(job):
+                    job.ending = "cancelled"
+                    self.move(job, Transition.CANCELLED, Place.FINISHED)
+                elif job.run_at is not None and job.run_at > self.now:
+                    self.move(job, Transition.UNBLOCKED, Place.SCHEDULED)
+                else:
+                    self.move(job, Transition.UNBLOCKED, Place.READY)
+
+    def _descendants(self, job_id: UUID) -> set[UUID]:
+        found = {job_id}
+        while (
+            more := {job.id for job in self.jobs.values() if found & job.parents.keys()}
+            - found
+        ):
+            found |= more
+        return found
+
+    def _is_met(self, job: Job) -> bool:
+        done = {id_: self._is_done(id_) for id_ in job.parents}
+        of_any = [done[id_] for id_, mode in job.parents.items() if mode == "any"]
+        of_all = [done[id_] for id_, mode in job.parents.items() if mode == "all"]
+        return all(of_all) and (not of_any or any(of_any))
+
+    def _is_hopeless(self, job: Job) -> bool:
+        lost = {id_: self._is_lost(id_) for id_ in job.parents}
+        of_any = [lost[id_] for id_, mode in job.parents.items() if mode == "any"]
+        of_all = [lost[id_] for id_, mode in job.parents.items() if mode == "all"]
+        return any(of_all) or (bool(of_any) and all(of_any))
+
+    def _is_done(self, job_id: UUID) -> bool:
+        job = self.jobs[job_id]
+        return job.place is None or job.ending == "completed"
+
+    def _is_lost(self, job_id: UUID) -> bool:
+        job = self.jobs[job_id]
+        over = job.place in {Place.FINISHED, Place.DEAD}
+        return over and job.ending != "completed"

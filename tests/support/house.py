@@ -237,5 +237,6 @@ async def assert_invariants(database_url: str) -> None:
     try:
         assert await invariants.misplaced(conn) == []
         assert await invariants.unjournaled(conn) == []
+        assert await invariants.forgotten(conn) == []
     finally:
         await conn.close()

@@ -37,8 +37,14 @@ async def place_of(conn, job_id):
     return await conn.fetchval("SELECT place FROM places WHERE job_id = $1", job_id)
 
 
-def settle(conn, *claimed, how="completed"):
-    attempts = [stock.ended(each, how) for each in claimed]
+def settle(conn, *claimed, how="completed", line=None):
+    """Settle a batch's jobs, or with *line* those of the worker ``pod``."""
+    attempts = [
+        stock.ended(each, how)
+        if line is None or line.push
+        else stock.worked(line, each, how, owner="pod")
+        for each in claimed
+    ]
     return settlement.settle(conn, attempts=attempts, actor="dispatcher")
 
 

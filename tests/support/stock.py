@@ -1,5 +1,6 @@
 """Jobs straight through the store, for tests that run no service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -7,9 +8,10 @@ from uuid import UUID
 
 from libs.common.ids import new_id
 from libs.common.store import claims, jobs
-from libs.common.store.claims import Claimed
+from libs.common.store.claims import Asked, Claimed, ClaimedWork
 from libs.common.store.jobs import NewJob, Push
 from libs.common.store.lanes import LaneName, open_lanes
+from libs.common.store.leases import Renewed
 from libs.common.store.settlement import Settled
 
 ORIGIN = "http://receiver.test"
@@ -62,20 +64,44 @@ async def create(conn, line: Line, count: int = 1, **fields) -> list[UUID]:
 
 async def claim(
     conn, line: Line, count: int = 1, *, seconds=60.0, owner="pod", lease_jobs_max=64
-) -> list[Claimed]:
+) -> Sequence[Claimed | ClaimedWork]:
     """Claim up to *count* jobs of *line* for *seconds*."""
-    return await claims.claim(
+    if not line.push:
+        return await claim_work(conn, line, count, seconds=seconds, owner=owner)
+    claimed, refused = await claims.claim(
         conn,
         quotas={line.id: count},
         lease_jobs_max=lease_jobs_max,
         owner=owner,
-        push=line.push,
         lease=timedelta(seconds=seconds),
         payload_bytes_max=1 << 20,
     )
+    assert refused == set()
+    return claimed
 
 
-def ended(claimed: Claimed, how="completed", **fields) -> Settled:
+async def claim_work(
+    conn, line: Line, count: int = 1, *, seconds=60.0, owner="worker"
+) -> list[ClaimedWork]:
+    """Claim up to *count* jobs of *line* for one worker, for *seconds*."""
+    asked = asks(line, count, seconds=seconds, owner=owner)
+    given = await claims.claim_work(conn, asked=[asked])
+    assert given.refused == set()
+    return given.work.get(asked.lease_id, [])
+
+
+def asks(line: Line, count: int = 1, *, seconds=60.0, owner="worker") -> Asked:
+    """Return what a worker asks of *line*, under a new lease."""
+    return Asked(
+        lane_id=line.id,
+        limit=count,
+        lease_id=new_id(),
+        owner=owner,
+        lease=timedelta(seconds=seconds),
+    )
+
+
+def ended(claimed: Claimed | ClaimedWork, how="completed", **fields) -> Settled:
     """Return how an attempt ended, with what *how* cannot do without."""
     needed: dict[str, dict[str, Any]] = {
         "retrying": {"delay_seconds": 10.0, "error": "HTTP 500", "status_code": 500},
@@ -88,3 +114,36 @@ def ended(claimed: Claimed, how="completed", **fields) -> Settled:
     }
     whole = {**needed.get(how, {}), **fields}
     return Settled(job_id=claimed.job_id, lease_id=claimed.lease_id, how=how, **whole)
+
+
+def worked(
+    line: Line, claimed: Claimed | ClaimedWork, how="completed", **fields
+) -> Settled:
+    """Return how a worker's attempt ended, with what *how* cannot do without."""
+    needed: dict[str, dict[str, Any]] = {
+        "retrying": {"delay_seconds": 10.0, "error": "no luck"},
+        "deadlettered": {"death": "attempts_exhausted", "error": "no luck"},
+    }
+    whole = {
+        "lease_id": claimed.lease_id,
+        "owner": "worker",
+        "organization_id": line.organization_id,
+        **needed.get(how, {}),
+        **fields,
+    }
+    return Settled(job_id=claimed.job_id, how=how, **whole)
+
+
+def renewal(line: Line, claimed: ClaimedWork, *, seconds=60.0, **fields) -> Renewed:
+    """Return how a worker keeps a job."""
+    return Renewed(
+        **{
+            "job_id": claimed.job_id,
+            "lease_id": claimed.lease_id,
+            "owner": "worker",
+            "organization_id": line.organization_id,
+            "queues": None,
+            "lease": timedelta(seconds=seconds),
+            **fields,
+        }
+    )

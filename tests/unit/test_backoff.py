@@ -1,5 +1,6 @@
 """Retries: never early, never in step, and never beyond what anybody may ask."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -14,6 +15,7 @@ from libs.common.backoff import (
     Schedule,
     delay_seconds,
     parse_retry_after,
+    policy_of,
     read_policy,
 )
 
@@ -191,3 +193,58 @@ def test_a_policy_survives_being_stored(policy):
 def test_what_is_no_policy_is_refused(text):
     with pytest.raises(ValidationError):
         read_policy(text)
+
+
+# --- the simple settings of a queue ---------------------------------------------------
+
+
+def delays(knobs, *, luck=0.0):
+    policy = policy_of(None, json.dumps(knobs))
+    return [delay_seconds(policy, retry_count=n, luck=luck) for n in range(4)]
+
+
+def test_without_settings_there_is_no_policy():
+    assert policy_of(None, None) is None
+    assert policy_of(None, "{}") is None
+
+
+def test_a_policy_goes_before_the_simple_settings():
+    retry = '{"strategy": "schedule", "schedule_seconds": [5]}'
+
+    assert policy_of(retry, '{"retry_delay_ms": 1}') == read_policy(retry)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "expected"),
+    [
+        ({"retry_delay_ms": 500}, [0.5, 1.0, 2.0, 4.0]),
+        ({"backoff_multiplier": 3}, [1.0, 3.0, 9.0, 27.0]),
+        ({"max_retry_delay_ms": 1500}, [1.0, 1.5, 1.5, 1.5]),
+        ({"retry_delay_ms": 40_000}, [40.0, 60.0, 60.0, 60.0]),
+        ({"retry_delay_ms": 90_000}, [90.0, 90.0, 90.0, 90.0]),
+        ({"retry_delay_ms": 100, "backoff_multiplier": 1}, [0.1, 0.1, 0.1, 0.1]),
+    ],
+)
+def test_the_simple_settings_make_a_policy(knobs, expected):
+    assert delays(knobs) == pytest.approx(expected)
+    assert delays(knobs, luck=0.99) >= expected
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"retry_delay_ms": "soon"},
+        {"retry_delay_ms": True},
+        {"retry_delay_ms": None, "backoff_multiplier": [2]},
+        {"backoff_multiplier": 10**400},
+    ],
+)
+def test_settings_that_are_no_numbers_are_none(knobs):
+    assert policy_of(None, json.dumps(knobs)) is None
+
+
+def test_settings_out_of_range_are_moved_into_it():
+    assert delays({"retry_delay_ms": -5, "backoff_multiplier": 99}) == [0.0] * 4
+    assert (
+        delays({"retry_delay_ms": 10**300, "backoff_multiplier": 0}) == [86_400.0] * 4
+    )

@@ -11,6 +11,7 @@ from libs.common.access import Principal
 from libs.common.errors import Unavailable
 from libs.common.lifecycle import MOVES, NOWHERE, Place, Status, Transition
 from libs.common.messages import JobChanged
+from libs.common.plans import plan_of
 from services.streamer import frames
 from services.streamer.feed import Feed, TooManyStreams, Watcher, Wish
 from services.streamer.frames import NAMES, STATUSES, TOLD, Kind, frames_of
@@ -194,7 +195,7 @@ def principal(*queues, organization_id=ORGANIZATION):
         organization_id=organization_id,
         api_key_id=UUID(int=1),
         queues=queues,
-        plan_tier="free",
+        plan=plan_of("free"),
     )
 
 

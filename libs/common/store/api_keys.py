@@ -48,6 +48,17 @@ async def list_keys(conn: Conn, *, organization_id: UUID) -> list[Row]:
     return list(await conn.fetch(SQL["list_keys"], organization_id))
 
 
+async def list_active(conn: Conn, *, organization_id: UUID) -> list[Row]:
+    """Return up to 100 keys that open something now, the oldest first."""
+    return list(await conn.fetch(SQL["list_active"], organization_id))
+
+
+async def count_active(conn: Conn, *, organization_id: UUID) -> int:
+    """Return how many keys open something now: what the plan counts."""
+    count: int = await conn.fetchval(SQL["count_active"], organization_id)
+    return count
+
+
 async def read_key(conn: Conn, *, organization_id: UUID, id_: UUID) -> Row | None:
     """Return one key, or None."""
     return await conn.fetchrow(SQL["read_key"], organization_id, id_)

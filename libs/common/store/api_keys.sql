@@ -6,9 +6,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 RETURNING *;
 
 -- name: find_key
--- Whose key has this hash.
+-- Whose key has this hash, and what is theirs.
 -- $1 key_sha256 bytea
-SELECT api_keys.*, organizations.plan_tier
+SELECT api_keys.*, organizations.plan_tier, organizations.custom_limits
   FROM api_keys
   JOIN organizations ON organizations.id = api_keys.organization_id
  WHERE key_sha256 = $1;
@@ -20,6 +20,26 @@ SELECT *
  WHERE organization_id = $1
  ORDER BY created_at DESC
  LIMIT 100;
+
+-- name: list_active
+-- The keys that open something now, oldest first.
+-- $1 organization_id uuid
+SELECT *
+  FROM api_keys
+ WHERE organization_id = $1
+   AND is_active
+   AND (expires_at IS NULL OR expires_at > now())
+ ORDER BY created_at
+ LIMIT 100;
+
+-- name: count_active
+-- How many keys open something now.
+-- $1 organization_id uuid
+SELECT count(*)::int
+  FROM api_keys
+ WHERE organization_id = $1
+   AND is_active
+   AND (expires_at IS NULL OR expires_at > now());
 
 -- name: read_key
 -- $1 organization_id uuid, $2 id uuid

@@ -1,9 +1,10 @@
 """ready → leased: who is next."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from libs.common.db import Conn
@@ -16,7 +17,7 @@ SQL: Final = load(__package__, "claims")
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A job somebody now owns, with what is needed to carry it."""
+    """A push job that a dispatcher now owns, with what is needed to carry it."""
 
     job_id: UUID
     lease_id: UUID
@@ -34,9 +35,65 @@ class Claimed:
     expired: bool
 
 
-async def ready_lanes(conn: Conn, *, after: int, limit: int) -> list[Lane]:
-    """Return up to *limit* lanes with ready jobs, of any kind, after lane *after*."""
-    return [Lane(**row) for row in await conn.fetch(SQL["ready_lanes"], after, limit)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What one worker asks of one lane; *lease_id* must never have been used."""
+
+    lane_id: int
+    limit: int
+    lease_id: UUID
+    owner: str
+    lease: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedWork:
+    """A job that a worker now owns, whole; *payload* and *tags* are JSON."""
+
+    lane_id: int
+    job_id: UUID
+    lease_id: UUID
+    queue_name: str
+    payload: str
+    rank: int
+    attempt: int
+    retry_count: int
+    max_retries: int
+    timeout_seconds: int
+    tags: str | None
+    idempotency_key: str | None
+    created_at: datetime
+    claimed_at: datetime
+    lease_expires_at: datetime
+    #: A job that runs is not scheduled.
+    run_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Given:
+    """What the workers who asked were given."""
+
+    #: By lease.
+    work: dict[UUID, list[ClaimedWork]] = field(default_factory=dict)
+    #: How many jobs ended instead, because their time to run had passed, by lease.
+    expired: Counter[UUID] = field(default_factory=Counter)
+    #: Lanes that gave nothing because their queue has a limit.
+    refused: set[int] = field(default_factory=set)
+
+
+class Found(NamedTuple):
+    """Lanes with ready jobs of queues that are not paused, and where to look on."""
+
+    lanes: list[Lane]
+    #: The lane after which to look next; 0 when these were the last.
+    after: int
+
+
+async def ready_lanes(conn: Conn, *, after: int, limit: int) -> Found:
+    """Look at up to *limit* lanes with ready jobs, of any kind, after lane *after*."""
+    rows = await conn.fetch(SQL["ready_lanes"], after, limit)
+    lanes = [Lane(*list(row)[:-1]) for row in rows if not row["paused"]]
+    return Found(lanes, rows[-1]["id"] if len(rows) == limit else 0)
 
 
 async def claim(
@@ -45,24 +102,56 @@ async def claim(
     quotas: Mapping[int, int],
     lease_jobs_max: int,
     owner: str,
-    push: bool,
     lease: timedelta,
     payload_bytes_max: int,
-) -> list[Claimed]:
-    """Lease up to ``quotas[lane]`` ready jobs of each lane.
+    admitted: Collection[int] = (),
+) -> tuple[list[Claimed], set[int]]:
+    """Lease up to ``quotas[lane]`` ready push jobs of each lane.
 
-    The jobs come under fresh leases of up to *lease_jobs_max* jobs each.
+    The jobs come under fresh leases of up to *lease_jobs_max* jobs each, and with
+    them the lanes that gave nothing because their queue has a limit and they are not
+    *admitted* (see `libs.common.admission`).
     """
     leases = -(-sum(quotas.values()) // lease_jobs_max)
     rows = await conn.fetch(
         SQL["claim"],
         list(quotas),
         list(quotas.values()),
+        [lane_id in admitted for lane_id in quotas],
         [new_id() for _ in range(leases)],
         lease_jobs_max,
         owner,
-        push,
         lease,
         payload_bytes_max,
     )
-    return [Claimed(*row) for row in rows]
+    claimed = [Claimed(*row) for row in rows if row["job_id"] is not None]
+    return claimed, {row["lane_id"] for row in rows if row["job_id"] is None}
+
+
+async def claim_work(
+    conn: Conn, *, asked: Sequence[Asked], admitted: Collection[int] = ()
+) -> Given:
+    """Lease jobs to workers: of each lane in its order, to the first who asked first.
+
+    Jobs whose time to run has passed are not given, but ended.
+    """
+    rows = await conn.fetch(
+        SQL["claim_work"],
+        [one.lane_id for one in asked],
+        [one.limit for one in asked],
+        [one.lease_id for one in asked],
+        [one.owner for one in asked],
+        [one.lease for one in asked],
+        [one.lane_id in admitted for one in asked],
+    )
+    given = Given()
+    for row in rows:
+        lane_id, job_id, lease_id, *_, expired = row
+        if job_id is None:
+            given.refused.add(lane_id)
+        elif expired:
+            given.expired[lease_id] += 1
+        else:
+            work = ClaimedWork(*list(row)[:-1])
+            given.work.setdefault(lease_id, []).append(work)
+    return given

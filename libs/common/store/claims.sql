@@ -19,20 +19,46 @@ WITH RECURSIVE walk AS (
            ) AS following
      WHERE walk.step < $2
 )
-SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lanes.push
+SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lanes.push,
+       coalesce(queue.paused, false) AS paused
   FROM walk
   JOIN lanes ON lanes.id = walk.lane_id
+  LEFT JOIN LATERAL (
+        SELECT paused
+          FROM queues
+         WHERE queues.organization_id = lanes.organization_id
+           AND queues.name = lanes.queue_name
+         LIMIT 1
+       ) AS queue ON true
  ORDER BY lanes.id;
 
 -- name: claim
--- ready → leased: take up to so many jobs of each lane, most urgent and longest ready
--- first, under new leases of up to $4 jobs each.  A job whose time to run has passed
--- comes with expired = true: it must be settled so, not run.  A body over $8 bytes is
--- left out (see read_body).
--- $1 lanes int[], $2 how many of each int[], $3 lease ids uuid[], $4 jobs a lease int,
--- $5 owner text, $6 push boolean, $7 lease interval, $8 bytes int
+-- ready → leased: take up to so many push jobs of each lane, most urgent and longest
+-- ready first, under new leases of up to $5 jobs each.  A lane of a paused queue gives
+-- nothing; one of a queue with a limit gives nothing unless it is admitted, and comes in
+-- a row without a job.  A job whose time to run has passed comes with expired = true: it
+-- must be settled so, not run.  A body over $8 bytes is left out (see read_body).
+-- $1 lanes int[], $2 how many of each int[], $3 admitted boolean[], $4 lease ids uuid[],
+-- $5 jobs a lease int, $6 owner text, $7 lease interval, $8 bytes int
 WITH wanted AS MATERIALIZED (
-    SELECT * FROM unnest($1::int[], $2::int[]) AS wanted (lane_id, quota)
+    SELECT asked.lane_id, asked.quota,
+           coalesce(queue.limited, false) AND NOT asked.admitted AS refused
+      FROM unnest($1::int[], $2::int[], $3::boolean[])
+           AS asked (lane_id, quota, admitted)
+     CROSS JOIN LATERAL (
+            SELECT organization_id, queue_name
+              FROM lanes
+             WHERE lanes.id = asked.lane_id
+             LIMIT 1
+           ) AS lane
+      LEFT JOIN LATERAL (
+            SELECT paused, limited
+              FROM queues
+             WHERE queues.organization_id = lane.organization_id
+               AND queues.name = lane.queue_name
+             LIMIT 1
+           ) AS queue ON true
+     WHERE queue.paused IS NOT true
 ), picked AS MATERIALIZED (
     SELECT first.address
       FROM wanted
@@ -40,6 +66,7 @@ WITH wanted AS MATERIALIZED (
             SELECT ctid AS address
               FROM ready
              WHERE ready.lane_id = wanted.lane_id
+               AND NOT wanted.refused
              ORDER BY rank, ready_at, job_id
              LIMIT wanted.quota
                FOR UPDATE SKIP LOCKED
@@ -51,13 +78,14 @@ WITH wanted AS MATERIALIZED (
      WHERE ctid = ANY (ARRAY(SELECT address FROM picked))
     RETURNING ready.*
 ), assigned AS MATERIALIZED (
-    SELECT *, ($3::uuid[])[1 + (row_number() OVER () - 1) / $4] AS lease_id
+    SELECT *, ($4::uuid[])[1 + (row_number() OVER () - 1) / $5] AS lease_id
       FROM taken
 ), opened AS (
-    -- A worker has what it claims; a batch has yet to find its pod.
-    INSERT INTO leases (id, owner, push, deadline, taken_up, job_ids)
-    SELECT lease_id, $5, $6, now() + $7::interval, NOT $6,
-           array_agg(job_id ORDER BY job_id)
+    -- A batch has yet to find its pod.  The statement's clock, because a transaction
+    -- that admits may have waited for its turn.
+    INSERT INTO leases (id, owner, claimed_at, deadline, taken_up, job_ids)
+    SELECT lease_id, $6, statement_timestamp(), statement_timestamp() + $7::interval,
+           false, array_agg(job_id ORDER BY job_id)
       FROM assigned
      GROUP BY lease_id
 ), into_leased AS (
@@ -65,8 +93,10 @@ WITH wanted AS MATERIALIZED (
     SELECT job_id, lease_id, lane_id, rank, attempt + 1, retry_count, crash_count
       FROM assigned
 ), noted AS (
-    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
-    SELECT job_id, lane_id, 'started', rank, attempt + 1, $5
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id, 'started', rank, attempt + 1, $6,
+           json_build_object('waited_ms', (extract(
+                epoch FROM statement_timestamp() - ready_at) * 1000)::real)
       FROM assigned
 )
 SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
@@ -78,8 +108,133 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
                octet_length(jobs.payload::text) AS payload_bytes,
                jobs.organization_id, jobs.target_url, jobs.target_method,
                jobs.target_headers, jobs.target_timeout_seconds,
-               coalesce(jobs.expires_at <= now(), false) AS expired
+               coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
           FROM jobs
          WHERE jobs.id = assigned.job_id
          LIMIT 1
-       ) AS body;
+       ) AS body
+ UNION ALL
+SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+  FROM wanted
+ WHERE refused;
+
+-- name: claim_work
+-- ready → leased: give workers' jobs to those who ask, each lane's most urgent and
+-- longest ready first, to the first who asked first.  A job whose time to run has passed
+-- is not given but ends: ready → finished.  Lanes of queues that are paused or have a
+-- limit: see `claim`.
+-- Returned are the jobs, by the lease they are under; those that ended so, with expired
+-- = true; and the lanes that were refused, in rows without a job.
+-- Arrays, one element a request: $1 lanes int, $2 how many jobs int, $3 lease ids uuid,
+-- $4 workers text, $5 leases interval, $6 admitted boolean (the same for a lane)
+WITH asked AS MATERIALIZED (
+    SELECT *, (sum(quota) OVER (PARTITION BY lane_id ORDER BY place))::int AS upto
+      FROM unnest($1::int[], $2::int[], $3::uuid[], $4::text[], $5::interval[],
+                  $6::boolean[]) WITH ORDINALITY
+           AS asked (lane_id, quota, lease_id, owner, lease, admitted, place)
+), wanted AS MATERIALIZED (
+    SELECT asked.lane_id, asked.quota,
+           coalesce(queue.limited, false) AND NOT asked.admitted AS refused
+      FROM (SELECT lane_id, sum(quota)::int AS quota, bool_and(admitted) AS admitted
+              FROM asked
+             GROUP BY lane_id) AS asked
+     CROSS JOIN LATERAL (
+            SELECT organization_id, queue_name
+              FROM lanes
+             WHERE lanes.id = asked.lane_id
+             LIMIT 1
+           ) AS lane
+      LEFT JOIN LATERAL (
+            SELECT paused, limited
+              FROM queues
+             WHERE queues.organization_id = lane.organization_id
+               AND queues.name = lane.queue_name
+             LIMIT 1
+           ) AS queue ON true
+     WHERE queue.paused IS NOT true
+), picked AS MATERIALIZED (
+    SELECT first.address
+      FROM wanted
+     CROSS JOIN LATERAL (
+            SELECT ctid AS address
+              FROM ready
+             WHERE ready.lane_id = wanted.lane_id
+               AND NOT wanted.refused
+             ORDER BY rank, ready_at, job_id
+             LIMIT wanted.quota
+               FOR UPDATE SKIP LOCKED
+           ) AS first
+), taken AS (
+    -- No join: see `claim`.
+    DELETE FROM ready
+     WHERE ctid = ANY (ARRAY(SELECT address FROM picked))
+    RETURNING ready AS job
+), in_line AS MATERIALIZED (
+    SELECT (job).lane_id,
+           array_agg(job ORDER BY (job).rank, (job).ready_at, (job).job_id) AS jobs
+      FROM taken
+     GROUP BY (job).lane_id
+), given AS MATERIALIZED (
+    SELECT asked.lease_id, asked.owner, asked.lease, job.*, body.*
+      FROM asked
+      JOIN in_line ON in_line.lane_id = asked.lane_id
+     CROSS JOIN LATERAL unnest(
+            in_line.jobs[asked.upto - asked.quota + 1 : asked.upto]
+           ) AS job
+     CROSS JOIN LATERAL (
+            SELECT jobs.queue_name, jobs.payload, jobs.max_retries, jobs.timeout_seconds,
+                   jobs.tags, jobs.idempotency_key, jobs.created_at,
+                   coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
+              FROM jobs
+             WHERE jobs.id = job.job_id
+             LIMIT 1
+           ) AS body
+     ORDER BY asked.place, job.rank, job.ready_at, job.job_id
+), into_leased AS (
+    INSERT INTO leased (job_id, lease_id, lane_id, rank, attempt, retry_count,
+                        crash_count, owner, claimed_at, deadline)
+    SELECT job_id, lease_id, lane_id, rank, attempt + 1, retry_count, crash_count,
+           owner, statement_timestamp(), statement_timestamp() + lease
+      FROM given
+     WHERE NOT expired
+), into_finished AS (
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
+    SELECT job_id, lane_id, rank, attempt, retry_count, 'expired'
+      FROM given
+     WHERE expired
+), into_rechecks AS (
+    INSERT INTO rechecks (child_id)
+    SELECT DISTINCT child.child_id
+      FROM given
+     CROSS JOIN LATERAL (
+            SELECT child_id
+              FROM dependencies
+             WHERE dependencies.parent_id = given.job_id
+            OFFSET 0
+           ) AS child
+     WHERE expired
+     ORDER BY child.child_id
+        ON CONFLICT DO NOTHING
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id,
+           CASE WHEN expired THEN 'expired' ELSE 'started' END::transition, rank,
+           CASE WHEN expired THEN attempt ELSE attempt + 1 END,
+           CASE WHEN NOT expired THEN owner END,
+           CASE WHEN expired THEN json_build_object(
+                    'place', 'ready', 'retry_count', retry_count)
+                ELSE json_build_object('waited_ms', (extract(
+                    epoch FROM statement_timestamp() - ready_at) * 1000)::real) END
+      FROM given
+)
+SELECT lane_id, job_id, lease_id, queue_name, payload::text AS payload, rank,
+       attempt + 1 AS attempt, retry_count, max_retries, timeout_seconds,
+       tags::text AS tags, idempotency_key, created_at,
+       statement_timestamp() AS claimed_at,
+       statement_timestamp() + lease AS lease_expires_at, expired
+  FROM given
+ UNION ALL
+SELECT lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL, NULL
+  FROM wanted
+ WHERE refused;

@@ -1,4 +1,4 @@
-"""What people do to jobs by hand: cancel, retry a dead letter, purge."""
+"""What people do to jobs by hand: cancel, reprioritize, retry a dead letter, purge."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -27,6 +27,19 @@ async def cancel(
     """Cancel an open job nobody works on; return whether it was one."""
     row = await conn.fetchrow(SQL["cancel"], organization_id, job_id, actor)
     return row is not None
+
+
+async def reprioritize(
+    conn: Conn, *, organization_id: UUID, job_id: UUID, priority: int, actor: str
+) -> int | None:
+    """Give an open job nobody works on another priority.
+
+    Return the one it had, or None when it is no such job.
+    """
+    old: int | None = await conn.fetchval(
+        SQL["reprioritize"], organization_id, job_id, 100 - priority, actor
+    )
+    return old
 
 
 async def requeue(

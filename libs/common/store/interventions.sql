@@ -30,8 +30,53 @@ WITH owned AS MATERIALIZED (
     SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
            json_build_object('place', place, 'retry_count', retry_count)
       FROM taken
+), rechecked AS (
+    INSERT INTO rechecks (child_id)
+    SELECT DISTINCT child_id
+      FROM dependencies
+     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
 )
 SELECT job_id FROM taken;
+
+-- name: reprioritize
+-- ready, scheduled, waiting, held → the same place, by hand: with another rank.
+-- $1 organization_id uuid, $2 job_id uuid, $3 rank smallint, $4 actor text
+WITH owned AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = $2 AND organization_id = $1
+), from_ready AS (
+    -- The rank is part of the key: out, and in again.
+    DELETE FROM ready USING owned WHERE ready.job_id = owned.id
+    RETURNING ready.*
+), into_ready AS (
+    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
+    SELECT lane_id, $3, ready_at, job_id, attempt, retry_count, crash_count
+      FROM from_ready
+), before AS MATERIALIZED (
+    SELECT job_id, rank FROM scheduled JOIN owned ON job_id = id
+    UNION ALL SELECT job_id, rank FROM waiting JOIN owned ON job_id = id
+    UNION ALL SELECT job_id, rank FROM held JOIN owned ON job_id = id
+), in_scheduled AS (
+    UPDATE scheduled SET rank = $3 FROM before WHERE scheduled.job_id = before.job_id
+    RETURNING scheduled.job_id, 'scheduled' AS place, lane_id, before.rank, attempt
+), in_waiting AS (
+    UPDATE waiting SET rank = $3 FROM before WHERE waiting.job_id = before.job_id
+    RETURNING waiting.job_id, 'waiting', lane_id, before.rank, 0::smallint
+), in_held AS (
+    UPDATE held SET rank = $3 FROM before WHERE held.job_id = before.job_id
+    RETURNING held.job_id, 'held', lane_id, before.rank, attempt
+), changed AS (
+    SELECT job_id, 'ready' AS place, lane_id, rank, attempt FROM from_ready
+    UNION ALL SELECT * FROM in_scheduled
+    UNION ALL SELECT * FROM in_waiting
+    UNION ALL SELECT * FROM in_held
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id, 'reprioritized', $3, attempt, $4,
+           json_build_object('place', place, 'old_priority', 100 - rank,
+                             'new_priority', 100 - $3::int)
+      FROM changed
+)
+SELECT 100 - rank AS old_priority FROM changed;
 
 -- name: requeue
 -- dead → ready, by hand: retries and crashes start from zero, attempts count on.
@@ -107,6 +152,13 @@ WITH chosen AS MATERIALIZED (
      USING bodies
      WHERE idempotency.organization_id = bodies.organization_id
        AND idempotency.key = bodies.idempotency_key
+), own_edges AS (
+    DELETE FROM dependencies USING buried WHERE dependencies.child_id = buried.job_id
+), rechecked AS (
+    INSERT INTO rechecks (child_id)
+    SELECT DISTINCT child_id
+      FROM dependencies
+     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
     SELECT job_id, lane_id, 'purged', rank, attempt, $3

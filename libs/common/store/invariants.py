@@ -19,3 +19,8 @@ async def misplaced(conn: Conn) -> list[Row]:
 async def unjournaled(conn: Conn) -> list[Row]:
     """Return the jobs whose journal does not end where they stand."""
     return list(await conn.fetch(SQL["unjournaled"]))
+
+
+async def forgotten(conn: Conn) -> list[Row]:
+    """Return the jobs that wait for parents in vain."""
+    return list(await conn.fetch(SQL["forgotten"]))

@@ -35,10 +35,23 @@ SELECT places.job_id, places.place, last.transition::text AS transition
             WHEN 'deadlettered' THEN '{dead}'
             WHEN 'quarantined'  THEN '{dead}'
             WHEN 'due'          THEN '{ready}'
-            WHEN 'unblocked'    THEN '{ready}'
+            WHEN 'blocked'      THEN '{waiting}'
+            WHEN 'unblocked'    THEN '{ready,scheduled}'
+            WHEN 'reprioritized' THEN '{ready,scheduled,waiting,held}'
             WHEN 'released'     THEN '{ready}'
             WHEN 'recovered'    THEN '{ready}'
             WHEN 'requeued'     THEN '{ready}'
             ELSE '{}'
         END::text[])
+ ORDER BY 1;
+
+-- name: forgotten
+-- Jobs that wait though their parents' ends have decided, and that nobody will look at;
+-- and jobs that wait for another number of parents than they think.
+SELECT waiting.job_id, hopes.edges, hopes.met, hopes.hopeless
+  FROM waiting
+ CROSS JOIN LATERAL hopes_of(waiting.job_id) AS hopes
+ WHERE waiting.edges <> hopes.edges
+    OR ((hopes.met OR hopes.hopeless)
+        AND NOT EXISTS (SELECT FROM rechecks WHERE child_id = waiting.job_id))
  ORDER BY 1;

@@ -3,13 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 from libs.common.db import Conn, Row
 from libs.common.sql import load
 
 SQL: Final = load(__package__, "jobs")
+
+#: What lists can be sorted by (contract 1.4).
+SortKey = Literal[
+    "created_at",
+    "updated_at",
+    "scheduled_at",
+    "completed_at",
+    "priority",
+    "status",
+    "queue_name",
+    "retry_count",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +58,8 @@ class NewJob:
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
     push: Push | None = None
+    #: The job that must complete first, which the caller knows to exist.
+    parent_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +86,8 @@ class Filter:
     created_before: datetime | None = None
     limit: int = 50
     offset: int = 0
+    #: Only jobs that are older than this one; for the lists that are newest first.
+    before: UUID | None = None
 
 
 async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
@@ -101,6 +117,7 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         [push and push.method for push in pushes],
         [push and push.headers for push in pushes],
         [push and push.timeout_seconds for push in pushes],
+        [job.parent_id for job in jobs],
     )
     return {row["id"] for row in rows}
 
@@ -126,7 +143,9 @@ async def read_job(conn: Conn, *, organization_id: UUID, job_id: UUID) -> Row | 
 async def list_jobs(conn: Conn, *, organization_id: UUID, chosen: Filter) -> list[Row]:
     """Return jobs of any state, newest first."""
     return list(
-        await conn.fetch(SQL["list_jobs"], organization_id, *_arguments(chosen))
+        await conn.fetch(
+            SQL["list_jobs"], organization_id, *_arguments(chosen), chosen.before
+        )
     )
 
 
@@ -136,7 +155,51 @@ async def list_open_jobs(
     """Return jobs standing in *places*, newest first."""
     return list(
         await conn.fetch(
-            SQL["list_open_jobs"], organization_id, *_arguments(chosen), list(places)
+            SQL["list_open_jobs"],
+            organization_id,
+            *_arguments(chosen),
+            chosen.before,
+            list(places),
+        )
+    )
+
+
+async def list_sorted_jobs(
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    chosen: Filter,
+    places: Sequence[str] | None,
+    order_by: SortKey,
+    descending: bool,
+) -> list[Row]:
+    """Return jobs standing in *places*, or of any state when None, in another order."""
+    return list(
+        await conn.fetch(
+            SQL["list_sorted_jobs"],
+            organization_id,
+            *_arguments(chosen),
+            None if places is None else list(places),
+            order_by,
+            descending,
+        )
+    )
+
+
+async def read_statuses(
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    job_ids: Sequence[UUID],
+    queue_names: Sequence[str] | None,
+) -> list[Row]:
+    """Return how these jobs (of these queues) stand; who is none is left out."""
+    return list(
+        await conn.fetch(
+            SQL["read_statuses"],
+            organization_id,
+            list(job_ids),
+            None if queue_names is None else list(queue_names),
         )
     )
 

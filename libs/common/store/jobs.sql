@@ -7,18 +7,19 @@
 -- $9 max retries smallint, $10 timeouts int (s), $11 retry policies text,
 -- $12 run_at timestamptz, $13 expires_at timestamptz, $14 idempotency keys text,
 -- $15 fingerprints bytea, $16 target urls text, $17 methods text, $18 headers text,
--- $19 target timeouts real (s)
+-- $19 target timeouts real (s), $20 parents uuid (a job with one waits for it)
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
                   $7::text[], $8::smallint[], $9::smallint[], $10::int[], $11::text[],
                   $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bytea[],
-                  $16::text[], $17::text[], $18::text[], $19::real[]) WITH ORDINALITY
+                  $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[])
+           WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
                      run_at, expires_at, idempotency_key, fingerprint,
                      target_url, target_method, target_headers, target_timeout_seconds,
-                     place)
+                     parent_id, place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
     SELECT organization_id, idempotency_key, id, fingerprint
@@ -37,21 +38,41 @@ WITH asked AS MATERIALIZED (
 ), bodies AS (
     INSERT INTO jobs (id, organization_id, queue_name, payload, job_type, tags,
                       max_retries, timeout_seconds, retry, idempotency_key, expires_at,
-                      target_url, target_method, target_headers, target_timeout_seconds)
+                      target_url, target_method, target_headers, target_timeout_seconds,
+                      parent_job_id)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
-           target_url, target_method, target_headers::jsonb, target_timeout_seconds
+           target_url, target_method, target_headers::jsonb, target_timeout_seconds,
+           parent_id
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
     SELECT lane_id, rank, now(), id
       FROM admitted
      WHERE NOT later
+       AND parent_id IS NULL
 ), into_scheduled AS (
     INSERT INTO scheduled (run_at, job_id, lane_id, rank)
     SELECT run_at, id, lane_id, rank
       FROM admitted
      WHERE later
+       AND parent_id IS NULL
+), into_waiting AS (
+    INSERT INTO waiting (job_id, lane_id, rank, run_at)
+    SELECT id, lane_id, rank, CASE WHEN later THEN run_at END
+      FROM admitted
+     WHERE parent_id IS NOT NULL
+), edges AS (
+    INSERT INTO dependencies (child_id, parent_id)
+    SELECT id, parent_id
+      FROM admitted
+     WHERE parent_id IS NOT NULL
+), rechecked AS (
+    -- The parent may have ended, or be ending, before anybody can see the edge.
+    INSERT INTO rechecks (child_id, repeatedly)
+    SELECT id, true
+      FROM admitted
+     WHERE parent_id IS NOT NULL
 ), expiring AS (
     INSERT INTO expiries (expires_at, job_id)
     SELECT expires_at, id
@@ -80,11 +101,16 @@ SELECT jobs.*, standing.place, standing.rank, standing.attempt, standing.retry_c
        standing.run_at, standing.started_at, standing.settled_at, standing.ending,
        status_of(standing.place, standing.ending, standing.retry_count) AS status,
        coalesce(standing.last_error, failed.error) AS last_error,
-       standing.lease_id, leases.owner, leases.deadline, leases.claimed_at,
-       finished.result, latest.at AS updated_at
+       standing.lease_id, coalesce(leased.owner, leases.owner) AS owner,
+       coalesce(leased.deadline, leases.deadline) AS deadline,
+       coalesce(leased.claimed_at, leases.claimed_at) AS claimed_at,
+       finished.result, latest.at AS updated_at,
+       (SELECT max(mode::text) FROM dependencies WHERE child_id = jobs.id)
+           AS dependency_mode
   FROM jobs
   JOIN LATERAL (SELECT * FROM places WHERE places.job_id = jobs.id LIMIT 1)
        AS standing ON true
+  LEFT JOIN leased ON leased.job_id = jobs.id
   LEFT JOIN leases ON leases.id = standing.lease_id
   LEFT JOIN finished ON finished.job_id = jobs.id
   LEFT JOIN LATERAL (
@@ -110,83 +136,90 @@ SELECT jobs.*, standing.place, standing.rank, standing.attempt, standing.retry_c
 -- Jobs of an organization, newest first, of any state: walks its ids.
 -- $1 organization_id uuid, $2 queue names text[] or null for all, $3 statuses text[]
 -- or null, $4 tag text, $5 job_type text, $6 search text, $7 created after
--- timestamptz, $8 created before timestamptz, $9 limit int, $10 offset int
-SELECT jobs.id, jobs.queue_name, jobs.job_type, jobs.max_retries, jobs.tags,
-       jobs.created_at, standing.place, standing.rank, standing.attempt,
-       standing.retry_count, standing.run_at, standing.started_at,
-       standing.settled_at, standing.ending,
-       status_of(standing.place, standing.ending, standing.retry_count) AS status,
-       coalesce(standing.last_error, failed.error) AS last_error
-  FROM jobs
-  JOIN LATERAL (SELECT * FROM places WHERE places.job_id = jobs.id LIMIT 1)
-       AS standing ON true
-  LEFT JOIN LATERAL (
-        SELECT attempts.error
-          FROM attempts
-         WHERE attempts.job_id = jobs.id
-           AND attempts.error IS NOT NULL
-           AND standing.retry_count > 0
-         ORDER BY attempts.attempt DESC
-         LIMIT 1
-       ) AS failed ON true
- WHERE jobs.organization_id = $1
-   AND ($7::timestamptz IS NULL OR jobs.created_at >= $7)
-   AND ($8::timestamptz IS NULL OR jobs.created_at < $8)
+-- timestamptz, $8 created before timestamptz, $9 limit int, $10 offset int, $11 before
+-- which job_id uuid, or null
+SELECT listed.*
+  FROM listed
+ WHERE organization_id = $1
+   AND ($11::uuid IS NULL OR id < $11)
    -- An id is born a little before its row: this only spares us the far partitions.
-   AND jobs.id >= first_id_at(coalesce($7, '2020-01-01') - interval '1 hour')
-   AND jobs.id <  first_id_at(coalesce($8, '9000-01-01') + interval '1 hour')
-   AND ($2::text[] IS NULL OR jobs.queue_name = ANY ($2))
-   AND ($3::text[] IS NULL
-        OR status_of(standing.place, standing.ending, standing.retry_count) = ANY ($3))
-   AND ($4::text IS NULL OR jobs.tags ? $4)
-   AND ($5::text IS NULL OR jobs.job_type = $5)
-   AND ($6::text IS NULL
-        OR starts_with(jobs.id::text, lower($6))
-        OR strpos(lower(jobs.queue_name), lower($6)) > 0
-        OR strpos(lower(jobs.job_type), lower($6)) > 0)
- ORDER BY jobs.id DESC
+   AND id >= first_id_at(coalesce($7::timestamptz, '2020-01-01') - interval '1 hour')
+   AND id <  first_id_at(coalesce($8::timestamptz, '9000-01-01') + interval '1 hour')
+   AND is_wanted(listed, $2, $3, $4, $5, $6, $7, $8)
+ ORDER BY id DESC
  LIMIT $9 OFFSET $10;
 
 -- name: list_open_jobs
 -- The same for states that are left again: walks the places, never the history.
--- $1 … $10 as in list_jobs; $11 places text[]
-SELECT jobs.id, jobs.queue_name, jobs.job_type, jobs.max_retries, jobs.tags,
-       jobs.created_at, standing.place, standing.rank, standing.attempt,
-       standing.retry_count, standing.run_at, standing.started_at,
-       standing.settled_at, standing.ending,
-       status_of(standing.place, standing.ending, standing.retry_count) AS status,
-       coalesce(standing.last_error, failed.error) AS last_error
-  FROM places AS standing
-  JOIN lanes ON lanes.id = standing.lane_id
-  JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = standing.job_id LIMIT 1)
-       AS jobs ON true
-  LEFT JOIN LATERAL (
-        SELECT attempts.error
-          FROM attempts
-         WHERE attempts.job_id = jobs.id
-           AND attempts.error IS NOT NULL
-           AND standing.retry_count > 0
-         ORDER BY attempts.attempt DESC
-         LIMIT 1
-       ) AS failed ON true
- WHERE lanes.organization_id = $1
-   AND standing.place = ANY ($11::text[])
-   AND ($7::timestamptz IS NULL OR jobs.created_at >= $7)
-   AND ($8::timestamptz IS NULL OR jobs.created_at < $8)
-   -- An id is born a little before its row: this only spares us the far partitions.
-   AND jobs.id >= first_id_at(coalesce($7, '2020-01-01') - interval '1 hour')
-   AND jobs.id <  first_id_at(coalesce($8, '9000-01-01') + interval '1 hour')
-   AND ($2::text[] IS NULL OR lanes.queue_name = ANY ($2))
-   AND ($3::text[] IS NULL
-        OR status_of(standing.place, standing.ending, standing.retry_count) = ANY ($3))
-   AND ($4::text IS NULL OR jobs.tags ? $4)
-   AND ($5::text IS NULL OR jobs.job_type = $5)
-   AND ($6::text IS NULL
-        OR starts_with(jobs.id::text, lower($6))
-        OR strpos(lower(jobs.queue_name), lower($6)) > 0
-        OR strpos(lower(jobs.job_type), lower($6)) > 0)
+-- $1 … $11 as in list_jobs; $12 places text[]
+SELECT listed.*
+  FROM (SELECT job_id
+          FROM open_jobs($1, $2, $12::text[])
+         WHERE ($11::uuid IS NULL OR job_id < $11)
+         ORDER BY job_id DESC) AS standing
+ CROSS JOIN LATERAL (
+        SELECT * FROM listed WHERE listed.id = standing.job_id LIMIT 1
+       ) AS listed
+ WHERE is_wanted(listed, $2, $3, $4, $5, $6, $7, $8)
  ORDER BY standing.job_id DESC
  LIMIT $9 OFFSET $10;
+
+-- name: list_sorted_jobs
+-- The same in another order: looks at everything that is asked for, to sort it.  What
+-- has nothing to be sorted by comes last; of two that are equal, the newer one first.
+-- $1 … $10 as in list_jobs; $11 places text[], or null to walk the history; $12 by
+-- what text, $13 descending boolean
+SELECT listed.*
+  FROM (SELECT job_id FROM open_jobs($1, $2, $11::text[])
+         WHERE $11::text[] IS NOT NULL
+         UNION ALL
+        SELECT id
+          FROM jobs
+         WHERE $11::text[] IS NULL
+           AND organization_id = $1
+           AND id >= first_id_at(coalesce($7::timestamptz, '2020-01-01') - interval '1 hour')
+           AND id <  first_id_at(coalesce($8::timestamptz, '9000-01-01') + interval '1 hour')
+       ) AS standing
+ CROSS JOIN LATERAL (
+        SELECT * FROM listed WHERE listed.id = standing.job_id LIMIT 1
+       ) AS listed
+  LEFT JOIN LATERAL (
+        SELECT at
+          FROM journal
+         WHERE journal.job_id = listed.id
+           AND $12::text = 'updated_at'
+         ORDER BY seq DESC
+         LIMIT 1
+       ) AS latest ON true
+ CROSS JOIN LATERAL (
+        SELECT CASE WHEN $13::boolean THEN -1 ELSE 1 END * CASE $12
+                    WHEN 'created_at'   THEN extract(epoch FROM listed.created_at)
+                    WHEN 'updated_at'   THEN extract(epoch FROM latest.at)
+                    WHEN 'scheduled_at' THEN extract(epoch FROM listed.run_at)
+                    WHEN 'completed_at' THEN extract(epoch FROM listed.settled_at)
+                    WHEN 'priority'     THEN 100 - listed.rank
+                    WHEN 'retry_count'  THEN listed.retry_count END AS amount,
+               CASE $12 WHEN 'status'     THEN listed.status
+                        WHEN 'queue_name' THEN listed.queue_name END AS word
+       ) AS key
+ WHERE is_wanted(listed, $2, $3, $4, $5, $6, $7, $8)
+ ORDER BY amount NULLS LAST, CASE WHEN NOT $13 THEN word END,
+          CASE WHEN $13 THEN word END DESC,
+          -- Of two of the same moment the id knows which came first.
+          CASE WHEN NOT $13 AND $12 = 'created_at' THEN listed.id END, listed.id DESC
+ LIMIT $9 OFFSET $10;
+
+-- name: read_statuses
+-- How these jobs of an organization stand, in the order asked for.
+-- $1 organization_id uuid, $2 job_ids uuid[], $3 queue names text[] or null for all
+SELECT listed.*
+  FROM unnest($2::uuid[]) WITH ORDINALITY AS asked (job_id, place)
+ CROSS JOIN LATERAL (
+        SELECT * FROM listed WHERE listed.id = asked.job_id LIMIT 1
+       ) AS listed
+ WHERE listed.organization_id = $1
+   AND ($3::text[] IS NULL OR listed.queue_name = ANY ($3))
+ ORDER BY asked.place;
 
 -- name: read_body
 -- Some bytes of a leased job's body, for whoever holds the lease.

@@ -34,6 +34,8 @@ class Entry:
     at: datetime
     actor: str | None
     details: str | None
+    lane_id: int
+    push: bool
 
     @property
     def position(self) -> Position:
@@ -70,8 +72,3 @@ async def read_announced(conn: Conn) -> Position:
     if row is None:
         raise LookupError("the table announced has lost its row")
     return Position(row["xid"], row["seq"])
-
-
-async def note_announced(conn: Conn, *, position: Position) -> None:
-    """Remember how far the journal was announced."""
-    await conn.execute(SQL["note_announced"], position.xid, position.seq)

@@ -17,7 +17,8 @@ SELECT journal.seq, journal.job_id, journal.transition::text AS transition,
 -- $1 after xid text, $2 after seq bigint, $3 limit int
 SELECT journal.seq, journal.xid::text AS xid, journal.job_id, lanes.organization_id,
        lanes.queue_name, journal.transition::text AS transition, journal.rank,
-       journal.attempt, journal.at, journal.actor, journal.details
+       journal.attempt, journal.at, journal.actor, journal.details,
+       journal.lane_id, lanes.push
   FROM journal
   JOIN lanes ON lanes.id = journal.lane_id
  WHERE (journal.xid, journal.seq) > ($1::text::xid8, $2)
@@ -28,10 +29,3 @@ SELECT journal.seq, journal.xid::text AS xid, journal.job_id, lanes.organization
 -- name: read_announced
 -- How far the journal was announced.
 SELECT xid::text AS xid, seq FROM announced;
-
--- name: note_announced
--- Remember how far the journal was announced; never goes back.
--- $1 xid text, $2 seq bigint
-UPDATE announced
-   SET xid = $1::text::xid8, seq = $2
- WHERE (xid, seq) < ($1::text::xid8, $2);

@@ -50,6 +50,25 @@ async def open_lanes(conn: Conn, *, names: Sequence[LaneName]) -> dict[LaneName,
     return found
 
 
+async def find_lanes(conn: Conn, *, names: Sequence[LaneName]) -> dict[LaneName, int]:
+    """Return the numbers of those lanes with these names that there are."""
+    rows = await conn.fetch(
+        SQL["find_lanes"],
+        [name.organization_id for name in names],
+        [name.queue_name for name in names],
+        [name.destination for name in names],
+    )
+    return {LaneName(*name): id_ for id_, *name in rows}
+
+
 async def read_lanes(conn: Conn, *, ids: Sequence[int]) -> list[Lane]:
     """Return the lanes with these numbers."""
     return [Lane(**row) for row in await conn.fetch(SQL["read_lanes"], list(ids))]
+
+
+async def ready_of_queue(
+    conn: Conn, *, organization_id: UUID, queue_name: str
+) -> list[Lane]:
+    """Return the lanes of a queue in which jobs wait to be begun."""
+    rows = await conn.fetch(SQL["ready_of_queue"], organization_id, queue_name)
+    return [Lane(**row) for row in rows]

@@ -1,5 +1,6 @@
 -- name: open_lanes
--- Return the lanes with these names, new ones created; in the order given.
+-- Return the lanes with these names, new ones created; in the order given.  A lane whose
+-- queue was deleted comes back.
 -- $1 organization_ids uuid[], $2 queue_names text[], $3 destinations text[]
 WITH asked AS MATERIALIZED (
     SELECT *
@@ -17,6 +18,17 @@ WITH asked AS MATERIALIZED (
      ORDER BY 1, 2, 3
         ON CONFLICT DO NOTHING
     RETURNING id, organization_id, queue_name, destination
+), returning_ones AS MATERIALIZED (
+    SELECT lanes.ctid AS address
+      FROM asked
+      JOIN lanes USING (organization_id, queue_name, destination)
+     WHERE lanes.retired
+     ORDER BY lanes.id
+       FOR UPDATE OF lanes
+), revived AS (
+    UPDATE lanes
+       SET retired = false
+     WHERE ctid = ANY (ARRAY(SELECT address FROM returning_ones))
 )
 SELECT coalesce(lanes.id, created.id) AS id
   FROM asked
@@ -24,9 +36,34 @@ SELECT coalesce(lanes.id, created.id) AS id
   LEFT JOIN created USING (organization_id, queue_name, destination)
  ORDER BY asked.place;
 
+-- name: find_lanes
+-- The lanes with these names that there are.
+-- $1 organization_ids uuid[], $2 queue_names text[], $3 destinations text[]
+SELECT lane.*
+  FROM unnest($1::uuid[], $2::text[], $3::text[])
+       AS asked (organization_id, queue_name, destination)
+ CROSS JOIN LATERAL (
+        SELECT id, organization_id, queue_name, destination
+          FROM lanes
+         WHERE lanes.organization_id = asked.organization_id
+           AND lanes.queue_name = asked.queue_name
+           AND lanes.destination = asked.destination
+         LIMIT 1
+       ) AS lane;
+
 -- name: read_lanes
 -- What these lanes are.
 -- $1 ids int[]
 SELECT id, organization_id, queue_name, destination, push
   FROM lanes
  WHERE id = ANY ($1::int[]);
+
+-- name: ready_of_queue
+-- The lanes of a queue in which jobs wait to be begun.
+-- $1 organization_id uuid, $2 queue_name text
+SELECT id, organization_id, queue_name, destination, push
+  FROM lanes
+ WHERE organization_id = $1
+   AND queue_name = $2
+   AND EXISTS (SELECT FROM ready WHERE ready.lane_id = lanes.id)
+ ORDER BY id;

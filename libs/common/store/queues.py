@@ -1,5 +1,6 @@
 """Queues: what jobs get that do not say it themselves."""
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -14,10 +15,32 @@ async def read_queue(conn: Conn, *, organization_id: UUID, name: str) -> Row | N
     return await conn.fetchrow(SQL["read_queue"], organization_id, name)
 
 
-async def is_queue_used(conn: Conn, *, organization_id: UUID, name: str) -> bool:
-    """Return whether the queue ever had a job."""
-    used: bool = await conn.fetchval(SQL["is_queue_used"], organization_id, name)
-    return used
+async def find_queue(conn: Conn, *, organization_id: UUID, name: str) -> Row | None:
+    """Return a queue that was configured or has jobs, or None.
+
+    Of one that was never configured *id* is None, and *opened_at* since when it is.
+    """
+    return await conn.fetchrow(SQL["find_queue"], organization_id, name)
+
+
+async def list_queues(
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    names: Sequence[str] | None,
+    limit: int,
+    offset: int,
+) -> list[Row]:
+    """Return queues, configured or not, by name; *names* limits them to these."""
+    return list(
+        await conn.fetch(
+            SQL["list_queues"],
+            organization_id,
+            None if names is None else list(names),
+            limit,
+            offset,
+        )
+    )
 
 
 async def configure_queue(
@@ -31,8 +54,13 @@ async def configure_queue(
     rate_limit: int | None,
     enabled: bool | None,
     settings: str | None,
+    cleared: Sequence[str] = (),
+    unlimited: bool = False,
 ) -> Row:
-    """Create or change a queue; None keeps what is there; *settings* (JSON) merge."""
+    """Create or change a queue; None keeps what is there; *settings* (JSON) merge.
+
+    The settings *cleared* are taken away, and with *unlimited* the rate limit is.
+    """
     row = await conn.fetchrow(
         SQL["configure_queue"],
         id_,
@@ -43,7 +71,21 @@ async def configure_queue(
         rate_limit,
         enabled,
         settings,
+        list(cleared),
+        unlimited,
     )
     if row is None:
         raise LookupError("INSERT … RETURNING returned nothing")
     return row
+
+
+async def pause_queue(
+    conn: Conn, *, id_: UUID, organization_id: UUID, name: str, reason: str | None
+) -> Row | None:
+    """Let nothing be claimed from a queue; return since when and why, or None."""
+    return await conn.fetchrow(SQL["pause_queue"], id_, organization_id, name, reason)
+
+
+async def resume_queue(conn: Conn, *, organization_id: UUID, name: str) -> Row | None:
+    """Let a queue's jobs be claimed again; return since when it had been paused."""
+    return await conn.fetchrow(SQL["resume_queue"], organization_id, name)

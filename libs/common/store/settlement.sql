@@ -1,14 +1,20 @@
 -- name: read_policies
 -- What decides whether and when leased jobs are tried again.
--- $1 job_ids uuid[], $2 lease_ids uuid[]
+-- Arrays, one element a job: $1 job_ids uuid, $2 lease_ids uuid (null: whichever lease
+-- the owner has), $3 owners text (null: a batch's)
 SELECT asked.job_id, held.retry_count, body.max_retries,
-       coalesce(body.retry, nullif(queues.settings -> 'retry', 'null'))::text AS retry
-  FROM unnest($1::uuid[], $2::uuid[]) AS asked (job_id, lease_id)
+       coalesce(body.retry, nullif(queues.settings -> 'retry', 'null'))::text AS retry,
+       jsonb_strip_nulls(jsonb_build_object(
+           'retry_delay_ms', queues.settings -> 'retry_delay_ms',
+           'backoff_multiplier', queues.settings -> 'backoff_multiplier',
+           'max_retry_delay_ms', queues.settings -> 'max_retry_delay_ms'))::text AS knobs
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS asked (job_id, lease_id, owner)
  CROSS JOIN LATERAL (
         SELECT retry_count
           FROM leased
          WHERE leased.job_id = asked.job_id
-           AND leased.lease_id = asked.lease_id
+           AND coalesce(leased.lease_id = asked.lease_id, asked.owner IS NOT NULL)
+           AND leased.owner IS NOT DISTINCT FROM asked.owner
          LIMIT 1
        ) AS held
  CROSS JOIN LATERAL (
@@ -21,57 +27,82 @@ SELECT asked.job_id, held.retry_count, body.max_retries,
                   AND queues.name = body.queue_name;
 
 -- name: settle
--- leased → finished, scheduled, dead or (not sent) ready, with attempt and journal.
--- expired: its time to run had passed when it was claimed, so it was not sent either.
--- Fenced: a job whose lease is not the one named is left alone.  Returned are the
--- jobs that were settled, with their lane and how they ended.
+-- leased → finished, scheduled, dead or (not tried) ready, with attempt and journal.
+-- expired: its time to run had passed when it was claimed, so it was not tried either.
+-- Fenced: a batch's job by its lease; a worker's by its owner, the deadline, the
+-- organization, and by the lease too when it is named.  Whatever else is told is left
+-- alone.  Returned are the jobs that were settled, by their place among those told, with
+-- whether jobs wait for them, and whether their queue limits how many are in work.
 -- Arrays, one element a job, in the order of job ids: $1 job_ids uuid, $2 lease_ids
--- uuid, $3 transitions text (completed, retrying, deadlettered, released, expired), $4 delays
--- double precision (s, of retrying), $5 deaths text, $6 status codes smallint,
--- $7 errors text, $8 durations real (ms), $9 ended ago real (ms), $10 response headers
--- text (JSON), $11 response bodies bytea; $12 actor text
+-- uuid, $3 owners text (null: a batch's), $4 organization_ids uuid, $5 queues text (JSON
+-- array; null: every queue), $6 transitions text (completed, retrying, deadlettered,
+-- released, expired), $7 delays double precision (s, of retrying), $8 deaths text,
+-- $9 status codes smallint, $10 errors text, $11 durations real (ms, of a batch's job),
+-- $12 ended ago real (ms), $13 response headers text (JSON), $14 response bodies bytea,
+-- $15 results text (JSON); $16 actor text
 WITH told AS MATERIALIZED (
-    -- Told twice, it happened once.
-    SELECT DISTINCT ON (job_id, lease_id)
-           *, now() - (duration_ms + ended_ms_ago) * interval '1 millisecond'
-                AS started_at
-      FROM unnest($1::uuid[], $2::uuid[], $3::transition[], $4::double precision[],
-                  $5::death[], $6::smallint[], $7::text[], $8::real[], $9::real[],
-                  $10::text[], $11::bytea[])
-           AS told (job_id, lease_id, transition, delay_seconds, death, status_code,
-                    error, duration_ms, ended_ms_ago, response_headers, response_body)
+    SELECT *
+      FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[],
+                  $6::transition[], $7::double precision[], $8::death[], $9::smallint[],
+                  $10::text[], $11::real[], $12::real[], $13::text[], $14::bytea[],
+                  $15::text[]) WITH ORDINALITY
+           AS told (job_id, named_lease_id, named_owner, organization_id, queues,
+                    transition, delay_seconds, death, status_code, error,
+                    pushed_ms, ended_ms_ago, response_headers, response_body, result,
+                    number)
 ), closed AS MATERIALIZED (
-    SELECT mine.*, told.*
+    -- Told twice, it happened once.
+    SELECT DISTINCT ON (told.job_id)
+           told.*, mine.*,
+           coalesce(mine.claimed_at,
+                    now() - (pushed_ms + ended_ms_ago) * interval '1 millisecond')
+             AS started_at,
+           coalesce(extract(epoch FROM now() - mine.claimed_at) * 1000, pushed_ms)::real
+             AS duration_ms
       FROM told
      CROSS JOIN LATERAL (
-            SELECT ctid AS address, lane_id, rank, attempt, retry_count, crash_count
+            SELECT lease_id, lane_id, rank, attempt, retry_count, crash_count,
+                   claimed_at, coalesce(owner, $16) AS actor
               FROM leased
              WHERE leased.job_id = told.job_id
-               AND leased.lease_id = told.lease_id
+               AND coalesce(leased.lease_id = told.named_lease_id,
+                            told.named_owner IS NOT NULL)
+               AND leased.owner IS NOT DISTINCT FROM told.named_owner
+               AND (told.named_owner IS NULL
+                    OR leased.deadline > now()
+                       AND (SELECT lanes.organization_id = told.organization_id
+                                   AND (told.queues IS NULL
+                                        OR told.queues::jsonb ? lanes.queue_name)
+                              FROM lanes
+                             WHERE lanes.id = leased.lane_id))
              LIMIT 1
                FOR UPDATE
            ) AS mine
+     ORDER BY told.job_id, told.number
 ), given_back AS (
-    -- No join: see `claim`.
-    DELETE FROM leased WHERE ctid = ANY (ARRAY(SELECT address FROM closed))
+    -- No join: see `claim`.  By id, because a row that was renewed while we waited for
+    -- it stands elsewhere than our snapshot says.
+    DELETE FROM leased WHERE job_id = ANY (ARRAY(SELECT job_id FROM closed))
 ), into_attempts AS (
     INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms,
                           status_code, error, response_headers, response_body)
     SELECT job_id, attempt,
            CASE WHEN transition = 'completed' THEN 'delivered'
-                WHEN status_code IS NOT NULL  THEN 'refused'
+                WHEN status_code IS NOT NULL OR claimed_at IS NOT NULL THEN 'refused'
                 ELSE 'unanswered' END::verdict,
-           $12, started_at, duration_ms, status_code, error,
+           actor, started_at, duration_ms, status_code, error,
            response_headers::jsonb, response_body
       FROM closed
      WHERE transition IN ('completed', 'retrying', 'deadlettered')
 ), into_finished AS (
-    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending, started_at)
-    SELECT job_id, lane_id, rank, attempt, retry_count, 'completed'::ending, started_at
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending,
+                          started_at, result)
+    SELECT job_id, lane_id, rank, attempt, retry_count, 'completed'::ending,
+           started_at, result::json
       FROM closed
      WHERE transition = 'completed'
     UNION ALL
-    SELECT job_id, lane_id, rank, attempt - 1, retry_count, 'expired'::ending, NULL
+    SELECT job_id, lane_id, rank, attempt - 1, retry_count, 'expired'::ending, NULL, NULL
       FROM closed
      WHERE transition = 'expired'
 ), into_scheduled AS (
@@ -94,7 +125,7 @@ WITH told AS MATERIALIZED (
      WHERE transition = 'released'
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
-    SELECT job_id, lane_id, transition, rank, attempt, $12,
+    SELECT job_id, lane_id, transition, rank, attempt, actor,
            CASE transition
                 WHEN 'completed' THEN json_build_object(
                     'duration_ms', duration_ms, 'status_code', status_code)
@@ -108,5 +139,104 @@ WITH told AS MATERIALIZED (
                 WHEN 'expired' THEN json_build_object('place', 'leased')
            END
       FROM closed
+), awaited AS MATERIALIZED (
+    SELECT parent_id, child_id
+      FROM dependencies
+     WHERE parent_id = ANY (ARRAY(
+            SELECT job_id
+              FROM closed
+             WHERE transition IN ('completed', 'deadlettered', 'expired')))
+), into_rechecks AS (
+    INSERT INTO rechecks (child_id) SELECT DISTINCT child_id FROM awaited
+), limited AS MATERIALIZED (
+    SELECT closed.lane_id
+      FROM (SELECT DISTINCT lane_id FROM closed) AS closed
+     CROSS JOIN LATERAL (
+            SELECT organization_id, queue_name
+              FROM lanes
+             WHERE lanes.id = closed.lane_id
+             LIMIT 1
+           ) AS lane
+     CROSS JOIN LATERAL (
+            SELECT
+              FROM queues
+             WHERE queues.organization_id = lane.organization_id
+               AND queues.name = lane.queue_name
+               AND queues.concurrency IS NOT NULL
+             LIMIT 1
+           ) AS queue
 )
-SELECT job_id, lease_id, lane_id, transition::text AS transition FROM closed;
+SELECT number - 1 AS index, job_id, lease_id, lane_id, transition::text AS transition,
+       job_id = ANY (ARRAY(SELECT parent_id FROM awaited)) AS awaited,
+       lane_id = ANY (ARRAY(SELECT lane_id FROM limited)) AS limited
+  FROM closed;
+
+-- name: find_room
+-- The lanes with ready jobs of those queues among these lanes' that limit how many jobs
+-- are in work: one of them may have ended.
+-- $1 lanes int[]
+WITH queues_left AS MATERIALIZED (
+    SELECT DISTINCT lane.organization_id, lane.queue_name
+      FROM unnest($1::int[]) AS asked (lane_id)
+     CROSS JOIN LATERAL (
+            SELECT organization_id, queue_name
+              FROM lanes
+             WHERE lanes.id = asked.lane_id
+             LIMIT 1
+           ) AS lane
+     CROSS JOIN LATERAL (
+            SELECT
+              FROM queues
+             WHERE queues.organization_id = lane.organization_id
+               AND queues.name = lane.queue_name
+               AND queues.concurrency IS NOT NULL
+             LIMIT 1
+           ) AS queue
+)
+SELECT lane.id, lane.push
+  FROM queues_left
+ CROSS JOIN LATERAL (
+        SELECT id, push
+          FROM lanes
+         WHERE lanes.organization_id = queues_left.organization_id
+           AND lanes.queue_name = queues_left.queue_name
+        OFFSET 0
+       ) AS lane
+ CROSS JOIN LATERAL (
+        SELECT FROM ready WHERE ready.lane_id = lane.id LIMIT 1
+       ) AS first;
+
+-- name: read_standing
+-- Where jobs stand and who has them, for who was told no.  One row a job that the
+-- organization has in these queues, at the most.
+-- Arrays, one element a question: $1 job_ids uuid, $2 organization_ids uuid, $3 queues
+-- text (JSON array; null: every queue), $4 owners text (who asks)
+SELECT asked.number - 1 AS index, standing.place,
+       status_of(standing.place, standing.ending, standing.retry_count) AS status,
+       standing.attempt, standing.lease_id, held.owner,
+       coalesce(held.deadline > now(), false) AS live,
+       begun.job_id IS NOT NULL AS had
+  FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) WITH ORDINALITY
+       AS asked (job_id, organization_id, queues, owner, number)
+ CROSS JOIN LATERAL (
+        SELECT id
+          FROM jobs
+         WHERE jobs.id = asked.job_id
+           AND jobs.organization_id = asked.organization_id
+           AND (asked.queues IS NULL OR asked.queues::jsonb ? jobs.queue_name)
+         LIMIT 1
+       ) AS body
+ CROSS JOIN LATERAL (
+        SELECT * FROM places WHERE places.job_id = asked.job_id LIMIT 1
+       ) AS standing
+  LEFT JOIN LATERAL (
+        SELECT owner, deadline FROM leased WHERE leased.job_id = asked.job_id LIMIT 1
+       ) AS held ON true
+  LEFT JOIN LATERAL (
+        SELECT journal.job_id
+          FROM journal
+         WHERE journal.job_id = asked.job_id
+           AND journal.transition = 'started'
+           AND journal.actor = asked.owner
+         LIMIT 1
+       ) AS begun ON true;

@@ -1,5 +1,6 @@
 """What time does to jobs: due, expired."""
 
+from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
@@ -9,12 +10,18 @@ from libs.common.sql import load
 SQL: Final = load(__package__, "timers")
 
 
-async def promote_due(conn: Conn, *, limit: int) -> dict[int, int]:
-    """Make up to *limit* due jobs ready; return how many went to which lane."""
-    return {
-        row["lane_id"]: row["jobs"]
-        for row in await conn.fetch(SQL["promote_due"], limit)
-    }
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """How many jobs became ready in a lane, and whether they are pushed."""
+
+    lane_id: int
+    jobs: int
+    push: bool
+
+
+async def promote_due(conn: Conn, *, limit: int) -> list[Promoted]:
+    """Make up to *limit* due jobs ready; return which lanes they went to."""
+    return [Promoted(*row) for row in await conn.fetch(SQL["promote_due"], limit)]
 
 
 async def next_due(conn: Conn) -> float | None:

@@ -1,5 +1,6 @@
 -- name: promote_due
--- scheduled → ready: what is due, longest due first; returns the lanes it went to.
+-- scheduled → ready: what is due, longest due first; returns the lanes it went to, and
+-- whether their jobs are pushed.
 -- $1 limit int
 WITH due AS MATERIALIZED (
     SELECT ctid AS address
@@ -23,7 +24,11 @@ WITH due AS MATERIALIZED (
            json_build_object('retry_count', retry_count)
       FROM taken
 )
-SELECT lane_id, count(*)::int AS jobs FROM taken GROUP BY lane_id;
+SELECT filled.lane_id, filled.jobs, lane.push
+  FROM (SELECT lane_id, count(*)::int AS jobs FROM taken GROUP BY lane_id) AS filled
+ CROSS JOIN LATERAL (
+        SELECT push FROM lanes WHERE lanes.id = filled.lane_id LIMIT 1
+       ) AS lane;
 
 -- name: next_due
 -- In how many seconds the next scheduled job is due, null for none.
@@ -81,5 +86,10 @@ WITH passed AS MATERIALIZED (
     SELECT job_id, lane_id, 'expired', rank, attempt,
            json_build_object('place', place, 'retry_count', retry_count)
       FROM taken
+), rechecked AS (
+    INSERT INTO rechecks (child_id)
+    SELECT DISTINCT child_id
+      FROM dependencies
+     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
 )
 SELECT job_id FROM taken;

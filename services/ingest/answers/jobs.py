@@ -1,13 +1,130 @@
 """Jobs, their history and their attempts (contract 1.4)."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 from uuid import UUID
+
+from typing_extensions import TypedDict
 
 from libs.common.db import Row
 from services.ingest.answers.fields import as_stored
 
 
-def job(row: Row) -> dict[str, Any]:
+class Made(TypedDict):
+    """A job that was created, or the one that had its idempotency key already."""
+
+    id: str
+    created: bool
+
+
+class BulkSucceeded(TypedDict):
+    """One job of a bulk, by its place in it."""
+
+    index: int
+    job_id: str
+    created: bool
+
+
+class BulkFailed(TypedDict):
+    """One job of a bulk that was not created, and why."""
+
+    index: int
+    error: str
+
+
+class BulkResult(TypedDict):
+    """What became of each job of a bulk."""
+
+    succeeded: list[BulkSucceeded]
+    failed: list[BulkFailed]
+    total: int
+    success_count: int
+    failure_count: int
+
+
+class TargetAnswer(TypedDict):
+    """Where a push job goes."""
+
+    url: str
+    method: str
+    headers: Any
+    timeout_seconds: float
+
+
+class JobSummary(TypedDict):
+    """A job, in short."""
+
+    id: str
+    queue_name: str
+    #: The ``job_type`` of its payload; empty when it has none.
+    job_type: str
+    status: str
+    priority: int
+    #: The retries used of ``max_retries``; starts again after a retry by hand.
+    retry_count: int
+    #: The number of the latest attempt over the job's whole life.
+    attempt: int
+    max_retries: int
+    last_error: str | None
+    #: Why it was given up; null unless it is a dead letter.
+    dead_reason: str | None
+    tags: Any
+    created_at: datetime
+    scheduled_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+class Job(JobSummary):
+    """A job, whole; its secrets never."""
+
+    organization_id: str
+    payload: Any
+    result: Any
+    expires_at: datetime | None
+    updated_at: datetime
+    timeout_seconds: int
+    parent_job_id: str | None
+    completion_webhook: str | None
+    assigned_worker_id: str | None
+    lease_id: str | None
+    lease_expires_at: datetime | None
+    idempotency_key: str | None
+    workflow_id: str | None
+    dependency_mode: str | None
+    dependencies_met: bool
+    target: TargetAnswer | None
+    retry: Any
+
+
+class Happening(TypedDict):
+    """One line of a job's history."""
+
+    id: str
+    job_id: str
+    event_type: str
+    worker_id: str | None
+    attempt: int
+    details: Any
+    created_at: datetime
+
+
+class AttemptAnswer(TypedDict):
+    """One attempt, with what the receiver answered."""
+
+    job_id: str
+    attempt: int
+    outcome: Literal["delivered", "refused", "unanswered", "lost"]
+    worker_id: str | None
+    started_at: datetime
+    duration_ms: float
+    status_code: int | None
+    error: str | None
+    response_headers: Any
+    response_body: str | None
+
+
+def job(row: Row) -> Job:
     """Return a job as ``GET /jobs/{id}`` shows it; its secrets never."""
     return {
         "id": str(row["id"]),
@@ -31,21 +148,21 @@ def job(row: Row) -> dict[str, Any]:
         "priority": 100 - row["rank"],
         "tags": as_stored(row["tags"]),
         "timeout_seconds": row["timeout_seconds"],
-        "parent_job_id": None,
+        "parent_job_id": row["parent_job_id"] and str(row["parent_job_id"]),
         "completion_webhook": None,
         "assigned_worker_id": row["owner"],
         "lease_id": row["lease_id"] and str(row["lease_id"]),
         "lease_expires_at": row["deadline"],
         "idempotency_key": row["idempotency_key"],
         "workflow_id": None,
-        "dependency_mode": None,
+        "dependency_mode": row["dependency_mode"],
         "dependencies_met": row["place"] != "waiting",
         "target": _target(row),
         "retry": as_stored(row["retry"]),
     }
 
 
-def summary(row: Row) -> dict[str, Any]:
+def summary(row: Row) -> JobSummary:
     """Return a job as the lists show it."""
     return {
         "id": str(row["id"]),
@@ -66,7 +183,7 @@ def summary(row: Row) -> dict[str, Any]:
     }
 
 
-def happening(row: Row) -> dict[str, Any]:
+def happening(row: Row) -> Happening:
     """Return one line of a job's history."""
     return {
         "id": str(row["seq"]),
@@ -79,7 +196,7 @@ def happening(row: Row) -> dict[str, Any]:
     }
 
 
-def attempt(job_id: UUID, row: Row) -> dict[str, Any]:
+def attempt(job_id: UUID, row: Row) -> AttemptAnswer:
     """Return one attempt; bytes of an answer that are no text become U+FFFD."""
     body = row["response_body"]
     return {
@@ -96,7 +213,7 @@ def attempt(job_id: UUID, row: Row) -> dict[str, Any]:
     }
 
 
-def _target(row: Row) -> dict[str, Any] | None:
+def _target(row: Row) -> TargetAnswer | None:
     if row["target_url"] is None:
         return None
     return {

@@ -1,17 +1,41 @@
 """The REST application: all routes, in the order in which they are matched."""
 
+from datetime import UTC, datetime
+
+import orjson
 from aiohttp import web
 
 from libs.common.health import Health
 from services.ingest.http import (
+    admin,
+    admin_statistics,
+    auth,
+    billing,
+    claims,
+    dashboard,
     dead_letters,
+    dependencies,
+    documentation,
     jobs,
     keys,
+    listing,
+    members,
+    openapi,
     organizations,
+    priorities,
     queues,
+    signing_secrets,
+    slugs,
+    statistics,
     streams,
+    usage,
+    webhook_tokens,
+    work,
+    workers,
 )
-from services.ingest.http.errors import answer, translated
+from services.ingest.http import health as upkeep
+from services.ingest.http.errors import translated
+from services.ingest.http.manners import MANNERS, Manners
 from services.ingest.http.reading import SETTINGS
 from services.ingest.http.routing import ROUTES, add_routes
 from services.ingest.settings import BODY_BYTES_MAX, Settings
@@ -22,24 +46,39 @@ def build(settings: Settings, health: Health) -> web.Application:
     app = web.Application(middlewares=[translated], client_max_size=BODY_BYTES_MAX)
     app[SETTINGS] = settings
     app[ROUTES] = []
-
-    async def say_health(_: web.Request) -> web.Response:
-        failing = await health.failing()
-        return answer(
-            {
-                "status": "degraded" if failing else "healthy",
-                "database": "postgres" not in failing,
-                # There is no cache that could be away (contract D26).
-                "cache": True,
-                "bus": "nats" not in failing,
-            }
-        )
-
-    app.add_routes([web.get("/health", say_health), *health.routes()])
-    for resource in (dead_letters, jobs, queues, keys, organizations):
+    app[dashboard.STARTED_AT] = datetime.now(UTC)
+    app[MANNERS] = Manners(settings)
+    add_routes(app, upkeep.routes(health, development=settings.development))
+    for resource in (
+        auth,
+        dead_letters,
+        statistics,
+        listing,
+        jobs,
+        dependencies,
+        priorities,
+        queues,
+        workers,
+        keys,
+        slugs,
+        webhook_tokens,
+        signing_secrets,
+        usage,
+        organizations,
+        members,
+        admin,
+        admin_statistics,
+        dashboard,
+        billing,
+        claims,
+        work,
+    ):
         add_routes(app, resource.routes())
     if settings.streamer_url:
         app.cleanup_ctx.append(streams.opened)
-        app.router.add_get("/api/v1/events", streams.pass_on)
-        app.router.add_get("/api/v1/events/{rest:.+}", streams.pass_on)
+        add_routes(app, streams.routes())
+    add_routes(app, [*openapi.routes(), *documentation.routes()])
+    document = openapi.document(app[ROUTES])
+    app[openapi.DOCUMENT] = orjson.dumps(document)
+    app[documentation.PAGE] = documentation.page(document)
     return app

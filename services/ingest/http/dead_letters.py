@@ -8,12 +8,16 @@ from libs.common.errors import Fault, Forbidden, Malformed
 from libs.common.ids import parse_id
 from libs.common.lifecycle import Status
 from libs.common.store import interventions
-from services.ingest.http import jobs
+from services.ingest import quotas
+from services.ingest.answers import dead_letters as shapes
+from services.ingest.answers.jobs import JobSummary
 from services.ingest.http.errors import answer
+from services.ingest.http.listing import page
 from services.ingest.http.reading import POOL, read_body, read_optional, whoever
 from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
 from services.ingest.requests.jobs import PurgeDead, RetryDead
+from services.ingest.requests.listing import DeadPage
 
 _IDS_MAX = 100
 
@@ -21,16 +25,36 @@ _IDS_MAX = 100
 def routes() -> list[Route]:
     """Return the routes; they stand before ``/jobs/{id}``."""
     return [
-        Route(method="GET", path="/api/v1/jobs/dlq", handler=list_),
-        Route(method="POST", path="/api/v1/jobs/dlq/retry", handler=retry),
-        Route(method="POST", path="/api/v1/jobs/dlq/purge", handler=purge),
+        Route(
+            method="GET",
+            path="/api/v1/jobs/dlq",
+            handler=list_,
+            query=DeadPage,
+            answers={200: list[JobSummary]},
+            refusals=(400,),
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/jobs/dlq/retry",
+            handler=retry,
+            body=RetryDead,
+            body_optional=True,
+            answers={200: shapes.Retried},
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/jobs/dlq/purge",
+            handler=purge,
+            body=PurgeDead,
+            answers={200: shapes.Purged},
+        ),
     ]
 
 
 async def list_(request: web.Request) -> web.Response:
     """Return a page of dead letters."""
     principal = await whoever(request)
-    return await jobs.page(request, principal, statuses=[Status.DEADLETTER])
+    return await page(request, principal, statuses=[Status.DEADLETTER])
 
 
 async def retry(request: web.Request) -> web.Response:
@@ -54,23 +78,18 @@ async def retry(request: web.Request) -> web.Response:
             )
         else:
             ids = [found for text in named if (found := parse_id(text))]
-        requeued = await interventions.requeue(
-            conn,
-            organization_id=principal.organization_id,
-            job_ids=ids,
-            queue_names=names,
-            actor=str(principal.api_key_id),
+        requeued = await quotas.requeue(
+            conn, principal=principal, job_ids=ids, queue_names=names
         )
     await wake(request, requeued)
     wanted = len(ids) if named is None else len(named)
-    return answer(
-        {
-            "retried_count": len(requeued),
-            "retried_jobs": [str(job.job_id) for job in requeued],
-            "skipped_jobs": _skipped(named, {str(job.job_id) for job in requeued}),
-            "requested_count": wanted,
-        }
-    )
+    retried: shapes.Retried = {
+        "retried_count": len(requeued),
+        "retried_jobs": [str(job.job_id) for job in requeued],
+        "skipped_jobs": _skipped(named, {str(job.job_id) for job in requeued}),
+        "requested_count": wanted,
+    }
+    return answer(retried)
 
 
 async def purge(request: web.Request) -> web.Response:
@@ -94,7 +113,7 @@ async def purge(request: web.Request) -> web.Response:
             actor=str(principal.api_key_id),
         )
     await wake(request, [])
-    return answer({"purged_count": purged})
+    return answer(shapes.Purged(purged_count=purged))
 
 
 def _queues(principal: Principal, queue_name: str | None) -> list[str] | None:

@@ -1,6 +1,6 @@
-"""``/jobs``: create, read, list, cancel, retry (contract 1.4)."""
+"""``/jobs``: create, read, cancel, retry (contract 1.4); lists are in ``listing``."""
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -8,38 +8,32 @@ from aiohttp import web
 
 from libs.common.access import Principal
 from libs.common.db import Row, borrow
+from libs.common.dependents import release_dependents
 from libs.common.errors import BellhopError, Conflict, Fault, Malformed, NotFound
-from libs.common.lifecycle import Place, Status
 from libs.common.store import attempts, interventions, jobs, journal
+from services.ingest import quotas
 from services.ingest.answers import jobs as shapes
 from services.ingest.http.errors import answer, refusal
 from services.ingest.http.reading import (
+    BUS,
     INTAKE,
     POOL,
     SETTINGS,
+    as_sent,
     checked,
     id_in_path,
-    moment,
     number,
-    plain,
     read_json,
     whoever,
 )
 from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
-from services.ingest.intake import Created, Wanted, wanted
-from services.ingest.requests.jobs import BulkEnqueue, BulkItem, CreateJob
+from services.ingest.intake import Created
+from services.ingest.requests.fields import LongPage
+from services.ingest.requests.jobs import BulkEnqueue, BulkItem, CreateJob, HistoryPage
+from services.ingest.wanted import Wanted, wanted
 
-PAGE_MAX: Final = 100
-PAGE: Final = 50
 _CANCEL_TRIES: Final = 2
-#: States that a job leaves again, and where it stands in them.
-_OPEN: Final = {
-    Status.PENDING: (Place.READY, Place.SCHEDULED, Place.WAITING, Place.HELD),
-    Status.SCHEDULED: (Place.SCHEDULED,),
-    Status.PROCESSING: (Place.LEASED,),
-    Status.DEADLETTER: (Place.DEAD,),
-}
 
 
 class _Raw(msgspec.Struct):
@@ -54,20 +48,65 @@ class _RawBulk(msgspec.Struct):
     jobs: list[msgspec.Raw]
 
 
-RawShape = TypeVar("RawShape", bound=msgspec.Struct)
-
-
 def routes() -> list[Route]:
     """Return the routes; fixed paths before ``/jobs/{id}``."""
     return [
-        Route(method="POST", path="/api/v1/jobs", handler=create),
-        Route(method="GET", path="/api/v1/jobs", handler=list_),
-        Route(method="POST", path="/api/v1/jobs/bulk", handler=create_bulk),
-        Route(method="GET", path="/api/v1/jobs/{id}", handler=read),
-        Route(method="DELETE", path="/api/v1/jobs/{id}", handler=cancel),
-        Route(method="POST", path="/api/v1/jobs/{id}/retry", handler=retry),
-        Route(method="GET", path="/api/v1/jobs/{id}/history", handler=history),
-        Route(method="GET", path="/api/v1/jobs/{id}/attempts", handler=list_attempts),
+        Route(
+            method="POST",
+            path="/api/v1/jobs",
+            handler=create,
+            body=CreateJob,
+            headers={"Idempotency-Key": "The job's idempotency key, bare or quoted."},
+            answers={201: shapes.Made, 200: shapes.Made},
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/jobs/bulk",
+            handler=create_bulk,
+            body=BulkEnqueue,
+            answers={200: shapes.BulkResult},
+        ),
+        *_about_one(),
+    ]
+
+
+def _about_one() -> list[Route]:
+    """Return the routes of one job."""
+    return [
+        Route(
+            method="GET",
+            path="/api/v1/jobs/{id}",
+            handler=read,
+            answers={200: shapes.Job},
+        ),
+        Route(
+            method="DELETE",
+            path="/api/v1/jobs/{id}",
+            handler=cancel,
+            answers={204: None},
+            refusals=(409,),
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/jobs/{id}/retry",
+            handler=retry,
+            answers={200: shapes.Job},
+            refusals=(409,),
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/jobs/{id}/history",
+            handler=history,
+            query=HistoryPage,
+            answers={200: list[shapes.Happening]},
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/jobs/{id}/attempts",
+            handler=list_attempts,
+            query=LongPage,
+            answers={200: list[shapes.AttemptAnswer]},
+        ),
     ]
 
 
@@ -85,9 +124,9 @@ async def create(request: web.Request) -> web.Response:
         asked = checked(CreateJob, {**data, "idempotency_key": key})
     principal.require(asked.queue_name)
     job = wanted(
-        principal.organization_id,
+        principal,
         asked,
-        payload=bytes(_as_sent(body, _Raw).payload),
+        payload=bytes(as_sent(body, _Raw).payload),
         development=request.app[SETTINGS].development,
     )
     created = await request.app[INTAKE].create(job)
@@ -108,7 +147,7 @@ async def create_bulk(request: web.Request) -> web.Response:
     principal = await whoever(request)
     body, data = await read_json(request)
     bulk = checked(BulkEnqueue, data)
-    as_sent = _as_sent(body, _RawBulk).jobs
+    spelled = as_sent(body, _RawBulk).jobs
     development = request.app[SETTINGS].development
     ready: dict[int, Wanted] = {}
     failed: list[dict[str, Any]] = []
@@ -117,17 +156,20 @@ async def create_bulk(request: web.Request) -> web.Response:
             asked = _from_bulk(bulk, item, index)
             principal.require(asked.queue_name)
             ready[index] = wanted(
-                principal.organization_id,
+                principal,
                 asked,
-                payload=bytes(_as_sent(as_sent[index], _Raw).payload),
+                payload=bytes(as_sent(spelled[index], _Raw).payload),
                 development=development,
             )
         except BellhopError as error:
             failed.append({"index": index, "error": str(error)})
     created = await request.app[INTAKE].create_all(list(ready.values()))
-    succeeded = [
-        _succeeded(index, one) for index, one in zip(ready, created, strict=True)
-    ]
+    succeeded = []
+    for index, one in zip(ready, created, strict=True):
+        if isinstance(one, Malformed):
+            failed.append({"index": index, "error": str(one)})
+        else:
+            succeeded.append(_succeeded(index, one))
     return answer(
         {
             "succeeded": succeeded,
@@ -144,63 +186,6 @@ async def read(request: web.Request) -> web.Response:
     principal = await whoever(request)
     row = await _row(request, principal, id_in_path(request))
     return answer(shapes.job(row))
-
-
-async def list_(request: web.Request) -> web.Response:
-    """Return a page of jobs, newest first."""
-    principal = await whoever(request)
-    given = plain(request, "status") or ""
-    # A state there is not is ignored, not refused (contract 1.0, Pagination).
-    statuses = [part for part in given.split(",") if part in list(Status)]
-    return await page(request, principal, statuses=statuses or None)
-
-
-async def page(
-    request: web.Request, principal: Principal, *, statuses: list[str] | None
-) -> web.Response:
-    """Return a page of the jobs in *statuses* that the query asks for."""
-    limit = number(request, "limit", default=PAGE, least=1, most=PAGE_MAX)
-    queue = plain(request, "queue_name") or plain(request, "queue")
-    if (queue is not None and not principal.may(queue)) or statuses == [Status.FAILED]:
-        # Nothing is ever left failed: it retries, or is a dead letter (contract 4.1).
-        return answer([], headers={"X-Has-More": "false"})
-    names = [queue] if queue else None
-    if names is None and not principal.unrestricted:
-        names = list(principal.queues)
-    chosen = jobs.Filter(
-        queue_names=names,
-        statuses=statuses,
-        tag=plain(request, "tag"),
-        job_type=plain(request, "job_type"),
-        search=plain(request, "q"),
-        created_after=moment(request, "created_after"),
-        created_before=moment(request, "created_before"),
-        limit=limit + 1,
-        offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
-    )
-    open_only = statuses is not None and all(status in _OPEN for status in statuses)
-    async with borrow(request.app[POOL]) as conn:
-        if open_only:
-            rows = await jobs.list_open_jobs(
-                conn,
-                organization_id=principal.organization_id,
-                chosen=chosen,
-                places=sorted(
-                    {
-                        place
-                        for status in statuses or ()
-                        for place in _OPEN[Status(status)]
-                    }
-                ),
-            )
-        else:
-            rows = await jobs.list_jobs(
-                conn, organization_id=principal.organization_id, chosen=chosen
-            )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.summary(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
 
 
 async def cancel(request: web.Request) -> web.Response:
@@ -222,6 +207,7 @@ async def cancel(request: web.Request) -> web.Response:
         row = await _row(request, principal, job_id)
         raise Conflict(f"Job cannot be cancelled: it is {row['status']}")
     await wake(request, [])
+    await release_dependents(request.app[POOL], request.app[BUS])
     return web.Response(status=204)
 
 
@@ -231,12 +217,7 @@ async def retry(request: web.Request) -> web.Response:
     job_id = id_in_path(request)
     row = await _row(request, principal, job_id)
     async with borrow(request.app[POOL]) as conn:
-        requeued = await interventions.requeue(
-            conn,
-            organization_id=principal.organization_id,
-            job_ids=[job_id],
-            actor=str(principal.api_key_id),
-        )
+        requeued = await quotas.requeue(conn, principal=principal, job_ids=[job_id])
     if not requeued:
         raise Conflict(f"Job cannot be retried: it is {row['status']}")
     await wake(request, requeued)
@@ -294,16 +275,6 @@ async def _row(request: web.Request, principal: Principal, job_id: UUID) -> Row:
     if row is None or not principal.may(row["queue_name"]):
         raise NotFound("Resource not found")
     return row
-
-
-def _as_sent(body: bytes | msgspec.Raw, shape: type[RawShape]) -> RawShape:
-    """Return parts of a body as the bytes they were sent as; raises `Malformed`."""
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Malformed(
-            Fault("body", f"the body cannot be read: {error}", "INVALID_JSON")
-        ) from error
 
 
 def _from_bulk(bulk: BulkEnqueue, item: object, index: int) -> CreateJob:

@@ -1,19 +1,20 @@
 """``/api-keys``: who may ask (contract 1.7)."""
 
+from uuid import UUID
+
 from aiohttp import web
 
 from libs.common.access import Principal, new_key
-from libs.common.db import borrow
+from libs.common.db import Conn, Row, borrow
 from libs.common.errors import NotFound
 from libs.common.ids import new_id
-from libs.common.messages import OrganizationChanged
-from libs.common.store import api_keys
+from libs.common.store import api_keys, organizations
 from services.ingest.answers import keys as shapes
+from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
-    BUS,
-    KEYS,
     POOL,
+    SETTINGS,
     id_in_path,
     read_body,
     whoever,
@@ -25,16 +26,48 @@ from services.ingest.requests.keys import ChangeKey, CreateKey
 def routes() -> list[Route]:
     """Return the routes."""
     return [
-        Route(method="GET", path="/api/v1/api-keys", handler=list_),
-        Route(method="POST", path="/api/v1/api-keys", handler=create),
-        Route(method="GET", path="/api/v1/api-keys/{id}", handler=read),
-        Route(method="PUT", path="/api/v1/api-keys/{id}", handler=change),
-        Route(method="DELETE", path="/api/v1/api-keys/{id}", handler=revoke),
+        Route(
+            method="GET",
+            path="/api/v1/api-keys",
+            handler=list_,
+            answers={200: list[shapes.Key]},
+            refusals=(403,),
+        ),
+        Route(
+            method="POST",
+            path="/api/v1/api-keys",
+            handler=create,
+            body=CreateKey,
+            answers={201: shapes.NewKey},
+            refusals=(400, 403, 422, 429),
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/api-keys/{id}",
+            handler=read,
+            answers={200: shapes.Key},
+            refusals=(403, 404),
+        ),
+        Route(
+            method="PUT",
+            path="/api/v1/api-keys/{id}",
+            handler=change,
+            body=ChangeKey,
+            answers={200: shapes.Key},
+            refusals=(400, 403, 404, 422, 429),
+        ),
+        Route(
+            method="DELETE",
+            path="/api/v1/api-keys/{id}",
+            handler=revoke,
+            answers={204: None},
+            refusals=(403, 404),
+        ),
     ]
 
 
 async def list_(request: web.Request) -> web.Response:
-    """Return the organization's keys, newest first."""
+    """Return up to 100 of the organization's keys, newest first."""
     principal = await _keeper(request)
     async with borrow(request.app[POOL]) as conn:
         rows = await api_keys.list_keys(conn, organization_id=principal.organization_id)
@@ -42,30 +75,27 @@ async def list_(request: web.Request) -> web.Response:
 
 
 async def create(request: web.Request) -> web.Response:
-    """Create a key: 201; the key itself is shown this once."""
+    """Create a key; the key itself is shown this once."""
     principal = await _keeper(request)
     asked = await read_body(request, CreateKey)
-    key, digest = new_key()
-    async with borrow(request.app[POOL]) as conn:
-        row = await api_keys.create_key(
+    async with borrow(request.app[POOL]) as conn, conn.transaction():
+        await _require_room(conn, principal)
+        shown = await made(
             conn,
-            id_=new_id(),
             organization_id=principal.organization_id,
-            key_sha256=digest,
-            name=asked.name,
-            queues=asked.queues,
-            rate_limit=asked.rate_limit,
-            expires_at=asked.expires_at,
+            asked=asked,
+            prefix=request.app[SETTINGS].api_key_prefix,
         )
-    return answer({**shapes.key(row), "key": key}, status=201)
+    return answer(shown, status=201)
 
 
 async def read(request: web.Request) -> web.Response:
     """Return one key."""
     principal = await _keeper(request)
+    id_ = id_in_path(request)
     async with borrow(request.app[POOL]) as conn:
         row = await api_keys.read_key(
-            conn, organization_id=principal.organization_id, id_=id_in_path(request)
+            conn, organization_id=principal.organization_id, id_=id_
         )
     if row is None:
         raise NotFound("Resource not found")
@@ -73,27 +103,53 @@ async def read(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Change a key; it holds everywhere at once."""
+    """Change a key, at once and everywhere; null or absent keeps what is there.
+
+    A key that was revoked can be given back, if the plan has room for it.
+    """
     principal = await _keeper(request)
     asked = await read_body(request, ChangeKey)
-    return answer(await _changed(request, principal, asked))
+    return answer(shapes.key(await _changed(request, principal, asked)))
 
 
 async def revoke(request: web.Request) -> web.Response:
-    """Revoke a key, at once and everywhere: 204."""
+    """Revoke a key, at once and everywhere; also the one that asks."""
     principal = await _keeper(request)
     await _changed(request, principal, ChangeKey(is_active=False))
     return web.Response(status=204)
 
 
-async def _changed(
-    request: web.Request, principal: Principal, asked: ChangeKey
-) -> dict[str, object]:
-    async with borrow(request.app[POOL]) as conn:
+async def made(
+    conn: Conn, *, organization_id: UUID, asked: CreateKey, prefix: str
+) -> shapes.NewKey:
+    """Make a key for an organization, whatever its plan."""
+    key, digest = new_key(prefix)
+    row = await api_keys.create_key(
+        conn,
+        id_=new_id(),
+        organization_id=organization_id,
+        key_sha256=digest,
+        name=asked.name,
+        queues=asked.queues or (),
+        rate_limit=asked.rate_limit,
+        expires_at=asked.expires_at,
+    )
+    return shapes.new_key(row, secret=key)
+
+
+async def _changed(request: web.Request, principal: Principal, asked: ChangeKey) -> Row:
+    id_ = id_in_path(request)
+    async with borrow(request.app[POOL]) as conn, conn.transaction():
+        if asked.is_active:
+            before = await api_keys.read_key(
+                conn, organization_id=principal.organization_id, id_=id_
+            )
+            if before is not None and not before["is_active"]:
+                await _require_room(conn, principal)
         row = await api_keys.change_key(
             conn,
             organization_id=principal.organization_id,
-            id_=id_in_path(request),
+            id_=id_,
             name=asked.name,
             queues=asked.queues,
             rate_limit=asked.rate_limit,
@@ -101,11 +157,19 @@ async def _changed(
         )
     if row is None:
         raise NotFound("Resource not found")
-    word = OrganizationChanged(organization_id=str(principal.organization_id))
-    # Here at once, whatever the bus does; elsewhere as soon as they hear it.
-    request.app[KEYS].forget(word)
-    await request.app[BUS].ring(word)
-    return shapes.key(row)
+    await tell_changed(request, principal.organization_id)
+    return row
+
+
+async def _require_room(conn: Conn, principal: Principal) -> None:
+    """Raise `QuotaExceeded` unless the plan allows one more active key.
+
+    Whoever else wants one waits until the transaction ends.
+    """
+    organization_id = principal.organization_id
+    await organizations.lock_organization(conn, id_=organization_id)
+    count = await api_keys.count_active(conn, organization_id=organization_id)
+    principal.plan.require("api_keys", after=count + 1)
 
 
 async def _keeper(request: web.Request) -> Principal:

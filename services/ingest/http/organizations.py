@@ -1,59 +1,87 @@
-"""``/organizations``: create one, look at it, and its signing secret."""
+"""``/organizations``: create one, look at it, change it, close it (contract 1.3)."""
 
-import hmac
-from datetime import timedelta
-from typing import Final
-
+import orjson
 from aiohttp import web
 
 from libs.common import founding
 from libs.common.access import Principal, new_key
 from libs.common.db import borrow
-from libs.common.errors import Forbidden, NotFound
-from libs.common.messages import OrganizationChanged
-from libs.common.store import organizations, signing_secrets
+from libs.common.errors import Conflict, NotFound
+from libs.common.store import organizations
+from services.ingest.answers import keys as key_shapes
 from services.ingest.answers import organizations as shapes
+from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
-    BUS,
     POOL,
     SEALER,
     SETTINGS,
     id_in_path,
     read_body,
-    read_optional,
+    stranger,
     whoever,
 )
+from services.ingest.http.registration import require_registration
 from services.ingest.http.routing import Route
-from services.ingest.requests.organizations import CreateOrganization, RotateSecret
-
-_SECRET_BYTES: Final = 32
+from services.ingest.requests.organizations import (
+    ChangeOrganization,
+    CreateOrganization,
+)
 
 
 def routes() -> list[Route]:
-    """Return the routes; fixed paths before ``/organizations/{id}``."""
+    """Return the routes; fixed paths stand before ``/organizations/{id}``."""
     return [
-        Route(method="POST", path="/api/v1/organizations", handler=create),
-        Route(method="GET", path="/api/v1/organizations", handler=list_),
-        Route(
-            method="GET",
-            path="/api/v1/organizations/signing-secret",
-            handler=read_secret,
-        ),
         Route(
             method="POST",
-            path="/api/v1/organizations/signing-secret/rotate",
-            handler=rotate_secret,
+            path="/api/v1/organizations",
+            handler=create,
+            body=CreateOrganization,
+            headers={"X-Admin-Key": "the admin key, while registration is closed"},
+            answers={201: shapes.NewOrganization},
+            refusals=(400, 403, 409, 422),
+            access="anybody",
         ),
-        Route(method="GET", path="/api/v1/organizations/{id}", handler=read),
+        Route(
+            method="GET",
+            path="/api/v1/organizations",
+            handler=list_,
+            answers={200: list[shapes.OrganizationSummary]},
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/organizations/{id}",
+            handler=read,
+            answers={200: shapes.Organization},
+            refusals=(404,),
+        ),
+        Route(
+            method="PUT",
+            path="/api/v1/organizations/{id}",
+            handler=change,
+            body=ChangeOrganization,
+            answers={200: shapes.Organization},
+            refusals=(400, 403, 404, 409, 422),
+        ),
+        Route(
+            method="DELETE",
+            path="/api/v1/organizations/{id}",
+            handler=close,
+            answers={204: None},
+            refusals=(403, 404, 409),
+        ),
     ]
 
 
 async def create(request: web.Request) -> web.Response:
-    """Create an organization with its first key and signing secret: 201."""
-    _require_registration(request)
+    """Create an organization on the free plan, with its first key and signing secret.
+
+    The key is shown this once.  Whether anybody may do so is up to the operator.
+    """
+    stranger(request)
+    require_registration(request)
     asked = await read_body(request, CreateOrganization)
-    key, digest = new_key()
+    key, digest = new_key(request.app[SETTINGS].api_key_prefix)
     async with borrow(request.app[POOL]) as conn:
         founded = await founding.found(
             conn,
@@ -65,18 +93,11 @@ async def create(request: web.Request) -> web.Response:
             key_sha256=digest,
             key_name="Initial Admin Key",
         )
-    return answer(
-        {
-            "organization": shapes.organization(founded.organization),
-            "api_key": {
-                "id": str(founded.key["id"]),
-                "key": key,
-                "name": founded.key["name"],
-                "created_at": founded.key["created_at"],
-            },
-        },
-        status=201,
-    )
+    shown: shapes.NewOrganization = {
+        "organization": shapes.organization(founded.organization),
+        "api_key": key_shapes.new_key(founded.key, secret=key),
+    }
+    return answer(shown, status=201)
 
 
 async def list_(request: web.Request) -> web.Response:
@@ -84,16 +105,13 @@ async def list_(request: web.Request) -> web.Response:
     principal = await whoever(request)
     async with borrow(request.app[POOL]) as conn:
         row = await organizations.read_organization(conn, id_=principal.organization_id)
-    names = ("id", "name", "slug", "plan_tier", "created_at")
-    shown = [shapes.organization(row)] if row else []
-    return answer([{name: one[name] for name in names} for one in shown])
+    return answer([shapes.summary(row)] if row else [])
 
 
 async def read(request: web.Request) -> web.Response:
     """Return the key's own organization; another's is not found."""
     principal = await whoever(request)
-    if id_in_path(request) != principal.organization_id:
-        raise NotFound("Resource not found")
+    require_own(request, principal)
     async with borrow(request.app[POOL]) as conn:
         row = await organizations.read_organization(conn, id_=principal.organization_id)
     if row is None:
@@ -101,64 +119,51 @@ async def read(request: web.Request) -> web.Response:
     return answer(shapes.organization(row))
 
 
-async def read_secret(request: web.Request) -> web.Response:
-    """Return the secrets that sign the organization's webhooks, newest first."""
-    principal = await whoever(request)
-    principal.require_unrestricted()
-    return answer(await _secrets(request, principal))
+async def change(request: web.Request) -> web.Response:
+    """Change the organization; null or absent keeps what is there.
 
-
-async def rotate_secret(request: web.Request) -> web.Response:
-    """Make a new signing secret; the old one signs on for the overlap."""
+    Settings replace what is there, except the webhook token.
+    """
     principal = await whoever(request)
+    require_own(request, principal)
     principal.require_unrestricted()
-    asked = await read_optional(request, RotateSecret)
-    organization_id = principal.organization_id
+    asked = await read_body(request, ChangeOrganization)
+    settings = asked.settings
     async with borrow(request.app[POOL]) as conn:
-        await founding.new_secret(
+        row = await organizations.change_organization(
             conn,
-            sealer=request.app[SEALER],
-            organization_id=organization_id,
-            overlap=timedelta(seconds=asked.overlap_seconds),
+            id_=principal.organization_id,
+            name=asked.name,
+            billing_email=asked.billing_email,
+            settings=None if settings is None else orjson.dumps(settings).decode(),
         )
-    await request.app[BUS].ring(
-        OrganizationChanged(organization_id=str(organization_id))
-    )
-    return answer(await _secrets(request, principal))
-
-
-async def _secrets(request: web.Request, principal: Principal) -> dict[str, object]:
-    organization_id = principal.organization_id
-    async with borrow(request.app[POOL]) as conn:
-        found = await signing_secrets.current_secrets(
-            conn, organization_ids=[organization_id]
-        )
-    shown = [
-        {
-            "signing_secret": founding.spelled(
-                request.app[SEALER].unseal(one.sealed, owner=str(organization_id))
-            ),
-            "created_at": one.created_at,
-            "expires_at": one.expires_at,
-        }
-        for one in found[organization_id]
-    ]
-    if not shown:
+    if row is None:
         raise NotFound("Resource not found")
-    newest, *previous = shown
-    return {**newest, "previous": previous}
+    await tell_changed(request, principal.organization_id)
+    return answer(shapes.organization(row))
 
 
-def _require_registration(request: web.Request) -> None:
-    """Raise `Forbidden` unless anybody may register or the admin key is given."""
-    settings = request.app[SETTINGS]
-    if settings.registration_mode == "open":
-        return
-    if settings.admin_key is None:
-        raise Forbidden("Registration is closed, and no admin key is configured")
-    given = request.headers.get("X-Admin-Key", "")
-    wanted = settings.admin_key.get_secret_value()
-    if not hmac.compare_digest(
-        given.encode("utf-8", "surrogateescape"), wanted.encode()
-    ):
-        raise Forbidden("Registration is closed: X-Admin-Key is missing or wrong")
+async def close(request: web.Request) -> web.Response:
+    """Close the organization: its keys are revoked, and nobody acts for it any more.
+
+    Refused while it has jobs that are not over or workers that live.
+    """
+    principal = await whoever(request)
+    require_own(request, principal)
+    principal.require_unrestricted()
+    async with borrow(request.app[POOL]) as conn:
+        by_jobs, by_workers = await organizations.is_in_use(
+            conn, id_=principal.organization_id
+        )
+        if by_jobs or by_workers:
+            busy = "jobs" if by_jobs else "workers"
+            raise Conflict(f"Organization has active {busy}")
+        await organizations.close_organization(conn, id_=principal.organization_id)
+    await tell_changed(request, principal.organization_id)
+    return web.Response(status=204)
+
+
+def require_own(request: web.Request, principal: Principal) -> None:
+    """Raise `NotFound` when the path names somebody else's organization."""
+    if id_in_path(request) != principal.organization_id:
+        raise NotFound("Resource not found")

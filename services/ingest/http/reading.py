@@ -1,9 +1,12 @@
 """Requests read and checked: bodies, paths, queries, credentials."""
 
+import hmac
+import re
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import msgspec
 import orjson
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -11,44 +14,120 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from libs.common.access import KeyRing, Principal
 from libs.common.bus import Bus
 from libs.common.db import Pool
-from libs.common.errors import Fault, Malformed, NotFound, Unauthorized
+from libs.common.errors import (
+    Fault,
+    Malformed,
+    NotAdmin,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+)
 from libs.common.ids import parse_id
 from libs.common.sealing import Sealer
+from services.ingest.allowances import Allowances
+from services.ingest.claims import Claims
+from services.ingest.heartbeats import Heartbeats
+from services.ingest.http.rates import (
+    ALLOWANCE,
+    Counted,
+    count_stranger,
+    note_refusal,
+)
 from services.ingest.intake import Intake
 from services.ingest.requests.fields import QueueName
 from services.ingest.settings import Settings
+from services.ingest.settlement import Settlement
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 POOL: Final = web.AppKey("pool", Pool)
 BUS: Final = web.AppKey("bus", Bus)
 KEYS: Final = web.AppKey("keys", KeyRing)
+CLAIMS: Final = web.AppKey("claims", Claims)
+SETTLEMENT: Final = web.AppKey("settlement", Settlement)
+HEARTBEATS: Final = web.AppKey("heartbeats", Heartbeats)
 INTAKE: Final = web.AppKey("intake", Intake)
 SEALER: Final = web.AppKey("sealer", Sealer)
+ALLOWANCES: Final = web.AppKey("allowances", Allowances)
+
+_PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
 Shape = TypeVar("Shape", bound=BaseModel)
+RawShape = TypeVar("RawShape", bound=msgspec.Struct)
 
 _QUEUE_NAME: Final[TypeAdapter[str]] = TypeAdapter(QueueName)
+
+#: JSON, and what is written in it (RFC 6839, section 3.1).
+_JSON: Final = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
 
 #: What pydantic calls a field that is missing or of another type, not merely wrong.
 _UNREADABLE: Final = ("missing", "_type", "_parsing", "_tag_invalid", "_tag_not_found")
 
 
 async def whoever(request: web.Request) -> Principal:
-    """Return who asks; raises `Unauthorized`."""
+    """Return who asks, and count the request.
+
+    Raises `Unauthorized` when nobody we know, `RateLimited` when too fast; being wrong
+    too often is too fast as well.
+    """
+    known: Principal | None = request.get(_PRINCIPAL)
+    if known is not None:
+        return known
+    try:
+        principal = await request.app[KEYS].principal(credential_of(request))
+    except Unauthorized:
+        stranger(request)
+        raise
+    try:
+        request[ALLOWANCE] = await request.app[ALLOWANCES].admit(principal)
+    except RateLimited as error:
+        note_refusal(request, error)
+        raise
+    request[_PRINCIPAL] = principal
+    return principal
+
+
+def credential_of(request: web.Request) -> str:
+    """Return the credential in the headers (D24); raises `Unauthorized`."""
     given = request.headers.get("Authorization", "")
     scheme, _, credential = given.partition(" ")
     if scheme.lower() != "bearer" or not credential:
         credential = request.headers.get("X-API-Key", "")
-    if not credential:
+    if not credential.strip():
         raise Unauthorized("Missing or invalid Authorization header")
-    return await request.app[KEYS].principal(credential.strip())
+    return credential.strip()
+
+
+def stranger(request: web.Request, counted: Counted = "public") -> None:
+    """Count a request that needs no credential, by its client; raises `RateLimited`."""
+    count_stranger(request, request.app[SETTINGS], counted)
+
+
+def require_admin(request: web.Request) -> None:
+    """Raise `NotAdmin` unless the admin key is given, with the contract's words (1.0).
+
+    Counts the request, right or wrong: raises `RateLimited`.
+    """
+    stranger(request, "admin")
+    wanted = request.app[SETTINGS].admin_key
+    if wanted is None:
+        raise NotAdmin("admin_not_configured", "Admin access is not configured")
+    given = request.headers.get("X-Admin-Key")
+    if not given:
+        raise NotAdmin("missing_admin_key", "Missing X-Admin-Key header")
+    if not given.isascii():
+        raise NotAdmin("invalid_header", "X-Admin-Key is not readable")
+    if not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
+        raise NotAdmin("invalid_admin_key", "Invalid admin key")
 
 
 async def read_json(request: web.Request) -> tuple[bytes, Any]:
-    """Return the body and what it spells; raises `Malformed`.
+    """Return the body and what it spells; raises `Malformed`, or aiohttp's 415.
 
-    Numbers keep their meaning or are refused: NaN is no JSON.
+    Numbers keep their meaning or are refused: NaN is no JSON.  A body that does not
+    say what it is, is taken for JSON.
     """
+    if "Content-Type" in request.headers and not _JSON.fullmatch(request.content_type):
+        raise web.HTTPUnsupportedMediaType(headers={"Accept": "application/json"})
     body = await request.read()
     try:
         return body, orjson.loads(body)
@@ -73,6 +152,16 @@ async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
     """Return the body as *shape*; raises `Malformed`."""
     _, data = await read_json(request)
     return checked(shape, data)
+
+
+def as_sent(body: bytes | msgspec.Raw, shape: type[RawShape]) -> RawShape:
+    """Return parts of a body as the bytes they were sent as; raises `Malformed`."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(
+            Fault("body", f"the body cannot be read: {error}", "INVALID_JSON")
+        ) from error
 
 
 def checked(shape: type[Shape], data: object, *, within: str = "") -> Shape:

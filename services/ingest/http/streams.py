@@ -11,7 +11,9 @@ import aiohttp
 from aiohttp import web
 
 from services.ingest.http.errors import refusal
+from services.ingest.http.manners import MANNERS, give_time
 from services.ingest.http.reading import SETTINGS
+from services.ingest.http.routing import Route
 
 SESSION: Final = web.AppKey("streams", aiohttp.ClientSession)
 _CONNECT_SECONDS: Final = 5.0
@@ -34,6 +36,21 @@ _HOP: Final = frozenset(
 )
 
 
+def routes() -> list[Route]:
+    """Return the routes; the streamer says what is behind them."""
+    return [
+        Route(
+            method="GET",
+            path=path,
+            handler=pass_on,
+            answers={200: str},
+            refusals=(404,),
+            media_type="text/event-stream",
+        )
+        for path in ("/api/v1/events", "/api/v1/events/{rest:.+}")
+    ]
+
+
 async def opened(app: web.Application) -> AsyncIterator[None]:
     """Hold the session to the streamer for as long as the application runs."""
     async with aiohttp.ClientSession(
@@ -46,7 +63,13 @@ async def opened(app: web.Application) -> AsyncIterator[None]:
 
 
 async def pass_on(request: web.Request) -> web.StreamResponse:
-    """Pass a request on to the streamer, and what it says back as it comes."""
+    """Stream what happens, as it happens (``text/event-stream``).
+
+    The credential may also stand in the query, as ``token`` or ``api_key``: browsers
+    cannot give a header here.
+    """
+    # Streams end by themselves.
+    give_time(request, None)
     base = request.app[SETTINGS].streamer_url
     headers = {
         name: value
@@ -68,6 +91,7 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
                 if name.lower() not in _HOP
             },
         )
+        request.app[MANNERS].dress(request, response)
         await response.prepare(request)
         try:
             while not upstream.content.at_eof() and _is_there(request):

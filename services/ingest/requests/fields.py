@@ -4,11 +4,13 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 #: The largest tags, metadata or settings, in bytes of JSON.
 JSON_BYTES_MAX: Final = 64 * 1024
+#: A NUL as JSON spells it, and not a backslash before "u0000".
+NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -35,10 +37,35 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-QueueName = Annotated[str, AfterValidator(_queue_name)]
+QueueName = Annotated[
+    str,
+    AfterValidator(_queue_name),
+    # The validator has better words than a pattern; this is what it checks.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            "pattern": f"^{_QUEUE_NAME.pattern}$",
+        }
+    ),
+]
 PlainText = Annotated[str, AfterValidator(_no_nul)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 IdempotencyKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
 Priority = Annotated[int, Field(ge=-100, le=100, strict=True)]
 Retries = Annotated[int, Field(ge=0, le=100, strict=True)]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=86_400, strict=True)]
+
+
+class Page(BaseModel):
+    """Which part of a list: numbers out of range are moved into it (D21)."""
+
+    limit: int = Field(default=100, description="At most so many, 1 to 100.")
+    offset: int = Field(default=0, description="Leave out so many from the front.")
+
+
+class LongPage(Page):
+    """Which part of what happened to one job."""
+
+    limit: int = Field(default=100, description="At most so many, 1 to 500.")

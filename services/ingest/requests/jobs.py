@@ -4,13 +4,15 @@ import re
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, field_validator
 from pydantic_core import PydanticCustomError
 
 from libs.common.backoff import RetryPolicy
 from services.ingest.requests.fields import (
     JSON_BYTES_MAX,
+    NUL,
     IdempotencyKey,
+    LongPage,
     Moment,
     Priority,
     QueueName,
@@ -28,8 +30,6 @@ BULK_MAX: Final = 100
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: RFC 9110, section 5.5, without the obsolete: what a header may say.
 _VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
-#: A NUL as JSON spells it, and not a backslash before "u0000".
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 #: Headers that are the sender's business, and families of them.
 _RESERVED: Final = frozenset(
     [
@@ -107,11 +107,11 @@ class CreateJob(BaseModel):
         spelled = orjson.dumps(tags)
         if len(spelled) > JSON_BYTES_MAX:
             raise PydanticCustomError("tags_size", "tags exceed 64 KiB")
-        if _NUL.search(spelled):
+        if NUL.search(spelled):
             raise PydanticCustomError("nul", "tags must not contain a NUL character")
         return tags
 
-    @field_validator("parent_job_id", "completion_webhook")
+    @field_validator("completion_webhook")
     @classmethod
     def _is_not_served(cls, value: str | None) -> str | None:
         if value is not None:
@@ -143,7 +143,10 @@ class BulkEnqueue(BaseModel):
     """Up to a hundred jobs at once (contract 1.4).  Each is read by itself."""
 
     queue_name: QueueName | None = None
-    jobs: Annotated[list[Any], Field(min_length=1, max_length=BULK_MAX)]
+    # Checked one by one, so that one that is wrong spoils no other.
+    jobs: Annotated[
+        list[SkipValidation[BulkItem]], Field(min_length=1, max_length=BULK_MAX)
+    ]
     default_priority: Priority = 0
     default_max_retries: Retries | None = None
     default_timeout_seconds: TimeoutSeconds | None = None
@@ -166,3 +169,11 @@ class PurgeDead(BaseModel):
     queue_name: QueueName | None = None
     older_than: Moment | None = None
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+
+
+class HistoryPage(LongPage):
+    """Which part of a job's history, and which end of it first."""
+
+    order_dir: Literal["asc", "desc"] = Field(
+        default="asc", description="desc is the latest first."
+    )

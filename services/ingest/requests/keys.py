@@ -12,14 +12,7 @@ _KEY_NAME: Final = r"^[A-Za-z0-9 _.()-]+$"
 QueueScope = Annotated[list[QueueName | Literal["*"]], Field(max_length=50)]
 
 
-class CreateKey(BaseModel):
-    """A new API key (contract 1.7)."""
-
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)]
-    queues: QueueScope = Field(default_factory=list)
-    rate_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    expires_at: Moment | None = None
-
+class _Key(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _has_no_permissions(cls, given: Any) -> Any:
@@ -29,6 +22,18 @@ class CreateKey(BaseModel):
             )
         return given
 
+
+class CreateKey(_Key):
+    """A new API key (contract 1.7): for these queues, or for all when there are none.
+
+    ``rate_limit`` is in requests per minute.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)]
+    queues: QueueScope | None = None
+    rate_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    expires_at: Moment | None = None
+
     @field_validator("expires_at")
     @classmethod
     def _is_to_come(cls, moment: datetime | None) -> datetime | None:
@@ -37,8 +42,8 @@ class CreateKey(BaseModel):
         return moment
 
 
-class ChangeKey(BaseModel):
-    """What to change of an API key; absent keeps what is there."""
+class ChangeKey(_Key):
+    """What to change of an API key; null or absent keeps what is there."""
 
     name: (
         Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)] | None

@@ -1,52 +1,77 @@
 """What may be asked of organizations (contract 1.3)."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, field_validator
+import orjson
+from pydantic import AfterValidator, BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from services.ingest.requests.fields import PlainText
+from services.ingest.requests.fields import JSON_BYTES_MAX, NUL, PlainText
+from services.ingest.slugs import RESERVED, SLUG, SLUG_LENGTH_MAX, SLUG_LENGTH_MIN
 
-_SLUG: Final = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-_SLUGS_RESERVED: Final = frozenset(
-    [
-        "admin",
-        "api",
-        "app",
-        "auth",
-        "dashboard",
-        "docs",
-        "help",
-        "internal",
-        "login",
-        "logout",
-        "metrics",
-        "root",
-        "settings",
-        "signup",
-        "status",
-        "support",
-        "system",
-        "test",
-        "www",
-    ]
-)
 _EMAIL: Final = r"^[^@\s\x00]+@[^@\s\x00]+\.[^@\s\x00]+$"
+
+
+def _fits(value: dict[str, Any]) -> dict[str, Any]:
+    spelled = orjson.dumps(value)
+    if len(spelled) > JSON_BYTES_MAX:
+        raise PydanticCustomError("size", "must not exceed 64 KiB")
+    if NUL.search(spelled):
+        raise PydanticCustomError("nul", "must not contain a NUL character")
+    return value
+
+
+OrganizationName = Annotated[PlainText, Field(min_length=3, max_length=100)]
+Slug = Annotated[
+    str, Field(min_length=SLUG_LENGTH_MIN, max_length=SLUG_LENGTH_MAX, pattern=SLUG)
+]
+Email = Annotated[str, Field(max_length=255, pattern=_EMAIL)]
+SettingsObject = Annotated[dict[str, Any], AfterValidator(_fits)]
 
 
 class CreateOrganization(BaseModel):
     """A new organization (contract 1.3)."""
 
-    name: Annotated[PlainText, Field(min_length=3, max_length=100)]
-    slug: Annotated[str, Field(min_length=3, max_length=50, pattern=_SLUG)]
-    billing_email: Annotated[str, Field(max_length=255, pattern=_EMAIL)] | None = None
+    name: OrganizationName
+    slug: Slug
+    billing_email: Email | None = None
 
     @field_validator("slug")
     @classmethod
     def _is_free_to_take(cls, slug: str) -> str:
-        if slug in _SLUGS_RESERVED:
+        if slug in RESERVED:
             raise PydanticCustomError("reserved", "this slug is reserved")
         return slug
+
+
+class ChangeOrganization(BaseModel):
+    """What to change; null or absent keeps what is there.
+
+    ``settings`` replace what is there, except the webhook token, which has routes of
+    its own.
+    """
+
+    name: OrganizationName | None = None
+    billing_email: Email | None = None
+    settings: SettingsObject | None = None
+
+
+class CheckSlug(BaseModel):
+    """The slug in question; one that is none is answered, not refused."""
+
+    slug: str = ""
+
+
+class GenerateSlug(BaseModel):
+    """The name that a slug is to be made of."""
+
+    name: Annotated[PlainText, Field(min_length=1, max_length=200)]
+
+
+class ClearWebhookToken(BaseModel):
+    """Whether it is meant; who sends nothing means it."""
+
+    confirm: bool = True
 
 
 class RotateSecret(BaseModel):

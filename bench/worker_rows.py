@@ -1,0 +1,205 @@
+"""The rows about workers, and about the gRPC door that most of them use."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from bench import bodies, ceilings, grpc_load, rest_workers
+from bench.children import carry_out
+from bench.cpu import Meter
+from bench.house import House
+from bench.row import Options, Row, close
+from libs.common.ids import new_id
+
+_WORKERS: Final = 8
+_BATCH: Final = 50
+_WARM_SECONDS: Final = 1.0
+_CEILING_SECONDS: Final = 2.0
+#: Parts of the jobs of a drain that one-by-one rows settle.
+_SHARE_SINGLE: Final = 2
+
+
+async def grpc_enqueue(house: House, options: Options) -> Row:
+    """Jobs for workers, one a call."""
+    await _grpc(house, kind="enqueue", seconds=_WARM_SECONDS)
+    row = await _timed(
+        house,
+        "grpc_enqueue",
+        lambda: _grpc(house, kind="enqueue", seconds=options.seconds),
+    )
+    row.target_ratio = 0.6
+    row.ceilings["grpc echo"] = await ceilings.grpc(
+        house, kind="enqueue", seconds=_CEILING_SECONDS
+    )
+    return row
+
+
+async def grpc_enqueue_batch(house: House, options: Options) -> Row:
+    """Jobs for workers, fifty a call."""
+    row = await _timed(
+        house,
+        "grpc_enqueue_batch",
+        lambda: _grpc(
+            house,
+            kind="enqueue_batch",
+            batch=_BATCH,
+            callers=_WORKERS,
+            channels=_WORKERS,
+            seconds=options.seconds,
+        ),
+    )
+    row.target = 10_000
+    return row
+
+
+async def grpc_complete(house: House, options: Options) -> Row:
+    """Claimed jobs completed, one a call."""
+    jobs = await _stock(house, options.jobs // _SHARE_SINGLE)
+    row = await _timed(
+        house, "grpc_complete", lambda: _grpc(house, kind="complete", jobs=jobs)
+    )
+    row.target_ratio = 0.5
+    row.ceilings["grpc echo"] = await ceilings.grpc(
+        house, kind="echo", seconds=_CEILING_SECONDS
+    )
+    return row
+
+
+async def grpc_complete_batch(house: House, options: Options) -> Row:
+    """Claimed jobs completed, fifty a call."""
+    jobs = await _stock(house, options.jobs)
+    row = await _timed(
+        house,
+        "grpc_complete_batch",
+        lambda: _grpc(
+            house,
+            kind="complete",
+            batch=_BATCH,
+            callers=_WORKERS,
+            channels=_WORKERS,
+            jobs=jobs,
+        ),
+    )
+    row.target = 10_000
+    return row
+
+
+async def worker_batch_1(house: House, options: Options) -> Row:
+    """Jobs claimed and completed over gRPC by eight workers, one at a time."""
+    jobs = await _stock(house, options.jobs // _SHARE_SINGLE)
+    return await _timed(
+        house,
+        "worker_batch_1",
+        lambda: _grpc(
+            house, kind="work", callers=_WORKERS, channels=_WORKERS, jobs=jobs
+        ),
+    )
+
+
+async def worker_batch_50(house: House, options: Options) -> Row:
+    """Jobs claimed and completed over gRPC by eight workers, fifty at a time."""
+    jobs = await _stock(house, options.jobs)
+    return await _timed(
+        house,
+        "worker_batch_50",
+        lambda: _grpc(
+            house,
+            kind="work",
+            batch=_BATCH,
+            callers=_WORKERS,
+            channels=_WORKERS,
+            jobs=jobs,
+        ),
+    )
+
+
+async def rest_worker_1(house: House, options: Options) -> Row:
+    """Jobs claimed and completed over REST by eight workers, one at a time."""
+    jobs = await _stock(house, options.jobs // _SHARE_SINGLE)
+    return await _timed(house, "rest_worker_1", lambda: _rest(house, jobs=jobs))
+
+
+async def rest_worker_50(house: House, options: Options) -> Row:
+    """Jobs claimed and completed over REST by eight workers, fifty at a time."""
+    jobs = await _stock(house, options.jobs)
+    row = await _timed(
+        house, "rest_worker_50", lambda: _rest(house, jobs=jobs, batch=_BATCH)
+    )
+    row.target = 10_000
+    return row
+
+
+async def latency_worker(house: House, options: Options) -> Row:
+    """From the call that enqueues until a streaming worker has the job, idle."""
+    return await _timed(
+        house,
+        "latency_worker",
+        lambda: _grpc(
+            house,
+            kind="handle",
+            queue=f"idle-{new_id().hex}",
+            callers=1,
+            channels=1,
+            seconds=options.seconds,
+        ),
+    )
+
+
+Measure = Callable[[House, Options], Awaitable[Row]]
+
+ROWS: Final[tuple[Measure, ...]] = (
+    grpc_enqueue,
+    grpc_enqueue_batch,
+    grpc_complete,
+    grpc_complete_batch,
+    worker_batch_1,
+    worker_batch_50,
+    rest_worker_1,
+    rest_worker_50,
+    latency_worker,
+)
+
+Result = grpc_load.Result | rest_workers.Result
+
+
+async def _timed(house: House, name: str, load: Callable[[], Awaitable[Result]]) -> Row:
+    """Run *load* and make a row of what it did."""
+    await house.announced()
+    meter = Meter(house.pids)
+    result = await load()
+    cpu_seconds, strangers = meter.stop(house.pids, load=result.cpu_seconds)
+    row = Row(
+        name=name,
+        jobs=result.jobs,
+        seconds=result.seconds,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        cpu_seconds=cpu_seconds,
+        strangers=strangers,
+    )
+    await close(house, row)
+    return row
+
+
+async def _stock(house: House, jobs: int) -> int:
+    """Create that many jobs for workers, by the hundred; return how many."""
+    requests = max(jobs // bodies.BULK, 1)
+    await house.load(kind="bulk", connections=4, requests=requests)
+    return requests * bodies.BULK
+
+
+async def _grpc(house: House, **plan: Any) -> grpc_load.Result:
+    return await carry_out(
+        "grpc_load",
+        grpc_load.Plan(port=house.grpc_port, key=house.api_key, **plan),
+        grpc_load.Result,
+        directory=house.directory,
+    )
+
+
+async def _rest(house: House, **plan: Any) -> rest_workers.Result:
+    return await carry_out(
+        "rest_workers",
+        rest_workers.Plan(port=house.port, key=house.api_key, **plan),
+        rest_workers.Result,
+        directory=house.directory,
+    )

@@ -1,0 +1,48 @@
+"""What follows when jobs left their owners' hands: who waited for that is told.
+
+Called by whoever settles or recovers, right after the commit.  All of it may be lost:
+whoever waits looks again by itself.
+"""
+
+from collections.abc import Collection
+
+import structlog
+
+from libs.common.bus import Bus
+from libs.common.db import Pool, borrow
+from libs.common.dependents import release_dependents
+from libs.common.errors import Transient
+from libs.common.messages import JournalGrew, LanesReady, WorkReady
+from libs.common.store import settlement
+
+log = structlog.get_logger()
+
+
+async def follow_up(
+    pool: Pool, bus: Bus, *, lanes: Collection[int], awaited: bool
+) -> None:
+    """Ring for the journal, for room in the queues of *lanes*, and for dependents.
+
+    *lanes* are those whose jobs ended and whose queue may have a limit; *awaited* says
+    that other jobs may wait for one that ended.
+    """
+    await bus.ring(JournalGrew())
+    if lanes:
+        await _tell_of_room(pool, bus, lanes)
+    if awaited:
+        await release_dependents(pool, bus)
+
+
+async def _tell_of_room(pool: Pool, bus: Bus, lanes: Collection[int]) -> None:
+    try:
+        async with borrow(pool) as conn:
+            found = await settlement.find_room(conn, lanes=set(lanes))
+    except Transient as error:
+        log.warning("room.not_told", cause=str(error))
+        return
+    push = sorted(lane_id for lane_id, is_push in found.items() if is_push)
+    work = sorted(lane_id for lane_id, is_push in found.items() if not is_push)
+    if push:
+        await bus.ring(LanesReady(lanes=push))
+    if work:
+        await bus.ring(WorkReady(lanes=work))

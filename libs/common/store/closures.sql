@@ -1,0 +1,125 @@
+-- name: give_back
+-- leased → ready: whoever works on these lanes' jobs does so in vain from now on.  The
+-- attempts did not happen.
+-- $1 lanes int[], $2 limit int
+WITH in_work AS MATERIALIZED (
+    SELECT ctid AS address
+      FROM leased
+     WHERE lane_id = ANY ($1::int[])
+     ORDER BY job_id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), freed AS (
+    -- No join: see `claim`.
+    DELETE FROM leased
+     WHERE ctid = ANY (ARRAY(SELECT address FROM in_work))
+    RETURNING leased.*
+), into_ready AS (
+    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
+    SELECT lane_id, rank, now(), job_id, attempt - 1, retry_count, crash_count
+      FROM freed
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
+    SELECT job_id, lane_id, 'released', rank, attempt, owner
+      FROM freed
+)
+SELECT job_id FROM freed;
+
+-- name: cancel_lanes
+-- ready, scheduled, waiting, held → finished: up to so many jobs of each place, because
+-- their queue is deleted.
+-- $1 lanes int[], $2 limit int, $3 actor text
+WITH in_ready AS MATERIALIZED (
+    SELECT ctid AS address
+      FROM ready
+     WHERE lane_id = ANY ($1::int[])
+     ORDER BY lane_id, rank, ready_at, job_id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), from_ready AS (
+    DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT address FROM in_ready))
+    RETURNING job_id, 'ready' AS place, lane_id, rank, attempt, retry_count
+), in_scheduled AS MATERIALIZED (
+    SELECT ctid AS address
+      FROM scheduled
+     WHERE lane_id = ANY ($1::int[])
+     ORDER BY run_at, job_id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), from_scheduled AS (
+    DELETE FROM scheduled WHERE ctid = ANY (ARRAY(SELECT address FROM in_scheduled))
+    RETURNING job_id, 'scheduled' AS place, lane_id, rank, attempt, retry_count
+), in_waiting AS MATERIALIZED (
+    SELECT ctid AS address
+      FROM waiting
+     WHERE lane_id = ANY ($1::int[])
+     ORDER BY job_id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), from_waiting AS (
+    DELETE FROM waiting WHERE ctid = ANY (ARRAY(SELECT address FROM in_waiting))
+    RETURNING job_id, 'waiting', lane_id, rank, 0::smallint, 0::smallint
+), in_held AS MATERIALIZED (
+    SELECT ctid AS address
+      FROM held
+     WHERE lane_id = ANY ($1::int[])
+     ORDER BY job_id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), from_held AS (
+    DELETE FROM held WHERE ctid = ANY (ARRAY(SELECT address FROM in_held))
+    RETURNING job_id, 'held' AS place, lane_id, rank, attempt, retry_count
+), taken AS (
+    SELECT * FROM from_ready
+    UNION ALL SELECT * FROM from_scheduled
+    UNION ALL SELECT * FROM from_waiting
+    UNION ALL SELECT * FROM from_held
+), into_finished AS (
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
+    SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled'
+      FROM taken
+), rechecked AS (
+    INSERT INTO rechecks (child_id)
+    SELECT DISTINCT dependencies.child_id
+      FROM taken
+      JOIN dependencies ON dependencies.parent_id = taken.job_id
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
+           json_build_object('place', place, 'retry_count', retry_count)
+      FROM taken
+)
+SELECT job_id FROM taken;
+
+-- name: retire
+-- The queue is no more, if nothing stands in it: its configuration is deleted, and its
+-- lanes leave the lists until the next job comes.  Returned is whether it was so.
+-- $1 organization_id uuid, $2 name text
+WITH mine AS MATERIALIZED (
+    SELECT id, has_jobs(id) AS used
+      FROM lanes
+     WHERE organization_id = $1
+       AND queue_name = $2
+     ORDER BY id
+       FOR UPDATE
+), verdict AS MATERIALIZED (
+    SELECT NOT EXISTS (SELECT FROM mine WHERE used) AS empty
+), retired AS (
+    UPDATE lanes
+       SET retired = true
+      FROM verdict
+     WHERE lanes.id = ANY (ARRAY(SELECT id FROM mine))
+       AND verdict.empty
+), forgotten AS (
+    DELETE FROM queues
+     USING verdict
+     WHERE queues.organization_id = $1
+       AND queues.name = $2
+       AND verdict.empty
+)
+SELECT empty FROM verdict;
+
+-- name: lanes_of_queue
+-- All lanes of a queue.
+-- $1 organization_id uuid, $2 name text
+SELECT id FROM lanes WHERE organization_id = $1 AND queue_name = $2 ORDER BY id;

@@ -1,0 +1,107 @@
+-- name: lock
+-- Let nobody else count an organization's jobs until the transaction ends; returns how
+-- many it created today (UTC).
+-- $1 organization_ids uuid[]
+INSERT INTO daily_usage AS usage (organization_id, day)
+SELECT organization_id, (now() AT TIME ZONE 'UTC')::date
+  FROM unnest($1::uuid[]) AS asked (organization_id)
+ ORDER BY organization_id
+    ON CONFLICT (organization_id, day) DO UPDATE SET jobs = usage.jobs
+RETURNING organization_id, jobs;
+
+-- name: count_active
+-- How many jobs of organizations stand somewhere where they are not yet ended; nobody
+-- is counted further than it takes to know that there are too many.
+-- $1 organization_ids uuid[], $2 limits int[]
+SELECT asked.organization_id, found.jobs
+  FROM unnest($1::uuid[], $2::int[]) AS asked (organization_id, most)
+ CROSS JOIN LATERAL (
+        SELECT count(*)::int AS jobs
+          FROM (SELECT
+                  FROM lanes
+                 CROSS JOIN LATERAL (
+                        SELECT FROM ready WHERE ready.lane_id = lanes.id
+                        UNION ALL
+                        SELECT FROM scheduled WHERE scheduled.lane_id = lanes.id
+                        UNION ALL
+                        SELECT FROM waiting WHERE waiting.lane_id = lanes.id
+                        UNION ALL
+                        SELECT FROM held WHERE held.lane_id = lanes.id
+                        UNION ALL
+                        SELECT FROM leased WHERE leased.lane_id = lanes.id
+                       ) AS active
+                 WHERE lanes.organization_id = asked.organization_id
+                 LIMIT asked.most + 1::bigint) AS bounded
+       ) AS found;
+
+-- name: queue_names
+-- The queues of organizations: those that were configured and those that have lanes.
+-- $1 organization_ids uuid[]
+SELECT organization_id, name
+  FROM queues
+ WHERE organization_id = ANY ($1::uuid[])
+ UNION
+SELECT organization_id, queue_name
+  FROM lanes
+ WHERE organization_id = ANY ($1::uuid[])
+   AND NOT retired;
+
+-- name: charge
+-- Count jobs that were created today, in the transaction that locked the usage.
+-- $1 organization_ids uuid[], $2 jobs int[]
+UPDATE daily_usage
+   SET jobs = daily_usage.jobs + created.jobs
+  FROM unnest($1::uuid[], $2::int[]) AS created (organization_id, jobs)
+ WHERE daily_usage.organization_id = created.organization_id
+   AND daily_usage.day = (now() AT TIME ZONE 'UTC')::date;
+
+-- name: read
+-- How much of everything an organization has now.  Whose plan has no daily limit is
+-- not counted while it creates: its jobs of today are.
+-- $1 organization_id uuid, $2 whether it is counted boolean
+SELECT CASE WHEN $2
+            THEN coalesce((SELECT jobs FROM daily_usage
+                            WHERE organization_id = $1
+                              AND day = (now() AT TIME ZONE 'UTC')::date), 0)
+            ELSE (SELECT count(*)
+                    FROM jobs
+                   WHERE organization_id = $1
+                     AND id >= first_id_at(
+                            date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'))
+       END::int AS jobs_today,
+       (SELECT count(*)
+          FROM lanes
+         CROSS JOIN LATERAL (
+                SELECT FROM ready WHERE ready.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM scheduled WHERE scheduled.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM waiting WHERE waiting.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM held WHERE held.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM leased WHERE leased.lane_id = lanes.id
+               ) AS active
+         WHERE lanes.organization_id = $1)::int AS active_jobs,
+       (SELECT count(*)
+          FROM (SELECT name FROM queues WHERE organization_id = $1
+                 UNION
+                SELECT queue_name FROM lanes
+                 WHERE organization_id = $1 AND NOT retired) AS names)::int AS queues,
+       (SELECT count(*)
+          FROM workers
+         WHERE organization_id = $1
+           AND status IN ('healthy', 'degraded'))::int AS workers,
+       (SELECT count(*)
+          FROM api_keys
+         WHERE organization_id = $1
+           AND is_active
+           AND (expires_at IS NULL OR expires_at > now()))::int AS api_keys;
+
+-- name: reset
+-- Count an organization's jobs of today from nothing again.
+-- $1 organization_id uuid
+UPDATE daily_usage
+   SET jobs = 0
+ WHERE organization_id = $1
+   AND day = (now() AT TIME ZONE 'UTC')::date;

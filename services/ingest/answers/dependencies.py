@@ -1,0 +1,77 @@
+"""Jobs that wait for jobs (contract 1.4, D10)."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from typing_extensions import TypedDict
+
+from libs.common.db import Row
+
+
+class Relative(TypedDict):
+    """A parent or a child of a job."""
+
+    job_id: str
+    queue_name: str
+    status: str
+
+
+class Dependencies(TypedDict):
+    """What a job waits for, and what waits for it."""
+
+    job_id: str
+    dependencies: list[Relative]
+    dependents: list[Relative]
+    dependency_mode: str
+    dependencies_met: bool
+
+
+class DependenciesAdded(TypedDict):
+    """Which edges are new; those that led in a circle were left out."""
+
+    job_id: str
+    dependencies_added: int
+    added_count: int
+    added: list[str]
+    dependencies_met: bool
+
+
+class PriorityChanged(TypedDict):
+    """A job's priority before and after."""
+
+    job_id: str
+    old_priority: int
+    new_priority: int
+
+
+def dependencies(
+    job_id: UUID, parents: Sequence[Row], children: Sequence[Row], *, met: bool
+) -> Dependencies:
+    """Return the family of a job."""
+    any_one = any(row["mode"] == "any" for row in parents)
+    return {
+        "job_id": str(job_id),
+        "dependencies": [_relative(row) for row in parents],
+        "dependents": [_relative(row) for row in children],
+        "dependency_mode": "any" if any_one else "all",
+        "dependencies_met": met,
+    }
+
+
+def added(job_id: UUID, new: Sequence[UUID], *, met: bool) -> DependenciesAdded:
+    """Return what was added to a job's dependencies."""
+    return {
+        "job_id": str(job_id),
+        "dependencies_added": len(new),
+        "added_count": len(new),
+        "added": [str(id_) for id_ in new],
+        "dependencies_met": met,
+    }
+
+
+def _relative(row: Row) -> Relative:
+    return {
+        "job_id": str(row["id"]),
+        "queue_name": row["queue_name"],
+        "status": row["status"],
+    }

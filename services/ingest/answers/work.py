@@ -1,0 +1,91 @@
+"""What workers are told (contract 1.4)."""
+
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from typing_extensions import TypedDict
+
+from libs.common.store.claims import ClaimedWork
+from services.ingest.answers.fields import as_stored
+
+
+class ClaimedJob(TypedDict):
+    """A job that is the worker's until ``lease_expires_at``, unless it is extended."""
+
+    id: str
+    queue_name: str
+    payload: Any
+    priority: int
+    attempt: int
+    retry_count: int
+    max_retries: int
+    timeout_seconds: int
+    tags: Any
+    idempotency_key: str | None
+    workflow_id: str | None
+    created_at: datetime
+    claimed_at: datetime
+    lease_id: str
+    lease_expires_at: datetime
+
+
+class ClaimedJobs(TypedDict):
+    """What was handed out: nothing, or up to what was asked for."""
+
+    jobs: list[ClaimedJob]
+
+
+class Done(TypedDict):
+    """It is committed."""
+
+    success: Literal[True]
+
+
+class ItemSettled(TypedDict):
+    """One job that was settled, by its place among those told."""
+
+    index: int
+    job_id: str
+
+
+class ItemRefused(TypedDict):
+    """One job that was not, and why: a code and words as for a job alone."""
+
+    index: int
+    job_id: str | None
+    code: str
+    error: str
+
+
+class BulkSettled(TypedDict):
+    """What became of each job."""
+
+    succeeded: list[ItemSettled]
+    failed: list[ItemRefused]
+    total: int
+    success_count: int
+    failure_count: int
+
+
+DONE: Final[Done] = {"success": True}
+
+
+def claimed(work: ClaimedWork) -> ClaimedJob:
+    """Return a job as its worker sees it."""
+    return {
+        "id": str(work.job_id),
+        "queue_name": work.queue_name,
+        "payload": as_stored(work.payload),
+        "priority": 100 - work.rank,
+        "attempt": work.attempt,
+        "retry_count": work.retry_count,
+        "max_retries": work.max_retries,
+        "timeout_seconds": work.timeout_seconds,
+        "tags": as_stored(work.tags),
+        "idempotency_key": work.idempotency_key,
+        "workflow_id": None,
+        "created_at": work.created_at,
+        "claimed_at": work.claimed_at,
+        "lease_id": str(work.lease_id),
+        "lease_expires_at": work.lease_expires_at,
+    }

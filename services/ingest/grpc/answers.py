@@ -1,0 +1,87 @@
+"""Jobs as gRPC shows them."""
+
+from typing import Any
+
+import orjson
+from google.protobuf.struct_pb2 import Struct
+
+from libs.common.db import Row
+from libs.common.pb import spooled_pb2 as pb
+from libs.common.store.claims import ClaimedWork
+from services.ingest.claims import Claim
+from services.ingest.grpc.errors import Refusal
+from services.ingest.grpc.structs import fill, stamp
+
+
+def claimed(claim: Claim, work: ClaimedWork) -> pb.Job:
+    """Return a job that was just handed out."""
+    job = pb.Job(
+        id=str(work.job_id),
+        organization_id=str(claim.organization_id),
+        queue_name=work.queue_name,
+        status=pb.JOB_STATUS_PROCESSING,
+        retry_count=work.retry_count,
+        max_retries=work.max_retries,
+        priority=100 - work.rank,
+        timeout_seconds=work.timeout_seconds,
+        assigned_worker_id=claim.worker_id,
+        idempotency_key=work.idempotency_key,
+        lease_id=str(work.lease_id),
+    )
+    _put_payload(job, work.payload)
+    stamp(job.created_at, work.created_at)
+    stamp(job.started_at, work.claimed_at)
+    stamp(job.lease_expires_at, work.lease_expires_at)
+    return job
+
+
+def job(row: Row) -> pb.Job:
+    """Return a job as it stands."""
+    lease_id = row["lease_id"]
+    found = pb.Job(
+        id=str(row["id"]),
+        organization_id=str(row["organization_id"]),
+        queue_name=row["queue_name"],
+        status=f"JOB_STATUS_{row['status'].upper()}",
+        retry_count=row["retry_count"],
+        max_retries=row["max_retries"],
+        last_error=row["last_error"],
+        priority=100 - row["rank"],
+        timeout_seconds=row["timeout_seconds"],
+        assigned_worker_id=row["owner"],
+        idempotency_key=row["idempotency_key"],
+        lease_id=None if lease_id is None else str(lease_id),
+    )
+    _put_payload(found, row["payload"])
+    if row["result"] is not None:
+        _put_result(found, row["result"])
+    stamp(found.created_at, row["created_at"])
+    stamp(found.scheduled_at, row["run_at"])
+    stamp(found.started_at, row["started_at"] or row["claimed_at"])
+    stamp(found.completed_at, row["settled_at"])
+    stamp(found.lease_expires_at, row["deadline"])
+    return found
+
+
+def error(refusal: Refusal) -> pb.ErrorResponse:
+    """Return what is wrong with one of many."""
+    return pb.ErrorResponse(code=refusal.code, message=refusal.message)
+
+
+def _put_payload(job: pb.Job, spelled: str) -> None:
+    """Put the payload where it fits; the `Struct` is always there."""
+    if not _fits(job.payload, orjson.loads(spelled)):
+        job.payload.SetInParent()
+        job.payload_json = spelled
+
+
+def _put_result(job: pb.Job, spelled: str) -> None:
+    if not _fits(job.result, orjson.loads(spelled)):
+        job.result_json = spelled
+
+
+def _fits(struct: Struct, data: Any) -> bool:
+    if not isinstance(data, dict):
+        return False
+    fill(struct, data)
+    return True

@@ -1,0 +1,25 @@
+"""What stands behind the gRPC door: the same as behind REST."""
+
+from dataclasses import dataclass
+
+from libs.common.bus import Bus
+from libs.common.db import Pool
+from services.ingest.claims import Claims
+from services.ingest.grpc.admission import Admission
+from services.ingest.heartbeats import Heartbeats
+from services.ingest.intake import Intake
+from services.ingest.settlement import Settlement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """*pool* is for questions, *hot* for what is on the way of a job."""
+
+    pool: Pool
+    hot: Pool
+    bus: Bus
+    admission: Admission
+    intake: Intake
+    claims: Claims
+    settlement: Settlement
+    heartbeats: Heartbeats

@@ -1,0 +1,101 @@
+"""``/dashboard``: everything at a glance (contract 1.1)."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from aiohttp import web
+
+from libs.common.db import borrow
+from libs.common.store import overview, tallies
+from libs.common.store.tallies import Figures
+from services.ingest.answers import dashboard as shapes
+from services.ingest.http.errors import answer
+from services.ingest.http.reading import POOL, SETTINGS, whoever
+from services.ingest.http.routing import Route
+from services.ingest.version import VERSION
+
+#: When this process began to serve.
+STARTED_AT: Final = web.AppKey("started_at", datetime)
+_QUEUES_MAX: Final = 20
+
+
+def routes() -> list[Route]:
+    """Return the route."""
+    return [
+        Route(
+            method="GET",
+            path="/api/v1/dashboard",
+            handler=read,
+            answers={200: shapes.Dashboard},
+        )
+    ]
+
+
+async def read(request: web.Request) -> web.Response:
+    """Return how the organization stands, as far as the key may see it.
+
+    Of its queues the busiest 20.
+    """
+    principal = await whoever(request)
+    organization_id = principal.organization_id
+    names = None if principal.unrestricted else list(principal.queues)
+    async with borrow(request.app[POOL]) as conn:
+        figures = await tallies.of_organization(
+            conn, organization_id=organization_id, queue_names=names
+        )
+        queues = await overview.busiest_queues(
+            conn, organization_id=organization_id, queue_names=names, limit=_QUEUES_MAX
+        )
+        workers = await overview.count_workers_of(
+            conn, organization_id=organization_id, queue_names=names
+        )
+    shown: shapes.Dashboard = {
+        "system": {
+            "version": VERSION,
+            "uptime_seconds": uptime_seconds(request),
+            "started_at": request.app[STARTED_AT],
+            "database_status": "healthy",
+            "cache_status": "healthy",
+            "environment": request.app[SETTINGS].environment,
+        },
+        "jobs": _jobs(figures),
+        "queues": [
+            {
+                "name": row["name"],
+                "pending": row["pending"],
+                "processing": row["processing"],
+                "paused": row["paused"],
+            }
+            for row in queues
+        ],
+        "workers": {
+            "total": workers["total"],
+            "healthy": workers["healthy"],
+            "unhealthy": workers["total"] - workers["healthy"],
+        },
+        "recent_activity": {
+            "jobs_created_1h": figures.created_1h,
+            "jobs_completed_1h": figures.completed_1h,
+            "jobs_failed_1h": figures.failed_1h,
+        },
+    }
+    return answer(shown)
+
+
+def uptime_seconds(request: web.Request) -> int:
+    """Return for how long this process has been serving."""
+    return int((datetime.now(UTC) - request.app[STARTED_AT]).total_seconds())
+
+
+def _jobs(figures: Figures) -> shapes.JobFigures:
+    return {
+        "total": figures.total,
+        "pending": figures.pending,
+        "scheduled": figures.scheduled_jobs,
+        "processing": figures.leased_jobs,
+        "completed_24h": figures.completed_24h,
+        "failed_24h": figures.failed_24h,
+        "deadletter": figures.dead_jobs,
+        "avg_wait_time_ms": figures.waiting_ms,
+        "avg_processing_time_ms": figures.processing_ms,
+    }

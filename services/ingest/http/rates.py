@@ -1,0 +1,106 @@
+"""Rates over HTTP: who is counted as what, and the headers that say what is left.
+
+``X-RateLimit-*`` are the contract's (1.0); ``RateLimit-Policy`` and ``RateLimit`` are
+of draft-ietf-httpapi-ratelimit-headers-10.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from aiohttp import web
+
+from libs.common.errors import RateLimited
+from services.ingest.allowances import Allowance, Rate, nothing_left
+from services.ingest.settings import Settings
+from services.ingest.strangers import Strangers, client_of
+
+#: What a route that needs no credential is counted as.
+Counted = Literal["public", "admin", "check_slug", "check_email"]
+
+#: What is left to whoever asked; put there by who counted.
+ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
+STRANGERS: Final = web.AppKey("strangers", Strangers)
+
+#: From one client address: how many requests, in how many seconds.
+_LIMITS: Final[Mapping[Counted, tuple[tuple[int, int], ...]]] = {
+    "public": (),
+    "admin": ((60, 60),),
+    "check_slug": ((60, 60), (300, 3600)),
+    "check_email": ((10, 60), (60, 3600)),
+}
+
+
+def count_stranger(
+    request: web.Request, settings: Settings, counted: Counted = "public"
+) -> None:
+    """Count a request without a credential; raises `RateLimited`.
+
+    Everything is counted as public, and what has a rate of its own by that as well.
+    """
+    client = client_address(request, settings)
+    rate = Rate(
+        "ip",
+        f"public {client}",
+        settings.public_rate_burst,
+        float(settings.public_rate_per_second),
+    )
+    _count(request, rate)
+    for most, seconds in _LIMITS[counted]:
+        name = f"{counted} {seconds} {client}"
+        _count(request, Rate("ip", name, most, most / seconds))
+
+
+def count_login(request: web.Request, settings: Settings, api_key: str) -> None:
+    """Count a key that is to be changed for tokens (D25); raises `RateLimited`."""
+    digest = hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).hexdigest()
+    most = settings.login_rate_per_minute
+    _count(request, Rate("key", f"login {digest}", most, most / 60))
+
+
+def client_address(request: web.Request, settings: Settings) -> str:
+    """Return the client, as it is counted."""
+    header = settings.trusted_client_ip_header
+    return client_of(
+        request.remote,
+        named=request.headers.get(header) if header else None,
+        forwarded=request.headers.getall("X-Forwarded-For", ()),
+        hops=settings.trusted_proxy_hops,
+    )
+
+
+def note_refusal(request: web.Request, error: RateLimited) -> None:
+    """Note for the headers that nothing is left."""
+    request[ALLOWANCE] = nothing_left(error)
+
+
+def rate_headers(request: web.Request) -> dict[str, str]:
+    """Return the headers that say what is left; none when nothing was counted."""
+    left = request.get(ALLOWANCE)
+    if left is None:
+        return {}
+    headers = {
+        "X-RateLimit-Limit": str(left.limit),
+        "X-RateLimit-Remaining": str(left.remaining),
+        "X-RateLimit-Reset": str(left.reset_at),
+        "X-RateLimit-Scope": left.scope,
+    }
+    if left.window_seconds is not None:
+        scope, seconds = left.scope, max(0, left.reset_at - int(time.time()))
+        headers["RateLimit-Policy"] = (
+            f'"{scope}";q={left.limit};w={left.window_seconds}'
+        )
+        headers["RateLimit"] = f'"{scope}";r={left.remaining};t={seconds}'
+    return headers
+
+
+def _count(request: web.Request, rate: Rate) -> None:
+    try:
+        left = request.app[STRANGERS].admit(rate)
+    except RateLimited as error:
+        note_refusal(request, error)
+        raise
+    known = request.get(ALLOWANCE)
+    if known is None or left.remaining < known.remaining:
+        request[ALLOWANCE] = left

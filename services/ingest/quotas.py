@@ -1,0 +1,114 @@
+"""How many jobs and queues an organization may have, counted exactly (contract 4.4).
+
+Only organizations with limits come here.  Whoever counts holds the organization's row
+of today until the commit, so that two who create at once count one after the other.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from libs.common.access import Principal
+from libs.common.db import Conn
+from libs.common.errors import QuotaExceeded
+from libs.common.plans import Plan, Resource
+from libs.common.store import interventions, usage
+from libs.common.store.interventions import Requeued
+
+
+@dataclass(slots=True)
+class Room:
+    """What is left of a plan while its organization's row is held."""
+
+    plan: Plan
+    jobs_today: int
+    active: int
+    #: The organization's queues, or None when nobody has to know.
+    queues: set[str] | None = None
+
+    def take(self, jobs: int, *, queue_names: Collection[str] = ()) -> None:
+        """Take room for new jobs; raises `QuotaExceeded` and takes nothing then."""
+        limits = self.plan.limits
+        self._require("jobs_per_day", self.jobs_today, jobs, limits.max_jobs_per_day)
+        self._require("active_jobs", self.active, jobs, limits.max_active_jobs)
+        if self.queues is not None:
+            fresh = set(queue_names) - self.queues
+            self._require("queues", len(self.queues), len(fresh), limits.max_queues)
+            self.queues |= fresh
+        self.jobs_today += jobs
+        self.active += jobs
+
+    def take_again(self, jobs: int) -> None:
+        """Take room for jobs that were created before; raises as `take`."""
+        limit = self.plan.limits.max_active_jobs
+        self._require("active_jobs", self.active, jobs, limit)
+        self.active += jobs
+
+    def _require(
+        self, resource: Resource, current: int, more: int, limit: int | None
+    ) -> None:
+        if limit is None or not more or current + more <= limit:
+            return
+        raise QuotaExceeded(
+            resource=resource,
+            # Nobody counts further than one too many.
+            current=min(current, limit),
+            limit=limit,
+            plan=self.plan.tier,
+            upgrade_to=self.plan.upgrade_to,
+        )
+
+
+async def hold(
+    conn: Conn, plans: Mapping[UUID, Plan], *, queues: bool = False
+) -> dict[UUID, Room]:
+    """Return what room organizations have, and hold it until the transaction ends."""
+    today = await usage.lock(conn, organization_ids=plans.keys())
+    limits = {
+        id_: plan.limits.max_active_jobs
+        for id_, plan in plans.items()
+        if plan.limits.max_active_jobs is not None
+    }
+    active = await usage.count_active(conn, limits=limits) if limits else {}
+    limited = [id_ for id_, plan in plans.items() if plan.limits.max_queues is not None]
+    names: dict[UUID, set[str]] = {}
+    if queues and limited:
+        names = await usage.queue_names(conn, organization_ids=limited)
+    return {
+        id_: Room(plan, today[id_], active.get(id_, 0), names.get(id_))
+        for id_, plan in plans.items()
+    }
+
+
+async def requeue(
+    conn: Conn,
+    *,
+    principal: Principal,
+    job_ids: Collection[UUID],
+    queue_names: Sequence[str] | None = None,
+) -> list[Requeued]:
+    """Make dead letters ready again, as `interventions.requeue`.
+
+    Raises `QuotaExceeded`, and moves none, when they are more than the plan lets be
+    active at once.
+    """
+    organization_id = principal.organization_id
+    if principal.plan.limits.max_active_jobs is None:
+        return await interventions.requeue(
+            conn,
+            organization_id=organization_id,
+            job_ids=job_ids,
+            queue_names=queue_names,
+            actor=str(principal.api_key_id),
+        )
+    async with conn.transaction():
+        rooms = await hold(conn, {organization_id: principal.plan})
+        requeued = await interventions.requeue(
+            conn,
+            organization_id=organization_id,
+            job_ids=job_ids,
+            queue_names=queue_names,
+            actor=str(principal.api_key_id),
+        )
+        rooms[organization_id].take_again(len(requeued))
+    return requeued

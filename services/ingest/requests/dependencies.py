@@ -1,0 +1,43 @@
+"""What jobs may be told to wait for (contract 1.4, 4.6)."""
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from services.ingest.requests.fields import Priority
+
+PARENTS_MAX: Final = 100
+
+Ids = Annotated[list[str], Field(min_length=1, max_length=PARENTS_MAX)]
+
+
+class AddDependencies(BaseModel):
+    """The jobs to wait for, under any of the names that clients use (D10)."""
+
+    depends_on: Ids | None = None
+    dependency_job_ids: Ids | None = None
+    depends_on_job_ids: Ids | None = None
+    #: Whether all of them must complete, or any one.
+    dependency_mode: Literal["all", "any"] = "all"
+
+    @model_validator(mode="after")
+    def _names_some(self) -> "AddDependencies":
+        if not self.parents:
+            raise PydanticCustomError("missing", "depends_on is required")
+        return self
+
+    @property
+    def parents(self) -> list[str]:
+        """The ids, whatever they were called."""
+        return [
+            *(self.depends_on or ()),
+            *(self.dependency_job_ids or ()),
+            *(self.depends_on_job_ids or ()),
+        ]
+
+
+class ChangePriority(BaseModel):
+    """The priority that a job shall have."""
+
+    priority: Priority

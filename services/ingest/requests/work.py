@@ -1,0 +1,110 @@
+"""What workers may ask for, and say of their jobs (contract 1.4)."""
+
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
+
+from services.ingest.requests.fields import PlainText, QueueName
+
+#: How much is kept of why an attempt failed, in characters; more is cut.
+ERROR_CHARACTERS_MAX: Final = 2048
+BULK_MAX: Final = 100
+
+
+def _cut(error: str) -> str:
+    return error[:ERROR_CHARACTERS_MAX].replace("\x00", "\ufffd")
+
+
+WorkerName = Annotated[PlainText, Field(min_length=1, max_length=255)]
+LeaseName = Annotated[str, Field(min_length=1, max_length=255)]
+LeaseSeconds = Annotated[int, Field(ge=5, le=3600, strict=True)]
+#: ``error``, or ``reason`` as other clients call it (D29).
+Why = Annotated[
+    str,
+    Field(min_length=1, validation_alias=AliasChoices("error", "reason")),
+    AfterValidator(_cut),
+]
+
+
+class ClaimJobs(BaseModel):
+    """Up to ``limit`` jobs of a queue (1 unless said), each for so many seconds (30).
+
+    With ``wait_seconds`` (at most 30) the answer may wait until there is a job.
+    """
+
+    queue_name: QueueName
+    worker_id: WorkerName
+    limit: Annotated[int, Field(ge=1, le=100, strict=True)] | None = None
+    lease_duration_secs: LeaseSeconds | None = None
+    wait_seconds: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = (
+        None
+    )
+
+
+class CompleteItem(BaseModel):
+    """One job that is done: its result is any JSON, at most 1 MiB of it."""
+
+    job_id: str
+    lease_id: LeaseName | None = None
+    result: Any = None
+
+
+class FailItem(BaseModel):
+    """One job that failed; ``no_retry`` (or ``retry`` false) gives it up (D29)."""
+
+    job_id: str
+    lease_id: LeaseName | None = None
+    error: Why
+    retry: bool | None = None
+    no_retry: bool | None = None
+
+    @property
+    def again(self) -> bool:
+        """Whether it may be tried again."""
+        return self.retry is not False and not self.no_retry
+
+
+class CompleteJob(BaseModel):
+    """The job is done: its result is any JSON, at most 1 MiB of it.
+
+    A ``lease_id`` that is given must be the job's; without one the worker's id counts
+    (D1).
+    """
+
+    worker_id: WorkerName
+    lease_id: LeaseName | None = None
+    result: Any = None
+
+
+class FailJob(BaseModel):
+    """The attempt failed, and why: at most 2048 characters of it are kept.
+
+    The job is tried again while it has retries left, unless ``no_retry`` is said, or
+    ``retry`` is false (D29).
+    """
+
+    worker_id: WorkerName
+    lease_id: LeaseName | None = None
+    error: Why
+    retry: bool | None = None
+    no_retry: bool | None = None
+
+    @property
+    def again(self) -> bool:
+        """Whether it may be tried again."""
+        return self.retry is not False and not self.no_retry
+
+
+class KeepJob(BaseModel):
+    """The worker is still at it: the lease ends so many seconds from now."""
+
+    worker_id: WorkerName
+    lease_id: LeaseName | None = None
+    lease_duration_secs: LeaseSeconds
+
+
+class SettleMany(BaseModel):
+    """Up to a hundred jobs of one worker at once.  Each is read by itself."""
+
+    worker_id: WorkerName
+    jobs: Annotated[list[Any], Field(min_length=1, max_length=BULK_MAX)]

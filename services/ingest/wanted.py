@@ -1,0 +1,109 @@
+"""What producers ask for, checked: the last that is done before Postgres is asked."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from libs.common.access import Principal
+from libs.common.addresses import checked_url
+from libs.common.errors import Fault, Malformed, PayloadOverPlan
+from libs.common.ids import parse_id
+from libs.common.plans import Plan
+from libs.common.store.jobs import Push
+from libs.common.store.lanes import LaneName
+from services.ingest.requests.jobs import CreateJob
+from services.ingest.settings import PAYLOAD_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A checked job on its way in."""
+
+    organization_id: UUID
+    plan: Plan
+    request: CreateJob
+    #: The producer's bytes: they reach the receiver as they are.
+    payload: str
+    lane: LaneName
+    push: Push | None
+    job_type: str | None
+    fingerprint: bytes | None
+    #: The job that must complete first.
+    parent_id: UUID | None
+
+    @property
+    def key(self) -> tuple[UUID, str] | None:
+        """What only one job may hold."""
+        key = self.request.idempotency_key
+        return None if key is None else (self.organization_id, key)
+
+
+def wanted(
+    principal: Principal, request: CreateJob, *, payload: bytes, development: bool
+) -> Wanted:
+    """Check what shapes cannot say; raises `Malformed` and `PayloadOverPlan`."""
+    _require_room(principal.plan, len(payload))
+    push, origin = None, ""
+    if request.target is not None:
+        target = request.target
+        checked = checked_url(target.url, development=development, field="target.url")
+        origin = checked.origin
+        push = Push(
+            url=checked.url,
+            method=target.method,
+            headers=orjson.dumps(target.headers).decode() if target.headers else None,
+            timeout_seconds=target.timeout_seconds,
+        )
+    return Wanted(
+        organization_id=principal.organization_id,
+        plan=principal.plan,
+        request=request,
+        payload=payload.decode(),
+        lane=LaneName(principal.organization_id, request.queue_name, origin),
+        push=push,
+        job_type=_job_type(request.payload),
+        fingerprint=_fingerprint(request) if request.idempotency_key else None,
+        parent_id=_parent_id(request),
+    )
+
+
+def no_such_parent() -> Malformed:
+    """Return what is wrong with a parent that is no job of the queue (contract 1.4)."""
+    return Malformed(
+        Fault("parent_job_id", "must be a job of the same queue", "unknown_parent")
+    )
+
+
+def _require_room(plan: Plan, payload_bytes: int) -> None:
+    if payload_bytes > PAYLOAD_BYTES_MAX:
+        raise Malformed(Fault("payload", "Payload too large: at most 1 MiB", "size"))
+    limit = plan.limits.max_payload_size_bytes
+    if payload_bytes > limit:
+        raise PayloadOverPlan(current=payload_bytes, limit=limit, plan=plan.tier)
+
+
+def _parent_id(request: CreateJob) -> UUID | None:
+    if request.parent_job_id is None:
+        return None
+    found = parse_id(request.parent_job_id)
+    if found is None:
+        raise no_such_parent()
+    return found
+
+
+def _job_type(payload: Any) -> str | None:
+    """Return what clients of the contract call a job's type: ``payload.job_type``."""
+    if isinstance(payload, dict):
+        job_type = payload.get("job_type")
+        if isinstance(job_type, str) and "\x00" not in job_type:
+            return job_type[:255]
+    return None
+
+
+def _fingerprint(request: CreateJob) -> bytes:
+    """Return a hash that two requests share when they ask for the same."""
+    same = request.model_dump(mode="json", exclude={"idempotency_key"})
+    return hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()

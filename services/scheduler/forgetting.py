@@ -1,0 +1,31 @@
+"""What counts for nothing any more is deleted: sessions, login codes, allowances."""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from libs.common.db import Pool, borrow
+from libs.common.loops import every
+from libs.common.store import allowances, login_codes, sessions
+
+_TURN_SECONDS: Final = 60.0
+_ROWS_MAX: Final = 5_000
+#: Codes are counted by the hour (contract 5.6).
+_CODES_KEPT: Final = timedelta(hours=2)
+
+
+async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
+    """Delete some of what is over, once a minute, until stopped (an actor).
+
+    Nothing depends on it: whoever reads looks at the time as well.
+    """
+
+    async def turn() -> None:
+        async with borrow(pool) as conn:
+            await sessions.forget_sessions(conn, at_most=_ROWS_MAX)
+            await login_codes.forget_codes(
+                conn, older_than=_CODES_KEPT, at_most=_ROWS_MAX
+            )
+            await allowances.forget_allowances(conn, at_most=_ROWS_MAX)
+
+    await every(_TURN_SECONDS, turn, stopping=stopping)

@@ -1,0 +1,204 @@
+"""Erasing: whole jobs only, whatever else happens to them, and only one tenant's."""
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from libs.common.db import BY_KEY
+from libs.common.ids import new_id
+from libs.common.store import dependencies, erasures, invariants, organizations
+from tests.support import stock
+from tests.support.plans import connected, plan_of, prepare, read_whole
+from tests.support.rivals import cancel, place_of, settle, undecided
+
+EVERYTHING = (
+    "ready",
+    "scheduled",
+    "waiting",
+    "held",
+    "leased",
+    "finished",
+    "dead",
+    "jobs",
+    "attempts",
+    "journal",
+    "expiries",
+    "idempotency",
+    "dependencies",
+)
+
+
+@pytest.fixture
+async def connect(database_url):
+    async with AsyncExitStack() as stack:
+
+        async def opened():
+            conn = await asyncpg.connect(
+                database_url, server_settings={"jit": "off", **BY_KEY}
+            )
+            stack.push_async_callback(conn.close)
+            return conn
+
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+async def every_job_is_in_one_place_afterwards(conn):
+    yield
+    assert await invariants.misplaced(conn) == []
+    assert await invariants.unjournaled(conn) == []
+
+
+def erase(conn, line, job_ids):
+    return erasures.erase(conn, organization_id=line.organization_id, job_ids=job_ids)
+
+
+async def left(conn):
+    """The tables that are not empty."""
+    counts = {
+        table: await conn.fetchval(f"SELECT count(*) FROM {table}")
+        for table in EVERYTHING
+    }
+    return {table: count for table, count in counts.items() if count}
+
+
+async def test_an_erased_job_leaves_nothing_wherever_it_stood(conn):
+    line = await stock.open_line(conn, push=False)
+    worked = await stock.create(conn, line, 4, idempotency_key=None)
+    done, again, dead, held = await stock.claim(conn, line, 4)
+    await settle(conn, done, line=line, how="completed")
+    await settle(conn, again, line=line, how="retrying")
+    await settle(conn, dead, line=line, how="deadlettered")
+    ready = await stock.create(conn, line, idempotency_key="key")
+    gone = await stock.create(conn, line)
+    await cancel(conn, line, gone[0])
+    ids = [*worked, *ready, *gone]
+    assert {await place_of(conn, id_) for id_ in ids} == {
+        "ready",
+        "scheduled",
+        "leased",
+        "finished",
+        "dead",
+    }
+    assert held.job_id in ids
+
+    assert await erase(conn, line, ids) == len(ids)
+
+    assert await left(conn) == {}
+
+
+async def test_another_organizations_jobs_are_not_erased(conn):
+    line = await stock.open_line(conn)
+    other = await stock.open_line(conn)
+    mine = await stock.create(conn, line, 2)
+    theirs = await stock.create(conn, other, 2)
+
+    assert await erase(conn, line, [*mine, *theirs]) == 2
+
+    assert [await place_of(conn, id_) for id_ in theirs] == ["ready", "ready"]
+    chosen = await erasures.choose_jobs(
+        conn, organization_id=other.organization_id, after=theirs[0], limit=10
+    )
+    assert chosen == theirs[1:]
+
+
+async def test_a_job_that_moves_at_this_moment_is_left_whole(conn, connect):
+    line = await stock.open_line(conn)
+    ids = await stock.create(conn, line, 10)
+    one, other = await connect(), await connect()
+
+    async with undecided(one) as transaction:
+        claimed = await stock.claim(one, line, 4)
+        erased = await asyncio.wait_for(erase(other, line, ids), 5)
+        await transaction.commit()
+
+    assert erased == 6
+    assert {await place_of(conn, each.job_id) for each in claimed} == {"leased"}
+    assert await erase(other, line, ids) == 4
+    assert await left(conn) == {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_erasing_in_the_middle_of_everything_halves_no_job(conn, connect, seed):
+    luck = random.Random(seed)
+    line = await stock.open_line(conn)
+    ids = await stock.create(conn, line, 300)
+
+    async def work(rival):
+        for _ in range(12):
+            claimed = await stock.claim(rival, line, luck.randint(1, 20))
+            for each in claimed:
+                how = luck.choice(["completed", "retrying", "released", "deadlettered"])
+                await settle(rival, each, how=how)
+
+    async def walk(rival):
+        for start in range(0, len(ids), 25):
+            await erase(rival, line, ids[start : start + 25])
+
+    rivals = [await connect() for _ in range(5)]
+    await asyncio.gather(*map(work, rivals[:3]), *map(walk, rivals[3:]))
+    assert await invariants.misplaced(conn) == []
+
+    await erase(conn, line, ids)
+
+    assert await left(conn) == {}
+
+
+async def test_a_child_does_not_run_because_its_parent_was_erased(conn):
+    line = await stock.open_line(conn)
+    [parent] = await stock.create(conn, line)
+    [child] = await stock.create(conn, line)
+    async with conn.transaction():
+        await dependencies.lock_graph(conn, organization_id=line.organization_id)
+        await dependencies.depend(
+            conn, job_id=child, parents=[parent], mode="all", actor="key"
+        )
+    await conn.execute("DELETE FROM rechecks")
+
+    await erase(conn, line, [parent])
+
+    assert (await dependencies.release(conn, limit=10)).looks == 0
+    assert await place_of(conn, child) == "waiting"
+    assert await invariants.forgotten(conn) == []
+    await erase(conn, line, [child])
+    assert await left(conn) == {}
+
+
+async def test_what_is_left_goes_after_the_grace_and_never_with_jobs(conn):
+    line = await stock.open_line(conn)
+    ids = await stock.create(conn, line)
+    id_ = line.organization_id
+    await organizations.create_organization(
+        conn, id_=id_, name="Acme", slug="acme", billing_email=None, plan_tier="free"
+    )
+    day, none = timedelta(days=1), timedelta(0)
+    assert await erasures.next_erasure(conn) is None
+    assert not await erasures.erase_rest(conn, organization_id=id_, grace=none)
+
+    assert await organizations.give_up(conn, id_=id_)
+    assert not await organizations.give_up(conn, id_=id_)
+
+    assert await erasures.next_erasure(conn) == id_
+    assert not await erasures.erase_rest(conn, organization_id=id_, grace=none)
+    await erase(conn, line, ids)
+    assert not await erasures.erase_rest(conn, organization_id=id_, grace=day)
+    assert await erasures.erase_rest(conn, organization_id=id_, grace=none)
+    assert await erasures.next_erasure(conn) is None
+    assert await conn.fetchval("SELECT count(*) FROM lanes") == 0
+
+
+async def test_erasing_reads_no_table_whole(conn, database_url):
+    line = await stock.open_line(conn)
+
+    async def erase_many(conn, line):
+        await erase(conn, line, [new_id() for _ in range(500)])
+
+    async with connected(database_url, BY_KEY) as service:
+        call = await prepare(service, erasures.SQL["erase"], erase_many, line)
+        plan = await plan_of(service, call)
+
+    assert read_whole(plan) == set()

@@ -1,0 +1,182 @@
+"""What one organization reads costs nothing that others, or its own history, have.
+
+Counted is how many rows a statement reads, inside of functions as well, with the
+planner's own choice: from tables it knows nothing of, and from tables it knows.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from libs.common.ids import new_id
+from libs.common.store import jobs, lanes, queues, tallies, workers
+from libs.common.store.jobs import Filter
+from tests.support import stock
+from tests.support.databases import copy_of
+
+OTHERS = 20_000
+MINE_OPEN = 20
+MINE_FINISHED = 3_000
+READ = """
+SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int
+  FROM pg_stat_xact_user_tables
+"""
+FINISH = """
+WITH taken AS (
+    DELETE FROM ready
+     WHERE job_id IN (SELECT job_id FROM ready
+                       WHERE lane_id = $1 ORDER BY job_id LIMIT $2)
+    RETURNING *
+)
+INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
+SELECT job_id, lane_id, rank, 1, 0, 'completed' FROM taken
+"""
+PENDING = Filter(statuses=["pending"])
+WAITING_PLACES = ["held", "ready", "scheduled", "waiting"]
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="session", params=["unknown", "analyzed"]
+)
+async def stocked(request, postgres_url, migrated_template):
+    """A database in which somebody else has much, and we have a long history."""
+    async with copy_of(migrated_template, server=postgres_url) as url:
+        conn = await asyncpg.connect(url)
+        mine = await stock.open_line(conn, push=False)
+        others = await stock.open_line(conn, push=False)
+        for _ in range(OTHERS // 1000):
+            await stock.create(conn, others, 1000)
+        await stock.create(conn, mine, MINE_FINISHED + MINE_OPEN)
+        await conn.execute(FINISH, mine.id, MINE_FINISHED)
+        await conn.execute(
+            "UPDATE announced SET (xid, seq) ="
+            " (SELECT xid, seq FROM journal ORDER BY xid DESC, seq DESC LIMIT 1)"
+        )
+        if request.param == "analyzed":
+            await conn.execute("ANALYZE")
+        await conn.close()
+        yield url, mine
+
+
+@pytest.fixture
+async def ours(stocked):
+    """A connection to it, and our lane."""
+    url, mine = stocked
+    connection = await asyncpg.connect(url, server_settings={"jit": "off"})
+    yield connection, mine
+    await connection.close()
+
+
+async def newest(conn, org):
+    found = await jobs.list_jobs(conn, organization_id=org, chosen=Filter())
+    assert len(found) == 50
+
+
+async def deep_by_cursor(conn, org):
+    [oldest] = await jobs.list_sorted_jobs(
+        conn,
+        organization_id=org,
+        chosen=Filter(limit=1, statuses=["pending"]),
+        places=["ready"],
+        order_by="created_at",
+        descending=False,
+    )
+    chosen = Filter(before=oldest["id"], limit=10)
+    found = await jobs.list_jobs(conn, organization_id=org, chosen=chosen)
+    assert len(found) == 10
+
+
+async def pending(conn, org):
+    found = await jobs.list_open_jobs(
+        conn, organization_id=org, chosen=PENDING, places=WAITING_PLACES
+    )
+    assert len(found) == MINE_OPEN
+
+
+async def pending_by_priority(conn, org):
+    found = await jobs.list_sorted_jobs(
+        conn,
+        organization_id=org,
+        chosen=PENDING,
+        places=WAITING_PLACES,
+        order_by="priority",
+        descending=True,
+    )
+    assert len(found) == MINE_OPEN
+
+
+async def statuses(conn, org):
+    ids = [new_id() for _ in range(100)]
+    await jobs.read_statuses(conn, organization_id=org, job_ids=ids, queue_names=None)
+
+
+async def figures(conn, org):
+    found = await tallies.of_organization(conn, organization_id=org)
+    assert found.pending == MINE_OPEN
+
+
+async def one_queue(conn, org):
+    assert await queues.find_queue(conn, organization_id=org, name="mail")
+    assert await lanes.ready_of_queue(conn, organization_id=org, queue_name="mail")
+
+
+async def queue_list(conn, org):
+    await queues.list_queues(conn, organization_id=org, names=None, limit=101, offset=0)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        newest,
+        deep_by_cursor,
+        pending,
+        pending_by_priority,
+        statuses,
+        figures,
+        one_queue,
+        queue_list,
+    ],
+)
+async def test_reading_touches_few_rows_whatever_there_is(ours, reading):
+    conn, mine = ours
+    async with conn.transaction():
+        before = await conn.fetchval(READ)
+
+        await reading(conn, mine.organization_id)
+
+        assert await conn.fetchval(READ) - before < 1000
+
+
+async def test_the_sweep_for_silent_workers_reads_the_silent_ones(ours):
+    conn, mine = ours
+    transaction = conn.transaction()
+    await transaction.start()
+    # An organization row for the workers to belong to.
+    await conn.execute(
+        "INSERT INTO organizations (id, name, slug) VALUES ($1, 'a', 'a')",
+        mine.organization_id,
+    )
+    await conn.execute(
+        "INSERT INTO workers (id, organization_id, queue_name, hostname,"
+        "                     last_heartbeat_at)"
+        " SELECT 'w' || i, $1, 'mail', 'h',"
+        "        now() - CASE WHEN i <= 3 THEN interval '1 hour' ELSE '0' END"
+        "   FROM generate_series(1, 50) AS i",
+        mine.organization_id,
+    )
+
+    silent = await workers.mark_silent(conn, silence=timedelta(minutes=2), limit=100)
+    again = await workers.mark_silent(conn, silence=timedelta(minutes=2), limit=100)
+
+    assert {each.id for each in silent} == {"w1", "w2", "w3"}
+    assert again == []
+    await workers.forget_gone(conn, absence=timedelta(0), limit=100)
+    left = await workers.list_workers(
+        conn, organization_id=mine.organization_id, scope=None, limit=99, offset=0
+    )
+    # What happened in this transaction happened now, and that is not before now.
+    assert len(left) == 50
+    assert all(row["updated_at"] <= datetime.now(UTC) for row in left)
+    await transaction.rollback()

@@ -1,0 +1,228 @@
+"""What the description promises is what is answered, whatever is asked.
+
+Schemathesis makes requests out of ``/openapi.json``, good ones and bad ones, and holds
+each answer against it: no 5xx, only described statuses, types, headers and shapes.
+The examples are the same in every run.
+"""
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import Failure, FailureGroup
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.support.furnished import QUEUE, WORKER, Furnished, furnish
+from tests.support.house import ADMIN_KEY, run_house
+
+EXAMPLES = 10
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+#: With the ids that there are, these would end what all others need.
+FINAL = {"DELETE /organizations/{id}", "DELETE /api-keys/{id}"}
+#: What takes things away is asked when all others have been, and signing out last.
+ORDER = {"get": 0, "post": 1, "put": 2, "patch": 2, "delete": 3}
+LATE = {
+    "POST /jobs/dlq/retry": 2,
+    "POST /workers/{id}/deregister": 2,
+    "POST /jobs/dlq/purge": 4,
+    "POST /auth/logout": 5,
+}
+#: What chance does not find: a key, a token, a code, a lease, somebody else's id.
+NEVER_MET = {
+    "POST /auth/signup/complete",
+    "POST /auth/login",
+    "POST /auth/refresh",
+    "POST /auth/email/verify",
+    "POST /billing/webhook",
+    "POST /billing/portal",
+    *FINAL,
+}
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ids:
+    """What there is to be asked about."""
+
+    owned: Furnished
+    governed_id: str
+    to_complete_id: str
+    to_fail_id: str
+    waiting_id: str
+
+    def of(self, name, path):
+        """Return the ids for the path of an operation."""
+        own = {
+            "POST /jobs/{id}/dependencies": self.waiting_id,
+            "POST /jobs/{id}/complete": self.to_complete_id,
+            "POST /jobs/{id}/fail": self.to_fail_id,
+        }
+        if name in own:
+            return [{"id": own[name]}]
+        return {
+            "jobs": [{"id": one} for one in self.owned.job_ids],
+            "queues": [{"name": QUEUE}],
+            "workers": [{"id": WORKER}],
+            "api-keys": [{"id": self.owned.key_id}],
+            "organizations": [{"id": self.owned.organization_id}],
+            "admin": [{"id": self.governed_id}],
+        }[path.removeprefix("/api/v1/").split("/")[0]]
+
+
+@pytest.fixture
+async def house(database_url, nats_url):
+    async with run_house(
+        database_url,
+        nats_url,
+        services=("ingest",),
+        # Every request comes from another client: too many is another test.
+        trusted_client_ip_header="X-Client",
+        registration_mode="open",
+    ) as house:
+        yield house
+
+
+@pytest.mark.timeout(240)
+async def test_every_answer_is_as_described(api):
+    owned = await furnish(api)
+    body = {"name": "Governed", "slug": "governed"}
+    other = await api.ask("POST", "/organizations", json=body, expect=201)
+    ids = Ids(
+        owned=owned,
+        governed_id=other["organization"]["id"],
+        to_complete_id=await claimed(api),
+        to_fail_id=await claimed(api),
+        waiting_id=await api.create(queue_name=QUEUE),
+    )
+    made = await api.ask(
+        "POST", "/auth/login", json={"api_key": api.tenant.api_key}, expect=200
+    )
+    credentials = {
+        "bearer": {"Authorization": f"Bearer {made['access_token']}"},
+        "admin": {"X-Admin-Key": ADMIN_KEY},
+    }
+    async with api.session.get(f"{api.base_url}/openapi.json") as answer:
+        document = await answer.json()
+
+    wrong, met = await asyncio.to_thread(
+        ask_everything, api.base_url, document, ids, credentials
+    )
+
+    assert wrong == []
+    unmet = {name for name, statuses in met.items() if min(statuses) >= 300}
+    # A description whose success is never met is not tested by this.
+    assert unmet == NEVER_MET
+    assert len(met) == sum(map(len, document["paths"].values()))
+
+
+async def claimed(api):
+    """Return a job that the worker has in hands."""
+    await api.create(queue_name=QUEUE)
+    body = {"queue_name": QUEUE, "worker_id": WORKER, "lease_duration_secs": 3600}
+    answer = await api.ask("POST", "/jobs/claim", json=body, expect=200)
+    return answer["jobs"][0]["id"]
+
+
+def ask_everything(base_url, document, ids, credentials):
+    """Return what was not as described, and the statuses that each operation gave."""
+    wrong: list[tuple[str, str]] = []
+    met: dict[str, set[int]] = {}
+    addresses = (f"10.{a}.{b}.1" for a, b in itertools.product(range(256), repeat=2))
+    schema = schemathesis.openapi.from_dict(document)
+    # The credentials are ours; another test walks without them.
+    schema.config.generation.update(with_security_parameters=False)
+    operations = [cast("Any", result).ok() for result in schema.get_all_operations()]
+    with requests.Session() as session:
+        for operation in sorted(operations, key=turn_of):
+            for strategy in strategies(operation, ids):
+                try:
+                    run(
+                        operation,
+                        strategy,
+                        base_url,
+                        session,
+                        credentials,
+                        addresses,
+                        met,
+                        ids,
+                    )
+                except (FailureGroup, Failure) as failure:
+                    wrong.append((operation.label, str(failure)))
+    return wrong, met
+
+
+def label(operation):
+    """Return the method and the path of an operation, as they are told to users."""
+    return f"{operation.method.upper()} {operation.path.removeprefix('/api/v1')}"
+
+
+def turn_of(operation):
+    name = label(operation)
+    return LATE.get(name, ORDER[operation.method])
+
+
+def strategies(operation, ids):
+    """Yield requests for one operation: good, good about what there is, and bad."""
+    name = label(operation)
+    yield operation.as_strategy(GenerationMode.POSITIVE)
+    if "{" in operation.path and name not in FINAL:
+        for known in ids.of(name, operation.path):
+            yield operation.as_strategy(GenerationMode.POSITIVE, path_parameters=known)
+    if operation.body or operation.query:
+        yield operation.as_strategy(GenerationMode.NEGATIVE)
+
+
+def make_true(body, ids):
+    """Let a body that is well formed speak of what there is."""
+    if isinstance(body.get("worker_id"), str):
+        body["worker_id"] = WORKER
+        body.pop("lease_id", None)
+    if isinstance(body.get("depends_on"), list):
+        body["depends_on"] = [ids.owned.claimed_id]
+
+
+def run(operation, strategy, base_url, session, credentials, addresses, met, ids):
+    """Ask with each example; raises what is not as described."""
+    raw = operation.definition.raw
+    schemes = {scheme for one in raw["security"] for scheme in one}
+
+    @SETTINGS
+    @given(case=strategy)
+    def ask(case):
+        headers = {"X-Client": next(addresses)}
+        for scheme in schemes & credentials.keys():
+            headers |= credentials[scheme]
+        if isinstance(case.body, dict) and "wait_seconds" in case.body:
+            case.body["wait_seconds"] = 0
+        if case.path_parameters and isinstance(case.body, dict):
+            make_true(case.body, ids)
+        response = case.call(base_url=base_url, session=session, headers=headers)
+        met.setdefault(label(operation), set()).add(response.status_code)
+        case.validate_response(response, checks=CHECKS)
+
+    ask()

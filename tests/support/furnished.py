@@ -1,0 +1,112 @@
+"""An organization that has one of everything, and a look at all of it.
+
+The ids are handed to others, who must not get anywhere with them.
+"""
+
+import json
+from dataclasses import dataclass
+
+import asyncpg
+
+from tests.support.house import Api
+
+QUEUE = "victims-queue"
+WORKER = "victims-worker"
+SECRET = "victims-secret"
+#: What changes by itself, or by counting requests: no data of anybody's.
+_RESTLESS_TABLES = {"allowances", "leaders", "migrations"}
+_RESTLESS_COLUMNS = {"last_used_at"}
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """What there is, by its ids."""
+
+    organization_id: str
+    key_id: str
+    pending_id: str
+    claimed_id: str
+    lease_id: str
+    dead_id: str
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        return self.pending_id, self.claimed_id, self.dead_id
+
+    @property
+    def secrets(self) -> set[str]:
+        """What must not be read by others: ids, names and bodies."""
+        return {
+            self.organization_id,
+            self.key_id,
+            *self.job_ids,
+            self.lease_id,
+            QUEUE,
+            WORKER,
+            SECRET,
+        }
+
+
+async def furnish(api: Api) -> Furnished:
+    """Give the tenant a worker, a configured queue, a key, and a job in each state."""
+    path = f"/queues/{QUEUE}/config"
+    await api.ask("PUT", path, json={"max_retries": 0}, expect=200)
+    body = {"queue_name": QUEUE, "hostname": SECRET, "worker_id": WORKER}
+    await api.ask("POST", "/workers/register", json=body, expect=201)
+    asked = {"name": SECRET, "queues": [QUEUE]}
+    key = await api.ask("POST", "/api-keys", json=asked, expect=201)
+    payload = {"secret": SECRET}
+    for _ in range(2):
+        await api.create(queue_name=QUEUE, payload=payload, tags=[SECRET])
+    ids, leases = [], []
+    for _ in range(2):
+        claim = {"queue_name": QUEUE, "worker_id": WORKER, "lease_duration_secs": 3600}
+        claimed = await api.ask("POST", "/jobs/claim", json=claim, expect=200)
+        (job,) = claimed["jobs"]
+        ids.append(job["id"])
+        leases.append(job["lease_id"])
+    end = {"worker_id": WORKER, "error": SECRET, "no_retry": True}
+    await api.ask("POST", f"/jobs/{ids[0]}/fail", json=end, expect=200)
+    return Furnished(
+        organization_id=str(api.tenant.id),
+        key_id=key["id"],
+        pending_id=await api.create(queue_name=QUEUE, payload=payload),
+        claimed_id=ids[1],
+        lease_id=leases[1],
+        dead_id=ids[0],
+    )
+
+
+async def belongings(
+    conn: asyncpg.Connection, owned: Furnished
+) -> dict[str, list[str]]:
+    """Return every row that names something of *owned*, by table."""
+    tables = await conn.fetch(
+        "SELECT c.relname AS name FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p')"
+        " AND NOT c.relispartition ORDER BY 1"
+    )
+    found = {}
+    for table in tables:
+        name = table["name"]
+        if name in _RESTLESS_TABLES:
+            continue
+        rows = await conn.fetch(f'SELECT to_jsonb(t) AS row FROM "{name}" t')
+        kept = [_settled(row["row"]) for row in rows]
+        mine = sorted(row for row in kept if any(one in row for one in owned.secrets))
+        if mine:
+            found[name] = mine
+    return found
+
+
+def _settled(row: str) -> str:
+    columns = json.loads(row)
+    return json.dumps(
+        {
+            name: value
+            for name, value in columns.items()
+            if name not in _RESTLESS_COLUMNS
+        },
+        sort_keys=True,
+    )

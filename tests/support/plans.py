@@ -1,0 +1,106 @@
+"""How Postgres would run a statement: its plan, and what that reads from end to end."""
+
+import json
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+import asyncpg
+
+#: What no hot statement may read from end to end; `jobs` stands for its partitions.
+LARGE = {
+    "attempts",
+    "dead",
+    "dependencies",
+    "expiries",
+    "finished",
+    "held",
+    "idempotency",
+    "jobs",
+    "journal",
+    "leased",
+    "leases",
+    "ready",
+    "rechecks",
+    "scheduled",
+    "waiting",
+}
+#: Indexes that are walked from their front, and not far: the next that is due, the
+#: next lane.
+WALKED = {"ready_pkey", "scheduled_pkey"}
+
+
+def literal(value):
+    """Return *value* as EXECUTE takes it: text of unknown type, or NULL."""
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            inner = (
+                "NULL"
+                if item is None
+                else f'"{text(item).replace(chr(34), chr(92) + chr(34))}"'
+                for item in value
+            )
+            return quoted("{" + ",".join(inner) + "}")
+        case _:
+            return quoted(text(value))
+
+
+def text(value):
+    match value:
+        case timedelta():
+            return f"{value.total_seconds()} s"
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
+
+
+def quoted(string):
+    return "'" + string.replace("'", "''") + "'"
+
+
+async def prepare(conn, statement, function, line):
+    """Prepare *statement*; return how to execute it as *function* did, undone."""
+    ran = []
+    transaction = conn.transaction()
+    await transaction.start()
+    with conn.query_logger(lambda query: ran.append((query.query, query.args))):
+        await function(conn, line)
+    await transaction.rollback()
+    [arguments] = [arguments for query, arguments in ran if query == statement]
+    await conn.execute("PREPARE hot AS " + statement)
+    return "hot" + (f"({', '.join(map(literal, arguments))})" if arguments else "")
+
+
+async def plan_of(conn, call):
+    explained = await conn.fetchval("EXPLAIN (FORMAT JSON) EXECUTE " + call)
+    return list(nodes(json.loads(explained)[0]["Plan"]))
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def read_whole(plan):
+    """The large tables, and their indexes, that *plan* reads from end to end."""
+    return {
+        (node["Node Type"], node["Relation Name"], node.get("Index Name"))
+        for node in plan
+        if node.get("Relation Name", "").split("_")[0] in LARGE
+        and node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan"}
+        and "Index Cond" not in node
+        and node.get("Index Name") not in WALKED
+    }
+
+
+@asynccontextmanager
+async def connected(url, planner):
+    """Connect as a service with these planner settings does."""
+    conn = await asyncpg.connect(url, server_settings={"jit": "off", **planner})
+    try:
+        yield conn
+    finally:
+        await conn.close()
