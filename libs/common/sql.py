@@ -6,8 +6,11 @@ into a statement, ever.
 """
 
 import re
+from collections.abc import Iterable
 from importlib import resources
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 _NAME: Final = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
@@ -27,3 +30,13 @@ def load(package: str, stem: str) -> dict[str, str]:
             raise ValueError(f"{stem}.sql: {name} stands twice")
         statements[name] = statement.strip()
     return statements
+
+
+def column(values: Iterable[T | None]) -> list[T | None] | None:
+    """Return a column of rows that a statement unnests; None when all of it is null.
+
+    ``unnest`` fills up with nulls what is shorter.  asyncpg asks of each element
+    whether it is a sequence, which is most of what sending rows costs.
+    """
+    cells = list(values)
+    return cells if any(cell is not None for cell in cells) else None

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from libs.common.db import Conn, Row
-from libs.common.sql import load
+from libs.common.sql import column, load
 
 SQL: Final = load(__package__, "jobs")
 
@@ -103,21 +103,21 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         [job.queue_name for job in jobs],
         [job.lane_id for job in jobs],
         [job.payload for job in jobs],
-        [job.job_type for job in jobs],
-        [job.tags for job in jobs],
+        column(job.job_type for job in jobs),
+        column(job.tags for job in jobs),
         [job.rank for job in jobs],
         [job.max_retries for job in jobs],
         [job.timeout_seconds for job in jobs],
-        [job.retry for job in jobs],
-        [job.run_at for job in jobs],
-        [job.expires_at for job in jobs],
-        [job.idempotency_key for job in jobs],
-        [job.fingerprint for job in jobs],
-        [push and push.url for push in pushes],
-        [push and push.method for push in pushes],
-        [push and push.headers for push in pushes],
-        [push and push.timeout_seconds for push in pushes],
-        [job.parent_id for job in jobs],
+        column(job.retry for job in jobs),
+        column(job.run_at for job in jobs),
+        column(job.expires_at for job in jobs),
+        column(job.idempotency_key for job in jobs),
+        column(job.fingerprint for job in jobs),
+        column(push and push.url for push in pushes),
+        column(push and push.method for push in pushes),
+        column(push and push.headers for push in pushes),
+        column(push and push.timeout_seconds for push in pushes),
+        column(job.parent_id for job in jobs),
     )
     return {row["id"] for row in rows}
 

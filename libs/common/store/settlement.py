@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.db import Conn
-from libs.common.sql import load
+from libs.common.sql import column, load
 
 SQL: Final = load(__package__, "settlement")
 
@@ -134,19 +134,19 @@ async def settle(
         SQL["settle"],
         [attempt.job_id for attempt in told],
         [attempt.lease_id for attempt in told],
-        [attempt.owner for attempt in told],
-        [attempt.organization_id for attempt in told],
-        [spelled(attempt.queues) for attempt in told],
+        column(attempt.owner for attempt in told),
+        column(attempt.organization_id for attempt in told),
+        column(spelled(attempt.queues) for attempt in told),
         [attempt.how for attempt in told],
-        [attempt.delay_seconds for attempt in told],
-        [attempt.death for attempt in told],
-        [attempt.status_code for attempt in told],
-        [attempt.error for attempt in told],
+        column(attempt.delay_seconds for attempt in told),
+        column(attempt.death for attempt in told),
+        column(attempt.status_code for attempt in told),
+        column(attempt.error for attempt in told),
         [attempt.duration_ms for attempt in told],
         [attempt.ended_ms_ago for attempt in told],
-        [attempt.response_headers for attempt in told],
-        [attempt.response_body for attempt in told],
-        [attempt.result for attempt in told],
+        column(attempt.response_headers for attempt in told),
+        column(attempt.response_body for attempt in told),
+        column(attempt.result for attempt in told),
         actor,
     )
     return [Closed(order[index], *row) for index, *row in rows]

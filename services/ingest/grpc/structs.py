@@ -10,7 +10,7 @@ from math import isfinite
 from typing import Any, Final
 
 import orjson
-from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.common.errors import Fault, Malformed
@@ -25,7 +25,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def to_json(struct: Struct, *, field: str) -> tuple[dict[str, Any], bytes]:
     """Return *struct* as an object and as JSON; raises `Malformed` naming *field*."""
     try:
-        read = {name: _read(value) for name, value in struct.fields.items()}
+        read = _read_all(struct)
         return read, orjson.dumps(read)
     except (ValueError, orjson.JSONEncodeError) as error:
         raise Malformed(Fault(field, f"Invalid {field}: {error}", "json")) from error
@@ -57,13 +57,18 @@ def stamp(into: Timestamp, moment: datetime | None) -> None:
         into.nanos = since % _SECOND // _MICROSECOND * 1000
 
 
+def _read_all(struct: Struct) -> dict[str, Any]:
+    fields = struct.fields
+    # `items` of a protobuf map goes through an iterator of Python's.
+    return {name: _read(fields[name]) for name in fields}
+
+
 def _read(value: Value) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "number_value":
         return _number(value.number_value)
     if kind == "struct_value":
-        fields = value.struct_value.fields
-        return {name: _read(inner) for name, inner in fields.items()}
+        return _read_all(value.struct_value)
     if kind == "list_value":
         return [_read(inner) for inner in value.list_value.values]
     if kind is None or kind == "null_value":
@@ -91,7 +96,7 @@ def _write(value: Value, data: Any) -> None:
     elif isinstance(data, list):
         _fill_list(value.list_value, data)
     else:
-        value.null_value = 0  # type: ignore[assignment]
+        value.null_value = NULL_VALUE
 
 
 def _fill_list(into: ListValue, data: list[Any]) -> None:
