@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from libs.cli.guide import guide
+from libs.cli.guide import guide, moved
 from libs.cli.lock import holder
 from libs.cli.service_process import tree_environment
 from libs.cli.settings import StackSettings, Unusable
@@ -63,6 +63,8 @@ def start(_: argparse.Namespace) -> int:
         stack = _read(data_dir)
         if stack is not None and stack.pid == supervisor.pid:
             print(f"Bellhop runs in the background (pid {stack.pid}).\n")
+            for line in moved(stack, settings):
+                print(line)
             print(guide(stack, settings))
             print("\n`make stop` stops it.")
             # It lives on; that is what it is for.

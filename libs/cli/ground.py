@@ -12,8 +12,10 @@ from libs.cli.embedded.ports import (
     remembered_port,
 )
 from libs.cli.first_run import Credentials, load_credentials
+from libs.cli.guide import taken
 from libs.cli.service_process import ServiceProcess
 from libs.cli.settings import GRPC_PORT, HTTP_PORT, StackSettings, Unusable
+from libs.common.tokens import spelled_keys, token_keys
 
 Say = Callable[[str], None]
 
@@ -86,7 +88,10 @@ def services_on(ground: Ground, settings: StackSettings) -> list[ServiceProcess]
         "scheduler": database,
         "streamer": {
             **database,
-            **sealing,
+            # It knows tokens by this, and can open nothing that is sealed.
+            "BELLHOP_TOKEN_KEY": spelled_keys(
+                token_keys(ground.credentials.secret_key)
+            ),
             "BELLHOP_HTTP_PORT": str(streamer_port),
         },
         "ingest": {
@@ -126,5 +131,5 @@ def _port(
     port = remembered_port(memory)
     remember_port(memory, port)
     if wanted is None:
-        say(f"  Port {usual} is taken: using {port}. {variable} names another one.")
+        say(taken(usual, port, variable))
     return port

@@ -16,7 +16,12 @@ from libs.cli.embedded.program import DidNotStart, Program, dying_with_parent
 _READY_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.05
 #: A service has these only if it is told them: delivery needs no database.
-_NOT_PASSED_ON: Final = {"DATABASE_URL", "BELLHOP_SECRET_KEY", "BELLHOP_ADMIN_KEY"}
+_NOT_PASSED_ON: Final = {
+    "DATABASE_URL",
+    "BELLHOP_SECRET_KEY",
+    "BELLHOP_TOKEN_KEY",
+    "BELLHOP_ADMIN_KEY",
+}
 
 
 class ServiceProcess:

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -112,11 +113,14 @@ class KeyRing:
         #: Counts what was forgotten, so that an answer on its way is not kept.
         self._generation = 0
 
-    async def principal(self, credential: str) -> Principal:
+    async def principal(
+        self, credential: str, *, strange: Callable[[], object] | None = None
+    ) -> Principal:
         """Return who holds *credential*: an API key, or an access token.
 
-        Raises `Unauthorized` with the contract's words, `Unavailable` when Postgres
-        is away and the credential is not remembered.
+        *strange* is called before Postgres is asked about what is not remembered, and
+        may raise.  Raises `Unauthorized` with the contract's words, `Unavailable`
+        when Postgres is away and the credential is not remembered.
         """
         if credential.startswith(JWT_PREFIX):
             if self._tokens is None:
@@ -124,22 +128,28 @@ class KeyRing:
             claims = self._tokens.read(credential)
             if claims.kind != "access":
                 raise Unauthorized("Invalid token type")
-            return await self.of_session(claims)
+            return await self.of_session(claims, strange=strange)
         if not credential.startswith(KEY_PREFIXES):
             raise Unauthorized("Invalid API key")
         digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         known = self._known.get(digest)
         if known is None or self._is_old(known):
+            if known is None and strange is not None:
+                strange()
             known = await self._look_up(digest, None)
         return self._admitted(known)
 
-    async def of_session(self, claims: Claims) -> Principal:
+    async def of_session(
+        self, claims: Claims, *, strange: Callable[[], object] | None = None
+    ) -> Principal:
         """Return who holds a token that says *claims*, of whatever kind it is.
 
         Raises like `principal`: the token may be good and its session over.
         """
         known = self._known.get(claims.session_id.bytes)
         if known is None or self._is_old(known):
+            if known is None and strange is not None:
+                strange()
             known = await self._look_up(claims.session_id.bytes, claims)
         principal = known.principal
         if (principal.organization_id, principal.api_key_id) != (

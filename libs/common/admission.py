@@ -34,9 +34,12 @@ class Admission:
     queue_of: dict[int, UUID]
     #: Lanes whose queue turned out to have none.
     unlimited: set[int]
+    #: How many jobs were started, by queue and by lane.
     taken: Counter[UUID] = field(default_factory=Counter)
-    #: Lanes that have to wait for their queue's next start, and for how long (seconds):
-    #: known when the block has ended.  Who waits for a place is told when one is free.
+    given: Counter[int] = field(default_factory=Counter)
+    #: Lanes that may have more, and in how many seconds: at their queue's next start,
+    #: or soon, because another lane left its part over.  Known when the block has
+    #: ended.  Who waits for a place is told when one is free.
     again: dict[int, float] = field(default_factory=dict)
 
     def started(self, lane_ids: Iterable[int]) -> None:
@@ -44,6 +47,7 @@ class Admission:
         for lane_id in lane_ids:
             if lane_id in self.queue_of:
                 self.taken[self.queue_of[lane_id]] += 1
+                self.given[lane_id] += 1
 
 
 @asynccontextmanager
@@ -67,13 +71,27 @@ async def admission(
         yield admitted
         next_start = await limits.spend(conn, started=admitted.taken)
     for queue_id, of_queue in _by_queue(rooms).items():
-        wait = next_start.get(queue_id, of_queue[0].next_start_seconds)
-        if wait is None or of_queue[0].starts != admitted.taken[queue_id]:
+        wait = _until_more(of_queue[0], admitted.taken[queue_id], next_start)
+        if wait is None:
             continue
-        # All that the rate allows was taken: whoever asked for more waits for more.
         for room in of_queue:
-            if granted[room.lane_id] < asked[room.lane_id]:
+            granted_all = granted[room.lane_id] == asked[room.lane_id]
+            if (
+                not granted_all
+                and admitted.given[room.lane_id] == granted[room.lane_id]
+            ):
                 admitted.again[room.lane_id] = max(wait, _GATHER_SECONDS)
+
+
+def _until_more(
+    room: Room, taken: int, next_start: Mapping[UUID, float]
+) -> float | None:
+    """Return in how many seconds a queue may have more to give, if time tells."""
+    if room.starts == taken:
+        # All that the rate allows was taken.
+        return next_start.get(room.queue_id, room.next_start_seconds)
+    left = _room(room)
+    return None if left is None or left <= taken else 0.0
 
 
 def _granted(asked: Mapping[int, int], rooms: Sequence[Room]) -> dict[int, int]:

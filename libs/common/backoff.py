@@ -30,10 +30,15 @@ class Exponential(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategy: Literal["exponential"]
+    """Each delay is the one before times ``factor``."""
     initial_seconds: Seconds = 1.0
+    """The delay before the first retry."""
     factor: float = Field(default=2.0, ge=1, le=10, allow_inf_nan=False)
+    """What each delay is multiplied by for the next."""
     max_seconds: Seconds = 3600.0
+    """The longest delay, without jitter."""
     jitter: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
+    """The largest part of a delay that chance may add: 0.1 is 10 %."""
 
 
 class Schedule(BaseModel):
@@ -42,8 +47,11 @@ class Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     strategy: Literal["schedule"]
+    """The delays are listed."""
     schedule_seconds: list[Seconds] = Field(min_length=1, max_length=100)
+    """The delay before each retry in turn, in seconds; the last one repeats."""
     jitter: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
+    """The largest part of a delay that chance may add: 0.1 is 10 %."""
 
 
 RetryPolicy = Annotated[Exponential | Schedule, Field(discriminator="strategy")]

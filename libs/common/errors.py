@@ -110,6 +110,7 @@ class QuotaExceeded(Rejected):
 
     *resource* is one of the contract's (1.0): ``jobs_per_day``, ``active_jobs``,
     ``queues``, ``workers``, ``api_keys``, ``schedules``, ``workflows``, ``webhooks``.
+    *more* is how many were to be added at once.
     """
 
     def __init__(
@@ -120,10 +121,13 @@ class QuotaExceeded(Rejected):
         limit: int,
         plan: str,
         upgrade_to: str | None,
+        more: int = 1,
     ) -> None:
         words = f"{resource} limit reached ({current}/{limit})."
         if upgrade_to is not None:
             words += f" Upgrade to {upgrade_to} for higher limits."
+        if more > 1:
+            words += f" {more} more do not fit."
         super().__init__(words)
         self.resource = resource
         self.current = current

@@ -21,13 +21,11 @@ batch of 64 jobs is read in 40 µs.  Checked on arrival all the same.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 
 import msgspec
 
 from libs.common.lifecycle import Transition
-
-Text = Annotated[str, msgspec.Meta(max_length=2048)]
 
 
 class Unreadable(ValueError):  # noqa: N818

@@ -39,19 +39,31 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_jobs_per_day: Count | None = None
+    """Jobs created in one day (UTC); null is no limit."""
     max_active_jobs: Count | None = None
+    """Jobs that are not over; null is no limit."""
     max_queues: Count | None = None
+    """Queues, configured or in use; null is no limit."""
     max_workers: Count | None = None
+    """Workers that are up; null is no limit."""
     max_api_keys: Count | None = None
+    """Keys that are active; null is no limit."""
     max_schedules: Count | None = None
-    #: 0 is disabled.
+    """Not counted by this version: it has no schedules."""
     max_workflows: Count | None = None
+    """Not counted by this version: it has no workflows. 0 is disabled."""
     max_webhooks: Count | None = None
+    """Not counted by this version: it has no outgoing webhooks."""
     max_payload_size_bytes: Count = 1024 * _KILOBYTE
+    """The largest payload of a job; never over 1 MiB."""
     rate_limit_requests_per_second: Count | None = None
+    """Requests per second in the long run; null is no limit."""
     rate_limit_burst: Count | None = None
+    """Requests at once, before the rate holds; null is no limit."""
     job_retention_days: Count = 90
+    """Shown to clients; this version deletes nothing for its age."""
     history_retention_days: Count = 90
+    """Shown to clients; this version deletes nothing for its age."""
 
 
 @dataclass(frozen=True, slots=True)

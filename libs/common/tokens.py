@@ -1,16 +1,19 @@
 """Tokens of who has signed in: JWTs (RFC 7519), signed with HS256 and nothing else.
 
-The signing keys are derived from ``BELLHOP_SECRET_KEY`` (HKDF, RFC 5869), one for each
-purpose, so that what is signed for one cannot pass for another.  The newest key signs,
-all of them verify: keys are changed by putting a new one in front.
+The signing keys are ``BELLHOP_TOKEN_KEY`` or, without that, derived from
+``BELLHOP_SECRET_KEY`` (HKDF, RFC 5869), one for each purpose, so that what is signed
+for one cannot pass for another, and who only knows tokens by theirs can open nothing
+that is sealed.  The newest key signs, all of them verify: keys are changed by putting
+a new one in front.
 
 A token says who it was made for; whether that still holds is asked of Postgres
 (`libs.common.access`).
 """
 
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -53,6 +56,29 @@ class Claims:
     spelled: dict[str, Any]
 
 
+def read_keys(token_key: str) -> tuple[bytes, ...]:
+    """Return the keys of ``BELLHOP_TOKEN_KEY``: base64, commas between, newest first.
+
+    Raises `ValueError` when one is not 32 bytes.
+    """
+    keys = tuple(
+        b64decode(text.strip(), validate=True) for text in token_key.split(",")
+    )
+    if any(len(key) != _KEY_BYTES for key in keys):
+        raise ValueError("a token key is 32 bytes in base64")
+    return keys
+
+
+def token_keys(secret_key: str) -> tuple[bytes, ...]:
+    """Return what signs tokens where there is no ``BELLHOP_TOKEN_KEY``."""
+    return derived_keys(secret_key, "tokens")
+
+
+def spelled_keys(keys: Sequence[bytes]) -> str:
+    """Return *keys* as ``BELLHOP_TOKEN_KEY`` spells them."""
+    return ",".join(b64encode(key).decode() for key in keys)
+
+
 def derived_keys(secret_key: str, purpose: str) -> tuple[bytes, ...]:
     """Return a key for *purpose* from each key of ``BELLHOP_SECRET_KEY``, in order."""
     return tuple(
@@ -67,10 +93,10 @@ def derived_keys(secret_key: str, purpose: str) -> tuple[bytes, ...]:
 
 
 class Tokens:
-    """Signs and reads tokens."""
+    """Signs and reads tokens; *keys* are newest first."""
 
-    def __init__(self, secret_key: str, *, access_hours: int = 24) -> None:
-        self._keys: Final = derived_keys(secret_key, "tokens")
+    def __init__(self, keys: Sequence[bytes], *, access_hours: int = 24) -> None:
+        self._keys: Final = tuple(keys)
         #: What was verified: a signature does not become wrong, it only ends.
         self._verified: OrderedDict[str, Claims] = OrderedDict()
         self.access_seconds: Final = access_hours * 3600

@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import Gauge
 
 from libs.common import streams
+from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Undecided
 from libs.common.db import Pool, borrow
 from libs.common.errors import Unavailable
@@ -156,6 +157,12 @@ class Fanout:
             )
         for job in closed:
             self._ledger.close(job.lease_id, job.lane_id)
+        await follow_up(
+            self._pool,
+            self._bus,
+            lanes={job.lane_id for job in closed if job.limited},
+            awaited=any(job.awaited for job in closed),
+        )
 
     async def _send_all(self, claimed: Sequence[Claimed]) -> bool:
         """Send each lease's jobs in one message; return whether NATS took them all."""

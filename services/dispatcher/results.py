@@ -127,6 +127,11 @@ class Results:
             self._ledger.close(job.lease_id, job.lane_id)
             SETTLED.labels(job.how).inc()
         STALE.inc(len(verdicts) - len(closed))
+        self._ledger.ready |= {
+            job.lane_id
+            for job in closed
+            if job.how == "released" and job.lane_id in self._ledger.lanes
+        }
         if closed:
             self._bell.ring()
             await follow_up(

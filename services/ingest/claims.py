@@ -60,6 +60,8 @@ class Claims:
             "find_lanes", self._find, batch_max=batch_max, lanes=1
         )
         self._lanes: dict[LaneName, int] = {}
+        #: Lanes that were told of, whether anybody here knows their names or not.
+        self._told_of: set[int] = set()
         #: Bells of those who wait, by lane; who waits longest comes first.
         self._waiting: dict[LaneName, dict[asyncio.Event, None]] = {}
         self._stopping = False
@@ -160,8 +162,15 @@ class Claims:
 
     def _told(self, word: WorkReady) -> None:
         ready = set(word.lanes)
-        # A lane that is not known yet may be the one that was told of.
-        self._wake(lambda lane: self._lanes.get(lane) in {None, *ready})
+        # A lane that is not known yet may be the one that was told of: but only the
+        # first time, because whoever is woken by that looks it up.
+        is_news = not ready <= self._told_of
+        if len(self._told_of) > _REMEMBERED_MAX:
+            self._told_of.clear()
+        self._told_of |= ready
+        self._wake(
+            lambda lane: self._lanes[lane] in ready if lane in self._lanes else is_news
+        )
 
     def _changed(self, word: OrganizationChanged) -> None:
         # A queue may go on, or have a wider limit.

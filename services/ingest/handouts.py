@@ -15,11 +15,11 @@ import structlog
 from prometheus_client import Counter as Metric
 
 from libs.common.admission import Admission, admission
+from libs.common.aftermath import follow_up
 from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Transient
-from libs.common.messages import JournalGrew
 from libs.common.store import claims, settlement
 from libs.common.store.claims import Asked, ClaimedWork, Given
 from libs.common.store.settlement import Settled
@@ -96,7 +96,7 @@ class Handouts:
             return
         try:
             async with borrow(self._pool) as conn:
-                await settlement.settle(
+                closed = await settlement.settle(
                     conn,
                     attempts=[
                         Settled(
@@ -113,8 +113,13 @@ class Handouts:
         except Transient as error:
             log.warning("work.not_released", cause=str(error), jobs=len(work))
             return
-        await self._bus.ring_lanes((job.lane_id, False) for job in work)
-        await self._bus.ring(JournalGrew())
+        await self._bus.ring_lanes((job.lane_id, False) for job in closed)
+        await follow_up(
+            self._pool,
+            self._bus,
+            lanes={job.lane_id for job in closed if job.limited},
+            awaited=False,
+        )
 
     async def drain(self) -> None:
         """Return when nothing is under way."""
@@ -178,7 +183,9 @@ class Handouts:
             if handout.abandoned:
                 self._send_back(handout)
         if given.work or given.expired:
-            await self._bus.ring(JournalGrew())
+            await follow_up(
+                self._pool, self._bus, lanes=(), awaited=bool(given.expired)
+            )
 
 
 async def _claim_admitted(

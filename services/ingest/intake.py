@@ -21,13 +21,13 @@ from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.dependents import release_dependents
-from libs.common.errors import Malformed, QuotaExceeded, Unavailable
+from libs.common.errors import Malformed, QuotaExceeded, Unauthorized, Unavailable
 from libs.common.ids import new_id
 from libs.common.messages import JournalGrew, OrganizationChanged
 from libs.common.store import dependencies, jobs, usage
 from libs.common.store.jobs import Holder, NewJob
 from services.ingest import quotas
-from services.ingest.quotas import Room
+from services.ingest.quotas import Room, room_of
 from services.ingest.remembered import Known, Remembered, is_whole
 from services.ingest.wanted import Wanted, no_such_parent
 
@@ -54,6 +54,8 @@ class Created:
 
 #: How it went for one job of a batch; its errors are its own.
 Answer = Created | Malformed | Unavailable
+#: Why nothing of a request is taken in: no room, or the organization is no more.
+Refused = QuotaExceeded | Unauthorized
 
 
 class Intake:
@@ -66,20 +68,19 @@ class Intake:
         self._batcher: Batcher[Wanted, Answer] = Batcher(
             "create", self._flush, batch_max=batch_max, lanes=lanes
         )
-        self._counted: Batcher[tuple[Wanted, ...], list[Answer] | QuotaExceeded] = (
-            Batcher(
-                "create_counted",
-                self._flush_counted,
-                batch_max=_COUNTED_MAX,
-                lanes=lanes,
-            )
+        self._counted: Batcher[tuple[Wanted, ...], list[Answer] | Refused] = Batcher(
+            "create_counted",
+            self._flush_counted,
+            batch_max=_COUNTED_MAX,
+            lanes=lanes,
         )
 
     async def create(self, job: Wanted) -> Created:
         """Return when *job*, or the job that holds its key, is committed.
 
         Raises `Malformed` for a parent that is none, `QuotaExceeded` when the plan has
-        no room, and `Unavailable` when Postgres is away: then it may be repeated.
+        no room, `Unauthorized` when the organization is no more, and `Unavailable` when
+        Postgres is away: then it may be repeated.
         """
         if job.plan.unlimited:
             return _certain(await self._batcher.put(job))
@@ -119,7 +120,7 @@ class Intake:
 
     async def _create_counted(self, wanted_jobs: Sequence[Wanted]) -> list[Answer]:
         answer = await self._counted.put(tuple(wanted_jobs))
-        if isinstance(answer, QuotaExceeded):
+        if isinstance(answer, Refused):
             raise answer
         return answer
 
@@ -147,7 +148,7 @@ class Intake:
 
     async def _flush_counted(
         self, requests: Sequence[tuple[Wanted, ...]]
-    ) -> list[list[Answer] | QuotaExceeded]:
+    ) -> list[list[Answer] | Refused]:
         batch = [job for request in requests for job in request]
         parents = await self._find_parents(batch)
         known = self._remembered.recall({job.lane for job in batch})
@@ -244,13 +245,13 @@ def _admit(
     parents: Parents,
     rooms: Mapping[UUID, Room],
     taken: set[tuple[UUID, str]],
-) -> tuple[dict[tuple[int, int], Wanted], dict[int, QuotaExceeded]]:
+) -> tuple[dict[tuple[int, int], Wanted], dict[int, Refused]]:
     """Return the jobs to create by (request, place in it), and who is refused why.
 
     A job whose key is *taken*, or was asked for before, costs nothing.
     """
     admitted: dict[tuple[int, int], Wanted] = {}
-    refused: dict[int, QuotaExceeded] = {}
+    refused: dict[int, Refused] = {}
     for number, request in enumerate(requests):
         fresh: dict[tuple[int, int], Wanted] = {}
         keys = set(taken)
@@ -260,10 +261,10 @@ def _admit(
                 if job.key is not None:
                     keys.add(job.key)
         try:
-            rooms[request[0].organization_id].take(
+            room_of(rooms, request[0].organization_id).take(
                 len(fresh), queue_names={job.lane.queue_name for job in fresh.values()}
             )
-        except QuotaExceeded as error:
+        except (QuotaExceeded, Unauthorized) as error:
             refused[number] = error
         else:
             admitted |= fresh

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from libs.common.access import Principal
 from libs.common.db import Conn
-from libs.common.errors import QuotaExceeded
+from libs.common.errors import QuotaExceeded, Unauthorized
 from libs.common.plans import Plan, Resource
 from libs.common.store import interventions, usage
 from libs.common.store.interventions import Requeued
@@ -56,13 +56,17 @@ class Room:
             limit=limit,
             plan=self.plan.tier,
             upgrade_to=self.plan.upgrade_to,
+            more=more,
         )
 
 
 async def hold(
     conn: Conn, plans: Mapping[UUID, Plan], *, queues: bool = False
 ) -> dict[UUID, Room]:
-    """Return what room organizations have, and hold it until the transaction ends."""
+    """Return what room organizations have, and hold it until the transaction ends.
+
+    One that is no more, though its key is still remembered, is left out (`room_of`).
+    """
     today = await usage.lock(conn, organization_ids=plans.keys())
     limits = {
         id_: plan.limits.max_active_jobs
@@ -77,7 +81,15 @@ async def hold(
     return {
         id_: Room(plan, today[id_], active.get(id_, 0), names.get(id_))
         for id_, plan in plans.items()
+        if id_ in today
     }
+
+
+def room_of(rooms: Mapping[UUID, Room], organization_id: UUID) -> Room:
+    """Return an organization's room; raises `Unauthorized` when it is no more."""
+    if organization_id not in rooms:
+        raise Unauthorized("Organization is not available")
+    return rooms[organization_id]
 
 
 async def requeue(
@@ -90,7 +102,7 @@ async def requeue(
     """Make dead letters ready again, as `interventions.requeue`.
 
     Raises `QuotaExceeded`, and moves none, when they are more than the plan lets be
-    active at once.
+    active at once; `Unauthorized` when the organization is no more.
     """
     organization_id = principal.organization_id
     if principal.plan.limits.max_active_jobs is None:
@@ -110,5 +122,5 @@ async def requeue(
             queue_names=queue_names,
             actor=str(principal.api_key_id),
         )
-        rooms[organization_id].take_again(len(requeued))
+        room_of(rooms, organization_id).take_again(len(requeued))
     return requeued

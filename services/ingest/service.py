@@ -27,6 +27,7 @@ from services.ingest.http.reading import (
     BUS,
     CLAIMS,
     HEARTBEATS,
+    HOT,
     INTAKE,
     KEYS,
     POOL,
@@ -113,7 +114,7 @@ def _behind(settings: Settings, pool: Pool, hot: Pool, bus: Bus) -> Behind:
         pool=pool,
         hot=hot,
         bus=bus,
-        admission=Admission(keys, Allowances(hot)),
+        admission=Admission(keys, Allowances(hot), Strangers(), settings),
         intake=Intake(
             hot,
             bus,
@@ -133,12 +134,12 @@ def _behind(settings: Settings, pool: Pool, hot: Pool, bus: Bus) -> Behind:
 def _application(settings: Settings, health: Health, behind: Behind) -> web.Application:
     """Return the REST application with its resources put in."""
     app = http.build(settings, health)
-    app[POOL], app[BUS] = behind.pool, behind.bus
+    app[POOL], app[HOT], app[BUS] = behind.pool, behind.hot, behind.bus
     app[KEYS], app[ALLOWANCES] = behind.admission.keys, behind.admission.allowances
     app[INTAKE], app[CLAIMS] = behind.intake, behind.claims
     app[SETTLEMENT], app[HEARTBEATS] = behind.settlement, behind.heartbeats
     app[SEALER] = Sealer(settings.secret_key.get_secret_value())
-    app[STRANGERS] = Strangers()
+    app[STRANGERS] = behind.admission.strangers
     app[SIGN_IN] = SignIn(
         behind.pool,
         tokens=_tokens(settings),
@@ -150,7 +151,4 @@ def _application(settings: Settings, health: Health, behind: Behind) -> web.Appl
 
 
 def _tokens(settings: Settings) -> Tokens:
-    return Tokens(
-        settings.secret_key.get_secret_value(),
-        access_hours=settings.jwt_expiration_hours,
-    )
+    return Tokens(settings.token_keys, access_hours=settings.jwt_expiration_hours)

@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode
 from libs.common.plans import PlanLimits, operator_limits
 from libs.common.sealing import Sealer
 from libs.common.settings import DatabaseSettings, Port
+from libs.common.tokens import read_keys, token_keys
 
 #: The largest payload of a job, in bytes (contract, Limits).
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
@@ -34,9 +35,10 @@ class Settings(DatabaseSettings):
     #: PEM files of a certificate (with its chain) and its key: gRPC speaks TLS then.
     grpc_tls_cert_path: str | None = None
     grpc_tls_key_path: str | None = None
-    #: Base64 keys of 32 bytes, newest first, that seal signing secrets; what signs
-    #: tokens is derived from them.
+    #: Base64 keys of 32 bytes, newest first, that seal signing secrets.
     secret_key: SecretStr
+    #: The same, that sign tokens; absent, they are derived from ``secret_key``.
+    token_key: SecretStr | None = None
     #: How long an access token lives; a refresh token lives 24 times as long.
     jwt_expiration_hours: int = Field(default=24, ge=1, le=8760)
     #: How the API keys that we make begin (contract D5).
@@ -113,6 +115,13 @@ class Settings(DatabaseSettings):
         return value
 
     @property
+    def token_keys(self) -> tuple[bytes, ...]:
+        """What signs tokens, newest first."""
+        if self.token_key is None:
+            return token_keys(self.secret_key.get_secret_value())
+        return read_keys(self.token_key.get_secret_value())
+
+    @property
     def cors_origins(self) -> frozenset[str]:
         """The origins that may read answers, as browsers spell them."""
         named = (self.cors_allowed_origins or "").split(",")
@@ -132,4 +141,11 @@ class Settings(DatabaseSettings):
     @classmethod
     def _is_a_key(cls, value: SecretStr) -> SecretStr:
         Sealer(value.get_secret_value())
+        return value
+
+    @field_validator("token_key")
+    @classmethod
+    def _is_a_token_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_keys(value.get_secret_value())
         return value

@@ -14,6 +14,7 @@ from math import ceil, floor
 from typing import Final
 
 from services.ingest.allowances import Allowance, Rate, refusal
+from services.ingest.settings import Settings
 
 _KNOWN_MAX: Final = 100_000
 _HALF_BITS: Final = 64
@@ -30,13 +31,7 @@ class Strangers:
     def admit(self, rate: Rate) -> Allowance:
         """Count one request; return what is left.  Raises `RateLimited`."""
         now = asyncio.get_running_loop().time()
-        missing = max(0.0, self._spent_until.get(rate.subject, now) - now)
-        piece = 1 / rate.per_second
-        wait = missing + piece - rate.burst * piece
-        # Less than a rounding is no wait.
-        if wait > piece * 1e-6:
-            raise refusal(rate, wait_seconds=wait, spent_seconds=missing)
-        missing += piece
+        missing = self.require_room(rate) + 1 / rate.per_second
         self._spent_until[rate.subject] = now + missing
         self._spent_until.move_to_end(rate.subject)
         while len(self._spent_until) > self._known_max:
@@ -48,6 +43,30 @@ class Strangers:
             reset_at=ceil(time.time() + missing),
             window_seconds=rate.window_seconds,
         )
+
+    def require_room(self, rate: Rate) -> float:
+        """Raise `RateLimited` when `admit` would, and count nothing.
+
+        Returns in how many seconds all of it has grown back.
+        """
+        now = asyncio.get_running_loop().time()
+        missing = max(0.0, self._spent_until.get(rate.subject, now) - now)
+        piece = 1 / rate.per_second
+        wait = missing + piece - rate.burst * piece
+        # Less than a rounding is no wait.
+        if wait > piece * 1e-6:
+            raise refusal(rate, wait_seconds=wait, spent_seconds=missing)
+        return missing
+
+
+def public_rate(settings: Settings, client: str) -> Rate:
+    """Return what one client may ask of us while we do not know them."""
+    return Rate(
+        "ip",
+        f"public {client}",
+        settings.public_rate_burst,
+        float(settings.public_rate_per_second),
+    )
 
 
 def client_of(

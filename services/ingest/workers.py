@@ -5,21 +5,26 @@ Registering is for being seen, for being counted by the plan, and for giving bac
 once what a worker holds when it leaves.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from libs.common.access import Principal
+from libs.common.aftermath import follow_up
 from libs.common.bus import Bus
-from libs.common.db import Pool, borrow
+from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Conflict
 from libs.common.ids import new_id
-from libs.common.messages import JournalGrew, WorkReady
+from libs.common.messages import WorkReady
 from libs.common.store import leases, organizations, workers
 from services.ingest.requests.workers import RegisterWorker
 
 _RELEASE_BATCH: Final = 500
+#: Who says so takes no place in the plan (contract 4.4).
+_DOWN: Final = ("draining", "offline")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +92,14 @@ async def heartbeat(
     """Note that a worker lives, and what it says of itself (None: as before).
 
     With *sticky* a worker that was told to drain stays so, whatever it says itself
-    (contract 2.3).  Without, its word counts.
+    (contract 2.3).  Without, its word counts.  Raises `QuotaExceeded` for one that was
+    down and would be one more that is up than the plan allows.
     """
     del bus
-    async with borrow(pool) as conn:
+    async with (
+        borrow(pool) as conn,
+        _counted(conn, principal, worker_id, status=status, sticky=sticky),
+    ):
         found = await workers.note_heartbeat(
             conn,
             organization_id=principal.organization_id,
@@ -109,13 +118,15 @@ async def deregister(
 ) -> bool:
     """Let a worker go, and give its jobs to others without charging a retry.
 
-    Returns False when there is no such worker; repeating is harmless.
+    A key that is limited to queues gives back jobs of these.  Returns False when there
+    is no such worker; repeating is harmless.
     """
+    scope = scope_of(principal)
     async with borrow(pool) as conn:
         gone = await workers.sign_off(
             conn,
             organization_id=principal.organization_id,
-            scope=scope_of(principal),
+            scope=scope,
             worker_id=worker_id,
         )
     if not gone:
@@ -129,13 +140,51 @@ async def deregister(
                 conn,
                 organization_id=principal.organization_id,
                 owner=worker_id,
+                queue_names=scope,
                 limit=_RELEASE_BATCH,
             )
         lanes |= {job.lane_id for job in released}
     if lanes:
         await bus.ring(WorkReady(lanes=sorted(lanes)))
-        await bus.ring(JournalGrew())
+        # There may be room for jobs of other lanes of these queues, too.
+        await follow_up(pool, bus, lanes=lanes, awaited=False)
     return True
+
+
+@asynccontextmanager
+async def _counted(
+    conn: Conn,
+    principal: Principal,
+    worker_id: str,
+    *,
+    status: str | None,
+    sticky: bool,
+) -> AsyncIterator[None]:
+    """Let the block note a sign of life, unless the worker has no place in the plan.
+
+    Raises `QuotaExceeded` for one that is down and would be one too many.
+    """
+    if principal.plan.limits.max_workers is None or status in _DOWN:
+        yield
+        return
+    known = await workers.read_worker(
+        conn,
+        organization_id=principal.organization_id,
+        scope=scope_of(principal),
+        worker_id=worker_id,
+    )
+    was = known and known["status"]
+    drains_on = was == "draining" and (sticky or status is None)
+    if was not in _DOWN or drains_on:
+        yield
+        return
+    async with conn.transaction():
+        await organizations.lock_organization(conn, id_=principal.organization_id)
+        others = await workers.count_others_up(
+            conn, organization_id=principal.organization_id, worker_id=worker_id
+        )
+        principal.plan.require("workers", after=others + 1)
+        yield
 
 
 def scope_of(principal: Principal) -> list[str] | None:

@@ -7,7 +7,7 @@ Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``leases``,
 Writes     ``ready`` and ``finished`` from ``scheduled``, ``expiries`` and ``waiting``;
            what becomes of workers' leases that ran out; partitions; how far the journal
            is announced, and ``tallies`` of it; which ``workers`` are offline; deletes
-           ``sessions``, ``login_codes`` and ``allowances`` that are over, and
-           organizations that are to be erased, with all that they have
+           ``sessions``, ``login_codes``, ``allowances`` and ``daily_usage`` that are
+           over, and organizations that are to be erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

@@ -56,12 +56,13 @@ class Due:
         """End expired jobs until stopped."""
 
         async def turn() -> None:
-            while True:
+            moments = _BATCH
+            while moments == _BATCH:
                 async with borrow(self._pool) as conn:
                     expired = await timers.expire(conn, limit=_BATCH)
-                if not expired:
-                    return
-                EXPIRED.inc(len(expired))
-                await self._bus.ring(JournalGrew())
+                moments = expired.moments
+                if expired.job_ids:
+                    EXPIRED.inc(len(expired.job_ids))
+                    await self._bus.ring(JournalGrew())
 
         await every(_EXPIRE_POLL_SECONDS, turn, stopping=stopping)

@@ -1,4 +1,4 @@
-"""What counts for nothing any more is deleted: sessions, login codes, allowances."""
+"""What counts for nothing any more is deleted: sessions, codes, allowances, usage."""
 
 import asyncio
 from datetime import timedelta
@@ -6,7 +6,7 @@ from typing import Final
 
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
-from libs.common.store import allowances, login_codes, sessions
+from libs.common.store import allowances, login_codes, sessions, usage
 
 _TURN_SECONDS: Final = 60.0
 _ROWS_MAX: Final = 5_000
@@ -27,5 +27,6 @@ async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
                 conn, older_than=_CODES_KEPT, at_most=_ROWS_MAX
             )
             await allowances.forget_allowances(conn, at_most=_ROWS_MAX)
+            await usage.forget_days(conn, at_most=_ROWS_MAX)
 
     await every(_TURN_SECONDS, turn, stopping=stopping)

@@ -13,7 +13,7 @@ from libs.common.db import Pool, is_alive, open_pool
 from libs.common.health import open_health, serve_http
 from libs.common.loops import every
 from libs.common.messages import EVENTS
-from libs.common.tokens import Tokens
+from libs.common.tokens import Tokens, read_keys
 from services.streamer import frames
 from services.streamer.answers import in_json, sign
 from services.streamer.feed import Feed
@@ -67,9 +67,9 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
 
 def _tokens(settings: Settings) -> Tokens | None:
     """Return what reads access tokens; they are signed by ingest, never here."""
-    if settings.secret_key is None:
+    if settings.token_key is None:
         return None
-    return Tokens(settings.secret_key.get_secret_value())
+    return Tokens(read_keys(settings.token_key.get_secret_value()))
 
 
 async def _pulse(

@@ -2,8 +2,8 @@
 
 from pydantic import Field, SecretStr, field_validator
 
-from libs.common.sealing import Sealer
 from libs.common.settings import DatabaseSettings, Port
+from libs.common.tokens import read_keys
 
 
 class Settings(DatabaseSettings):
@@ -12,8 +12,8 @@ class Settings(DatabaseSettings):
     http_host: str = "127.0.0.1"
     #: Where the streams are; 0 takes any free port.
     http_port: Port = 8081
-    #: The same as ingest's, to know access tokens by; absent: only keys are known.
-    secret_key: SecretStr | None = None
+    #: The same as ingest's, to know access tokens by; absent: only API keys are known.
+    token_key: SecretStr | None = None
     #: How many streams one organization may hold open at this process.
     streams_per_organization_max: int = Field(default=100, ge=1, le=10_000)
     #: How many streams this process carries at once.
@@ -29,9 +29,9 @@ class Settings(DatabaseSettings):
     #: How often a watcher of everything is told how the house is.
     system_health_seconds: float = Field(default=10.0, gt=0)
 
-    @field_validator("secret_key")
+    @field_validator("token_key")
     @classmethod
     def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            Sealer(value.get_secret_value())
+            read_keys(value.get_secret_value())
         return value

@@ -225,7 +225,7 @@ async def test_what_two_janitors_do_at_once_is_done_once(conn, line, one, other,
                     lane.jobs for lane in await timers.promote_due(via, limit=25)
                 )
             case _:
-                return len(await timers.expire(via, limit=25))
+                return len((await timers.expire(via, limit=25)).job_ids)
 
     async with undecided(one) as transaction:
         first = await turn(one)
@@ -246,9 +246,9 @@ async def test_what_is_promoted_while_it_expires_expires_later(conn, line, one, 
         expiring = await blocked(conn, timers.expire(other, limit=10))
         await transaction.commit()
 
-    assert await asyncio.wait_for(expiring, 5) == []
+    assert (await asyncio.wait_for(expiring, 5)).job_ids == []
     assert await place_of(conn, job_id) == "ready"
-    assert await timers.expire(other, limit=10) == [job_id]
+    assert (await timers.expire(other, limit=10)).job_ids == [job_id]
 
 
 # --- by hand --------------------------------------------------------------------------

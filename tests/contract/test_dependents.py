@@ -6,9 +6,10 @@ import asyncpg
 import pytest
 
 from libs.common.db import BY_KEY
-from libs.common.store import dependencies, interventions, invariants
+from libs.common.lifecycle import CRASHES_MAX
+from libs.common.store import dependencies, interventions, invariants, leases
 from tests.support import stock
-from tests.support.rivals import blocked, cancel, place_of, settle, undecided
+from tests.support.rivals import blocked, cancel, place_of, run_out, settle, undecided
 
 
 @pytest.fixture
@@ -142,3 +143,19 @@ async def test_who_waits_for_a_job_that_is_no_more_waits_no_longer(conn, databas
     )
 
     assert (await dependencies.release(conn, limit=10)).unblocked == 1
+
+
+async def test_who_waits_for_a_job_that_is_quarantined_is_cancelled(conn):
+    line = await stock.open_line(conn)
+    parent, child = await stock.create(conn, line, 2)
+    await add_edge(conn, line, child, parent)
+    await conn.execute("DELETE FROM rechecks")
+    for crash in range(1, CRASHES_MAX + 1):
+        [claimed] = await stock.claim(conn, line, 1)
+        await leases.note_taken_up(conn, lease_ids={claimed.lease_id})
+        await run_out(conn)
+        [recovered], _ = await leases.recover(conn, limit=10)
+        assert recovered.dead is (crash == CRASHES_MAX)
+
+    assert (await dependencies.release(conn, limit=10)).cancelled == 1
+    assert await place_of(conn, child) == "finished"

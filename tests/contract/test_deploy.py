@@ -89,6 +89,7 @@ def filled(environment):
         "DATABASE_URL": "postgresql://bellhop:x@postgres:5432/bellhop",
         "NATS_URL": "nats://bellhop:x@nats:4222",
         "BELLHOP_SECRET_KEY": KEY,
+        "BELLHOP_TOKEN_KEY": KEY,
     }
 
     def fill(match):
@@ -128,6 +129,13 @@ def test_what_a_service_is_given_is_valid(service, environment_of, monkeypatch):
 
     assert not settings.development
     assert settings.nats_url.endswith("@nats:4222")
+
+
+@pytest.mark.parametrize("service", ["streamer", "dispatcher", "scheduler"])
+def test_only_who_seals_and_who_signs_is_given_the_key(service, environment_of):
+    assert "BELLHOP_SECRET_KEY" not in environment_of(service)
+    assert "BELLHOP_SECRET_KEY" in environment_of("ingest")
+    assert "BELLHOP_SECRET_KEY" in environment_of("delivery")
 
 
 def test_delivery_is_kept_from_the_database():

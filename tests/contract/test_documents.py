@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from libs.cli.settings import StackSettings
-from libs.common import lifecycle, messages
+from libs.common import lifecycle, messages, plans
 from libs.common.settings import DatabaseSettings
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,24 @@ def test_every_setting_stands_in_its_table_with_its_default(part):
     }
 
     assert shown == wanted
+
+
+def test_the_plans_are_shown_as_they_are():
+    text = (ROOT / "docs/access.md").read_text()
+    shown = {
+        row[0]: row[1:]
+        for row in re.findall(
+            r"^\| `(\w+)`" + r" \| ([\d,]+|none)" * 4 + " ", text, re.MULTILINE
+        )
+    }
+
+    assert shown == {
+        limit: tuple(
+            "none" if (value := getattr(limits, limit)) is None else f"{value:,}"
+            for limits in plans.TIERS.values()
+        )
+        for limit in plans.Limits.model_fields
+    }
 
 
 @pytest.mark.parametrize("page", HAND_WRITTEN, ids=str)

@@ -27,7 +27,8 @@ DUMPING_GROUNDS = {
     "util",
     "utils",
 }
-#: Where a bug ends: with the actor, the process, the caller of a batch, the request.
+#: Where a bug ends: with the actor, the process, the caller of a batch, the request,
+#: the call.
 CATCHERS = {
     "services/ingest/grpc/errors.py",
     "services/ingest/http/errors.py",

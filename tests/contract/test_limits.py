@@ -300,3 +300,26 @@ async def test_lanes_of_one_queue_share_its_room_evenly(conn, one, organization_
     assert await quotas(few=2, many=100) == {few: 2, many: 7}
     assert await quotas(few=100, many=100) == {few: 5, many: 4}
     assert await quotas(few=1, many=1) == {few: 1, many: 1}
+
+
+async def test_what_one_lane_leaves_over_another_has_soon(conn, one, line, push):
+    """The lane with jobs asks again, though nobody tells it of room."""
+    await stock.create(conn, push, 20)
+    await configure(conn, line, settings='{"concurrency": 10}')
+
+    async with admission(one, asked={line.id: 20, push.id: 20}) as admitted:
+        jobs, _ = await claims.claim(
+            one,
+            quotas={push.id: admitted.quotas[push.id]},
+            lease_jobs_max=64,
+            owner="dispatcher",
+            lease=timedelta(seconds=60),
+            payload_bytes_max=100,
+            admitted=admitted.queue_of,
+        )
+        admitted.started(job.lane_id for job in jobs)
+
+    assert len(jobs) == 5
+    assert admitted.again.keys() == {push.id}
+    rest, admitted = await claim(one, push, 20)
+    assert (len(rest), admitted.again) == (5, {})

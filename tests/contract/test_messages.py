@@ -25,11 +25,13 @@ from libs.common.messages import (
     OrganizationChanged,
     Verdict,
     Word,
+    WorkReady,
 )
 
 #: Never edited: where each word is said.
 SUBJECTS = {
     LanesReady: "bellhop.wake.push",
+    WorkReady: "bellhop.wake.work",
     JournalGrew: "bellhop.wake.journal",
     OrganizationChanged: "bellhop.hint.organization.changed",
     DispatcherAlive: "bellhop.hint.dispatcher.alive",
@@ -43,6 +45,7 @@ SUBJECTS = {
 #: Never edited: bytes as they were once sent, and what they mean.
 SAMPLES = [
     (b'{"lanes":[1,2,3000000]}', LanesReady(lanes=[1, 2, 3_000_000])),
+    (b'{"lanes":[4,5,6000000]}', WorkReady(lanes=[4, 5, 6_000_000])),
     (b"{}", JournalGrew()),
     (
         b'{"organization_id":"0191d0a0-0000-7000-8000-000000000001"}',

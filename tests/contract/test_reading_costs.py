@@ -10,8 +10,18 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from libs.common.db import BY_KEY
 from libs.common.ids import new_id
-from libs.common.store import jobs, lanes, queues, tallies, workers
+from libs.common.store import (
+    dependencies,
+    interventions,
+    jobs,
+    lanes,
+    queues,
+    tallies,
+    usage,
+    workers,
+)
 from libs.common.store.jobs import Filter
 from tests.support import stock
 from tests.support.databases import copy_of
@@ -19,6 +29,8 @@ from tests.support.databases import copy_of
 OTHERS = 20_000
 MINE_OPEN = 20
 MINE_FINISHED = 3_000
+OTHERS_DEAD = 5_000
+MINE_DEAD = 10
 READ = """
 SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int
   FROM pg_stat_xact_user_tables
@@ -32,6 +44,16 @@ WITH taken AS (
 )
 INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
 SELECT job_id, lane_id, rank, 1, 0, 'completed' FROM taken
+"""
+DIE = """
+WITH taken AS (
+    DELETE FROM ready
+     WHERE job_id IN (SELECT job_id FROM ready
+                       WHERE lane_id = $1 ORDER BY job_id LIMIT $2)
+    RETURNING *
+)
+INSERT INTO dead (job_id, lane_id, rank, attempt, retry_count, reason, last_error)
+SELECT job_id, lane_id, rank, 1, 0, 'attempts_exhausted', 'HTTP 500' FROM taken
 """
 PENDING = Filter(statuses=["pending"])
 WAITING_PLACES = ["held", "ready", "scheduled", "waiting"]
@@ -48,8 +70,10 @@ async def stocked(request, postgres_url, migrated_template):
         others = await stock.open_line(conn, push=False)
         for _ in range(OTHERS // 1000):
             await stock.create(conn, others, 1000)
-        await stock.create(conn, mine, MINE_FINISHED + MINE_OPEN)
+        await stock.create(conn, mine, MINE_FINISHED + MINE_DEAD + MINE_OPEN)
         await conn.execute(FINISH, mine.id, MINE_FINISHED)
+        await conn.execute(DIE, others.id, OTHERS_DEAD)
+        await conn.execute(DIE, mine.id, MINE_DEAD)
         await conn.execute(
             "UPDATE announced SET (xid, seq) ="
             " (SELECT xid, seq FROM journal ORDER BY xid DESC, seq DESC LIMIT 1)"
@@ -126,6 +150,77 @@ async def queue_list(conn, org):
     await queues.list_queues(conn, organization_id=org, names=None, limit=101, offset=0)
 
 
+async def letters(conn, org, **fields):
+    given = {"queue_names": None, "died_before": None, "limit": 5, **fields}
+    return await interventions.choose_dead(conn, organization_id=org, **given)
+
+
+async def dead_letters(conn, org):
+    assert len(await letters(conn, org)) == 5
+    assert len(await letters(conn, org, queue_names=["mail"])) == 5
+    assert len(await letters(conn, org, died_before=datetime.now(UTC))) == 5
+
+
+async def how_much_is_used(conn, org):
+    found = await usage.read(conn, organization_id=org, counted=True)
+    assert (found.active_jobs, found.queues) == (MINE_OPEN, 1)
+
+
+async def requeue(conn, org):
+    ids = await letters(conn, org)
+    found = await interventions.requeue(
+        conn, organization_id=org, job_ids=ids, actor="key"
+    )
+    assert len(found) == len(ids)
+
+
+async def purge(conn, org):
+    ids = await letters(conn, org)
+    assert len(ids) == await interventions.purge(
+        conn, organization_id=org, job_ids=ids, actor="key"
+    )
+
+
+async def room(conn, org):
+    found = await usage.count_active(conn, limits={org: 10_000})
+    assert found == {org: MINE_OPEN}
+
+
+async def open_job(conn, org):
+    found = await jobs.list_open_jobs(
+        conn, organization_id=org, chosen=PENDING, places=WAITING_PLACES
+    )
+    return found[0]["id"]
+
+
+async def reprioritize(conn, org):
+    old = await interventions.reprioritize(
+        conn,
+        organization_id=org,
+        job_id=await open_job(conn, org),
+        priority=7,
+        actor="key",
+    )
+    assert old == 0
+
+
+async def cancel(conn, org):
+    job_id = await open_job(conn, org)
+    assert await interventions.cancel(
+        conn, organization_id=org, job_id=job_id, actor="key"
+    )
+
+
+async def depend(conn, org):
+    found = await jobs.list_open_jobs(
+        conn, organization_id=org, chosen=PENDING, places=WAITING_PLACES
+    )
+    child, parent = found[0]["id"], found[1]["id"]
+    assert [parent] == await dependencies.depend(
+        conn, job_id=child, parents=[parent], mode="all", actor="key"
+    )
+
+
 @pytest.mark.parametrize(
     "reading",
     [
@@ -137,16 +232,36 @@ async def queue_list(conn, org):
         figures,
         one_queue,
         queue_list,
+        dead_letters,
+        how_much_is_used,
     ],
 )
 async def test_reading_touches_few_rows_whatever_there_is(ours, reading):
     conn, mine = ours
-    async with conn.transaction():
-        before = await conn.fetchval(READ)
+    await touches_few_rows(conn, mine, reading)
 
-        await reading(conn, mine.organization_id)
 
-        assert await conn.fetchval(READ) - before < 1000
+@pytest.mark.parametrize(
+    "intervention", [requeue, purge, reprioritize, cancel, depend, room]
+)
+async def test_who_intervenes_touches_few_rows_whatever_there_is(stocked, intervention):
+    """With the planner's settings of the pool that moves jobs."""
+    url, mine = stocked
+    conn = await asyncpg.connect(url, server_settings={"jit": "off", **BY_KEY})
+    await touches_few_rows(conn, mine, intervention)
+    await conn.close()
+
+
+async def touches_few_rows(conn, mine, reading):
+    transaction = conn.transaction()
+    await transaction.start()
+    before = await conn.fetchval(READ)
+
+    await reading(conn, mine.organization_id)
+
+    assert await conn.fetchval(READ) - before < 1000
+    # The next one meets the same.
+    await transaction.rollback()
 
 
 async def test_the_sweep_for_silent_workers_reads_the_silent_ones(ours):

@@ -140,7 +140,10 @@ MISTAKES = {
         interventions, "purge", "idempotency.key = bodies.idempotency_key", "false"
     ),
     "purge, and keep the answers": Mistake(
-        interventions, "purge", "WHERE attempts.job_id = buried.job_id", "WHERE false"
+        interventions,
+        "purge",
+        "DELETE FROM attempts WHERE",
+        "DELETE FROM attempts WHERE false AND",
     ),
     "purge anybody's letters": Mistake(
         interventions,
@@ -236,12 +239,6 @@ MISTAKES = {
         "least(now(), $3)",
         "greatest(now(), $3)",
     ),
-    "quarantine, and forget who waits": Mistake(
-        leases,
-        "recover",
-        "SELECT job_id FROM judged WHERE hopeless",
-        "SELECT job_id FROM judged WHERE false",
-    ),
     "keep what another worker has": Mistake(
         leases,
         "renew_work",
@@ -305,8 +302,8 @@ MISTAKES = {
     "purge, and keep what it waited for": Mistake(
         interventions,
         "purge",
-        "WHERE dependencies.child_id = buried.job_id",
-        "WHERE false",
+        "DELETE FROM dependencies WHERE",
+        "DELETE FROM dependencies WHERE false AND",
     ),
     "reprioritize nothing": Mistake(
         interventions,

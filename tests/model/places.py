@@ -102,7 +102,7 @@ class Places(Families):
         moments = [job.expires_at or 0 for job in self.house.may_expire()]
         self.wait(self.luck.choice(moments) - self.house.now - early)
 
-        ended = self.do(timers.expire(self.conn, limit=limit))
+        ended = self.do(timers.expire(self.conn, limit=limit)).job_ids
 
         assert set(ended) == self.house.expire(limit)
         assert len(ended) == len(set(ended))

@@ -6,8 +6,12 @@ import aiohttp
 import pytest
 
 from libs.common.messages import OrganizationChanged
+from libs.common.tokens import spelled_keys, token_keys
 from tests.support.house import SECRET_KEY, Api, Tenant, run_house
 from tests.support.watching import open_gallery, tenant
+
+#: What a stack tells the streamer: nothing that is sealed opens with it.
+TOKEN_KEY = spelled_keys(token_keys(SECRET_KEY))
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ async def test_an_access_token_opens_a_stream_until_the_session_ends(
     holder = SimpleNamespace(headers={"Authorization": f"Bearer {token}"})
     changed = OrganizationChanged(organization_id=str(acme.organization_id))
     async with open_gallery(
-        database_url, nats_url, secret_key=SECRET_KEY, recheck_seconds=0.2
+        database_url, nats_url, token_key=TOKEN_KEY, recheck_seconds=0.2
     ) as gallery:
         async with gallery.stream(nobody, token=token):
             pass
@@ -54,7 +58,7 @@ async def test_an_access_token_opens_a_stream_until_the_session_ends(
     assert (refresh[0], refresh[1]["message"]) == (401, "Invalid token type")
 
 
-async def test_without_the_secret_key_no_token_is_known(
+async def test_without_the_token_key_no_token_is_known(
     database_url, nats_url, acme, pair
 ):
     async with open_gallery(database_url, nats_url) as gallery:

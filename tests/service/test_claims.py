@@ -17,6 +17,7 @@ from tests.support.claiming import (
     timed,
 )
 from tests.support.house import Api, new_tenant, open_api
+from tests.support.waiting import until
 
 # --- what is handed out ---------------------------------------------------------------
 
@@ -369,3 +370,27 @@ async def test_without_nats_claims_work_and_who_waits_looks_by_itself(api, nats_
     jobs, seconds = await timed(task)
     assert [job["id"] for job in jobs] == [second]
     assert seconds < 4
+
+
+async def test_who_waits_for_a_queue_that_is_not_yet_is_not_woken_by_all_others(api):
+    await api.create()
+    waiting = asyncio.create_task(
+        claim(api, queue_name="not-yet", worker_id="w2", wait_seconds=20)
+    )
+    await until(lambda: asked("find_lanes")[0] >= 1)
+    # The first word of a lane that nobody here knows may be of this one.
+    await claim(api)
+    for _ in range(5):
+        await api.create()
+        await claim(api)
+    before, _ = asked("find_lanes")
+
+    for _ in range(20):
+        await api.create()
+        assert len(await claim(api)) == 1
+
+    # It looks now and then by itself.
+    assert asked("find_lanes")[0] - before <= 3
+    wanted = await api.create(queue_name="not-yet")
+    [job] = await asyncio.wait_for(waiting, 3)
+    assert job["id"] == wanted

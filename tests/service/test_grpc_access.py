@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from libs.common.pb import spooled_pb2 as pb
-from tests.support.grpc_client import open_grpc_api
+from tests.support.grpc_client import open_grpc_api, trailers
 from tests.support.house import new_tenant, open_api, run_house
 from tests.support.wire import wire_to
 
@@ -27,11 +27,6 @@ async def change_plan(database_url, tenant, tier, custom_limits=None):
         )
     finally:
         await conn.close()
-
-
-def trailers(error):
-    """Return what came after a refusal, by name."""
-    return dict(error.trailing_metadata())
 
 
 def every_method():

@@ -69,15 +69,28 @@ async def test_a_change_keeps_what_it_does_not_give(api):
     )
     path = f"/api-keys/{made['id']}"
 
-    named = await api.ask(
-        "PUT", path, json={"name": "Robot", "queues": None, "rate_limit": None}
-    )
+    named = await api.ask("PUT", path, json={"name": "Robot", "queues": None})
     freed = await api.ask("PUT", path, json={"queues": []})
 
     assert named[1]["name"] == "Robot"
     assert (named[1]["queues"], named[1]["rate_limit"]) == (["mail"], 600)
     assert (freed[1]["name"], freed[1]["queues"]) == ("Robot", [])
+    assert freed[1]["rate_limit"] == 600
     await api.ask("PUT", path, json={"permissions": []}, expect=400)
+
+
+async def test_null_takes_the_rate_of_a_key_away(api):
+    made = await api.ask(
+        "POST", "/api-keys", json={"name": "slow", "rate_limit": 1}, expect=201
+    )
+    headers, path = as_key(made["key"]), f"/api-keys/{made['id']}"
+    await api.ask("GET", "/organizations", headers=headers, expect=200)
+    await api.ask("GET", "/organizations", headers=headers, expect=429)
+
+    changed = await api.ask("PUT", path, json={"rate_limit": None}, expect=200)
+
+    assert changed["rate_limit"] is None
+    await api.ask("GET", "/organizations", headers=headers, expect=200)
 
 
 async def test_what_a_key_may_changes_at_once(api):

@@ -142,6 +142,9 @@ async def test_times_are_inclusive_and_exclusive(api):
     for status in ("", "&status=pending", "&order_by=priority"):
         assert await ids(api, f"created_after={middle}{status}") == made[:0:-1]
         assert await ids(api, f"created_before={middle}{status}") == made[:1]
+        # No job is older than its id can be.
+        assert await ids(api, f"created_after=1960-01-01{status}") == made[::-1]
+        assert await ids(api, f"created_before=1960-01-01{status}") == []
 
 
 # --- order ----------------------------------------------------------------------------

@@ -110,6 +110,19 @@ async def test_a_known_key_costs_nothing_even_at_the_limit(api, limited, house, 
     assert (await usage_of(house, tenant)).jobs_today == 2
 
 
+async def test_who_wants_many_is_told_how_many_do_not_fit(api, limited):
+    await limited(max_active_jobs=5)
+    await api.create()
+    many = {"queue_name": "mail", "jobs": [{"payload": n} for n in range(100)]}
+
+    refused = await over(api, "POST", "/jobs/bulk", many, current=1, limit=5)
+
+    assert refused["message"] == (
+        "active_jobs limit reached (1/5). Upgrade to starter for higher limits. "
+        "100 more do not fit."
+    )
+
+
 async def test_a_bulk_that_does_not_fit_creates_nothing(api, limited, house, tenant):
     await limited(max_active_jobs=5)
     await api.create()
@@ -233,3 +246,41 @@ async def test_what_was_used_today_can_be_forgotten(api, limited, house, tenant)
     await conn.close()
 
     await api.create()
+
+
+async def test_queues_that_are_configured_and_created_at_once_are_counted(
+    api, limited, house, tenant
+):
+    await limited(max_queues=3)
+
+    async def ask(number):
+        name = f"queue-{number}"
+        if number % 2:
+            return await api.ask("PUT", f"/queues/{name}/config", json={})
+        return await api.ask("POST", "/jobs", json={**JOB, "queue_name": name})
+
+    answers = await asyncio.gather(*(ask(number) for number in range(12)))
+
+    statuses = [status for status, *_ in answers]
+    assert statuses.count(429) == 9
+    assert (await usage_of(house, tenant)).queues == 3
+
+
+async def test_an_organization_that_is_no_more_is_nobody_we_know(
+    api, limited, house, tenant
+):
+    """Its key may still be remembered for a moment."""
+    await limited(max_jobs_per_day=10, max_queues=10, max_active_jobs=10)
+    await api.ask("GET", "/jobs", expect=200)
+    conn = await asyncpg.connect(house.database_url)
+    await conn.execute("DELETE FROM organizations WHERE id = $1", tenant.id)
+    await conn.close()
+
+    for method, path, body in (
+        ("POST", "/jobs", JOB),
+        ("POST", "/jobs/bulk", {"queue_name": "mail", "jobs": [{"payload": 1}]}),
+        ("PUT", "/queues/mail/config", {}),
+        ("POST", "/jobs/dlq/retry", {}),
+    ):
+        refused = await api.ask(method, path, json=body, expect=401)
+        assert refused["code"] == "UNAUTHORIZED"

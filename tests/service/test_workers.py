@@ -186,6 +186,20 @@ async def test_who_goes_gives_its_jobs_back_and_no_retry_is_charged(api):
     assert {job["id"] for job in await claim(api, "next", 3)} == ids
 
 
+async def test_a_key_for_some_queues_gives_back_no_others_jobs(api):
+    """The id of a worker is free text: whose jobs it names is not."""
+    mine = await scoped(api, "mine")
+    await register(mine, worker_id="w", queue_name="mine")
+    ids = [await api.create(queue_name=name) for name in ("mine", "mail")]
+    for name in ("mine", "mail"):
+        assert len(await claim(api, "w", queue_name=name)) == 1
+
+    await mine.ask("POST", "/workers/w/deregister", expect=204)
+
+    shown = [(await api.job(job_id))["status"] for job_id in ids]
+    assert shown == ["pending", "processing"]
+
+
 async def test_what_a_worker_did_is_counted(api):
     await register(api, worker_id="w")
     await register(api, worker_id="idle")
@@ -256,6 +270,26 @@ async def test_a_plan_allows_so_many_workers_that_are_up(api, database_url):
     await few.ask("POST", "/workers/b/deregister", expect=204)
     await register(few, worker_id="c")
     await register(few, worker_id="b", expect=429)
+
+
+@pytest.mark.parametrize("away", ["offline", "draining"])
+async def test_who_comes_back_without_registering_is_counted_too(
+    api, database_url, away
+):
+    few = await stranger(api, database_url, max_workers=1)
+    await register(few, worker_id="a")
+    await beat(few, "a", status=away)
+    await register(few, worker_id="b")
+
+    refused = await beat(few, "a", status="healthy", expect=429)
+
+    assert (refused["code"], refused["resource"]) == ("QUOTA_EXCEEDED", "workers")
+    assert (await worker(few, "a"))["status"] == away
+    # It may still say that it is away, and the other that it is here.
+    await beat(few, "a", status=away)
+    await beat(few, "b", status="degraded")
+    await few.ask("POST", "/workers/b/deregister", expect=204)
+    await beat(few, "a", status="healthy")
 
 
 async def test_the_list_has_a_hundred_and_those_that_are_up_first(

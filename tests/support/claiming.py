@@ -17,13 +17,16 @@ async def claim(api, *, expect=200, **fields):
     return answer["jobs"] if expect == 200 else answer
 
 
-def asked():
-    """Return how many claims looked into lanes so far, and in how many statements."""
+def asked(batch="claim"):
+    """Return how many claims looked into lanes so far, and in how many statements.
+
+    With *batch* the same of another batcher.
+    """
     samples = {
         sample.name: sample.value
         for metric in BATCH_SIZE.collect()
         for sample in metric.samples
-        if sample.labels.get("batch") == "claim"
+        if sample.labels.get("batch") == batch
     }
     return (
         samples.get("bellhop_batch_size_items_sum", 0.0),

@@ -76,6 +76,11 @@ class GrpcApi:
         )
 
 
+def trailers(error: Any) -> dict[str, Any]:
+    """Return what came after a refusal, by name."""
+    return dict(error.trailing_metadata() or ())
+
+
 @asynccontextmanager
 async def open_grpc_api(
     port: int, api_key: str, *, header: str = "x-api-key"

@@ -18,7 +18,7 @@ from libs.cli import bootstrap
 from libs.cli.embedded.ports import free_port
 from libs.cli.first_run import load_credentials
 from libs.cli.ground import Ports
-from libs.cli.guide import guide
+from libs.cli.guide import guide, moved
 from libs.cli.lock import AlreadyRuns, holder, take_lock
 from libs.cli.log_watch import LogWatch
 from libs.cli.reach import check_given
@@ -197,6 +197,26 @@ def test_the_printed_command_survives_a_shell(settings):
     assert said[0] == f"{STACK.base_url}/api/v1/jobs"
     assert f"Authorization: Bearer {STACK.api_key}" in said
     assert json.loads(said[-1])["target"] == {"url": "http://127.0.0.1:9000/"}
+
+
+def test_the_documentation_is_named(settings):
+    assert f"Docs       {STACK.base_url}/docs\n" in guide(STACK, settings())
+
+
+def test_a_stack_that_moved_says_so_and_one_that_was_told_to_does_not(settings):
+    elsewhere = STACK.model_copy(update={"base_url": "http://127.0.0.1:8093"})
+
+    assert moved(STACK, settings()) == []
+    (said,) = moved(elsewhere, settings())
+    assert said == "  Port 8080 is taken: using 8093. BELLHOP_PORT names another one."
+    assert moved(elsewhere, settings(BELLHOP_PORT=8093)) == []
+
+
+def test_who_has_no_key_is_told_how_to_make_one(settings):
+    text = guide(STACK.model_copy(update={"api_key": None}), settings())
+
+    assert f"{STACK.base_url}/api/v1/admin/organizations " in text
+    assert '"plan_tier": "enterprise"' in text
 
 
 def test_in_production_no_target_on_this_machine_is_advised(settings):

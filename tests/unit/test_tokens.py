@@ -10,7 +10,15 @@ import pytest
 
 from libs.common.errors import Unauthorized
 from libs.common.ids import new_id
-from libs.common.tokens import JWT_PREFIX, Tokens, derived_keys
+from libs.common.sealing import Sealer, Unsealable
+from libs.common.tokens import (
+    JWT_PREFIX,
+    Tokens,
+    derived_keys,
+    read_keys,
+    spelled_keys,
+    token_keys,
+)
 from tests.support.waiting import until
 
 KEY = b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -24,7 +32,7 @@ SESSION: dict[str, Any] = {
 
 @pytest.fixture
 def tokens():
-    return Tokens(KEY)
+    return Tokens(token_keys(KEY))
 
 
 def forged(*, key=None, algorithm="HS256", **changes):
@@ -63,7 +71,7 @@ def test_a_token_says_what_the_contract_has_in_it(tokens):
 
 
 def test_a_refresh_token_lives_24_times_as_long():
-    tokens = Tokens(KEY, access_hours=2)
+    tokens = Tokens(token_keys(KEY), access_hours=2)
     claims = tokens.read(tokens.sign("refresh", **SESSION))
 
     assert claims.kind == "refresh"
@@ -133,7 +141,9 @@ async def test_a_token_that_is_known_already_ends_all_the_same(tokens):
 
 
 def test_all_keys_verify_and_the_newest_signs():
-    old, both, new = Tokens(KEY), Tokens(f"{OTHER_KEY},{KEY}"), Tokens(OTHER_KEY)
+    old, both, new = (
+        Tokens(token_keys(keys)) for keys in (KEY, f"{OTHER_KEY},{KEY}", OTHER_KEY)
+    )
 
     assert both.read(old.sign("access", **SESSION))
     assert new.read(both.sign("access", **SESSION))
@@ -149,3 +159,22 @@ def test_a_signup_token_founds_and_does_nothing_else(tokens):
         tokens.read(token)
     with pytest.raises(Unauthorized, match="Invalid token type"):
         tokens.read_signup(tokens.sign("access", **SESSION))
+
+
+def test_a_token_key_of_its_own_signs_and_opens_nothing_that_is_sealed():
+    derived = token_keys(KEY)
+
+    assert read_keys(spelled_keys(derived)) == derived
+    assert read_keys(f" {KEY}, {OTHER_KEY}") == (
+        b"0123456789abcdef0123456789abcdef",
+        b"fedcba9876543210fedcba9876543210",
+    )
+    sealed = Sealer(KEY).seal(b"secret", owner="acme")
+    with pytest.raises(Unsealable):
+        Sealer(spelled_keys(derived)).unseal(sealed, owner="acme")
+
+
+@pytest.mark.parametrize("text", ["", "not base64!", "c2hvcnQ=", f"{KEY},", "é"])
+def test_what_is_no_token_key_is_refused(text):
+    with pytest.raises(ValueError, match=r"."):
+        read_keys(text)

@@ -62,11 +62,6 @@ class NatsServer:
         """Where clients connect, password included."""
         return f"nats://{USER}:{self._password()}@127.0.0.1:{self.port}"
 
-    @property
-    def monitor_url(self) -> str:
-        """Where it answers questions about itself over HTTP."""
-        return f"http://127.0.0.1:{self.monitor_port}"
-
     async def start(self) -> None:
         """Start the server on the ports it had before, if they are free.
 

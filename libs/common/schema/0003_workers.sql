@@ -66,6 +66,14 @@ UNION ALL
            NULL, NULL, started_at, died_at, reason::text, last_error
       FROM dead;
 
+-- Somebody may ask for what was created before 1970: no id is older than that.
+CREATE OR REPLACE FUNCTION first_id_at(moment timestamptz)
+RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex(floor(greatest(extract(epoch FROM moment), 0) * 1000)::bigint),
+                 12, '0')
+            || repeat('0', 20))::uuid
+$$;
+
 -- --- what lists show --------------------------------------------------------------------
 
 -- A job as lists show it.
@@ -417,5 +425,13 @@ CREATE UNLOGGED TABLE allowances (
     granted       integer          NOT NULL
 ) WITH (fillfactor = 50);
 
--- Whose organization is whose e-mail address.
+-- Whose organization is whose e-mail address: in whatever case it is written, one has it.
+-- Closed organizations have none.
+UPDATE organizations SET billing_email = NULL WHERE plan_tier = 'deleted';
+UPDATE organizations
+   SET billing_email = lower(billing_email)
+ WHERE billing_email <> lower(billing_email)
+   AND NOT EXISTS (SELECT FROM organizations AS other
+                    WHERE lower(other.billing_email) = lower(organizations.billing_email)
+                      AND other.id <> organizations.id);
 CREATE INDEX organizations_of_email_idx ON organizations (lower(billing_email));

@@ -73,8 +73,12 @@ async def change_key(
     queues: Sequence[str] | None = None,
     rate_limit: int | None = None,
     is_active: bool | None = None,
+    unlimited: bool = False,
 ) -> Row | None:
-    """Change what is given, keep the rest; return the key, or None if there is none."""
+    """Change what is given, keep the rest; return the key, or None if there is none.
+
+    *unlimited* takes its rate away.
+    """
     return await conn.fetchrow(
         SQL["change_key"],
         organization_id,
@@ -83,6 +87,7 @@ async def change_key(
         None if queues is None else list(queues),
         rate_limit,
         is_active,
+        unlimited,
     )
 
 

@@ -46,13 +46,13 @@ SELECT count(*)::int
 SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2;
 
 -- name: change_key
--- Null keeps what is there.
+-- Null keeps what is there; of the rate null takes it away when $7 says so.
 -- $1 organization_id uuid, $2 id uuid, $3 name text, $4 queues text[], $5 rate_limit
--- int, $6 is_active boolean
+-- int, $6 is_active boolean, $7 without a rate boolean
 UPDATE api_keys
    SET name       = coalesce($3, name),
        queues     = coalesce($4, queues),
-       rate_limit = coalesce($5, rate_limit),
+       rate_limit = CASE WHEN $7::boolean THEN NULL ELSE coalesce($5, rate_limit) END,
        is_active  = coalesce($6, is_active)
  WHERE organization_id = $1
    AND id = $2

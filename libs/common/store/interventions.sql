@@ -83,19 +83,28 @@ SELECT 100 - rank AS old_priority FROM changed;
 -- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text, $4 queue names
 -- text[] or null for all
 WITH chosen AS MATERIALIZED (
-    SELECT dead.*
-      FROM dead
-      JOIN jobs ON jobs.id = dead.job_id
-     WHERE dead.job_id = ANY ($2::uuid[])
-       AND jobs.organization_id = $1
-       AND ($4::text[] IS NULL OR jobs.queue_name = ANY ($4))
-     ORDER BY dead.job_id
-       FOR UPDATE OF dead SKIP LOCKED
+    SELECT letter.job_id
+      FROM unnest($2::uuid[]) AS asked (job_id)
+     CROSS JOIN LATERAL (
+            SELECT
+              FROM jobs
+             WHERE jobs.id = asked.job_id
+               AND jobs.organization_id = $1
+               AND ($4::text[] IS NULL OR jobs.queue_name = ANY ($4))
+             LIMIT 1
+           ) AS body
+     CROSS JOIN LATERAL (
+            SELECT job_id
+              FROM dead
+             WHERE dead.job_id = asked.job_id
+             LIMIT 1
+               FOR UPDATE SKIP LOCKED
+           ) AS letter
 ), raised AS (
+    -- No join: see `claim`.
     DELETE FROM dead
-     USING chosen
-     WHERE dead.job_id = chosen.job_id
-    RETURNING chosen.job_id, chosen.lane_id, chosen.rank, chosen.attempt
+     WHERE job_id = ANY (ARRAY(SELECT job_id FROM chosen))
+    RETURNING job_id, lane_id, rank, attempt
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
     SELECT lane_id, rank, now(), job_id, attempt
@@ -105,22 +114,22 @@ WITH chosen AS MATERIALIZED (
     SELECT job_id, lane_id, 'requeued', rank, attempt, $3
       FROM raised
 )
-SELECT raised.job_id, raised.lane_id, lanes.push
+SELECT raised.job_id, raised.lane_id, lane.push
   FROM raised
-  JOIN lanes ON lanes.id = raised.lane_id;
+ CROSS JOIN LATERAL (
+        SELECT push FROM lanes WHERE lanes.id = raised.lane_id LIMIT 1
+       ) AS lane;
 
 -- name: choose_dead
 -- The oldest dead letters of an organization, for whoever wants to do something about
 -- them.
 -- $1 organization_id uuid, $2 queue names text[] or null for all, $3 died before
 -- timestamptz or null, $4 limit int
-SELECT dead.job_id
-  FROM dead
-  JOIN lanes ON lanes.id = dead.lane_id
- WHERE lanes.organization_id = $1
-   AND ($2::text[] IS NULL OR lanes.queue_name = ANY ($2))
-   AND ($3::timestamptz IS NULL OR dead.died_at < $3)
- ORDER BY dead.job_id
+SELECT standing.job_id
+  FROM open_jobs($1, $2::text[], '{dead}') AS standing
+ WHERE $3::timestamptz IS NULL
+    OR (SELECT died_at FROM dead WHERE dead.job_id = standing.job_id LIMIT 1) < $3
+ ORDER BY standing.job_id
  LIMIT $4;
 
 -- name: purge
@@ -128,32 +137,39 @@ SELECT dead.job_id
 -- The journal keeps that they were.
 -- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text
 WITH chosen AS MATERIALIZED (
-    SELECT dead.*
-      FROM dead
-      JOIN jobs ON jobs.id = dead.job_id
-     WHERE dead.job_id = ANY ($2::uuid[])
-       AND jobs.organization_id = $1
-     ORDER BY dead.job_id
-       FOR UPDATE OF dead SKIP LOCKED
+    SELECT letter.job_id
+      FROM unnest($2::uuid[]) AS asked (job_id)
+     CROSS JOIN LATERAL (
+            SELECT
+              FROM jobs
+             WHERE jobs.id = asked.job_id
+               AND jobs.organization_id = $1
+             LIMIT 1
+           ) AS body
+     CROSS JOIN LATERAL (
+            SELECT job_id
+              FROM dead
+             WHERE dead.job_id = asked.job_id
+             LIMIT 1
+               FOR UPDATE SKIP LOCKED
+           ) AS letter
 ), buried AS (
+    -- No join: see `claim`.
     DELETE FROM dead
-     USING chosen
-     WHERE dead.job_id = chosen.job_id
-    RETURNING chosen.*
+     WHERE job_id = ANY (ARRAY(SELECT job_id FROM chosen))
+    RETURNING dead.*
 ), bodies AS (
-    DELETE FROM jobs
-     USING buried
-     WHERE jobs.id = buried.job_id
-    RETURNING jobs.organization_id, jobs.idempotency_key
+    DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT job_id FROM buried))
+    RETURNING organization_id, idempotency_key
 ), answers AS (
-    DELETE FROM attempts USING buried WHERE attempts.job_id = buried.job_id
+    DELETE FROM attempts WHERE job_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), keys AS (
     DELETE FROM idempotency
      USING bodies
      WHERE idempotency.organization_id = bodies.organization_id
        AND idempotency.key = bodies.idempotency_key
 ), own_edges AS (
-    DELETE FROM dependencies USING buried WHERE dependencies.child_id = buried.job_id
+    DELETE FROM dependencies WHERE child_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), rechecked AS (
     INSERT INTO rechecks (child_id)
     SELECT DISTINCT child_id

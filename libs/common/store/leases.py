@@ -110,13 +110,25 @@ async def recover_work(conn: Conn, *, limit: int) -> list[Recovered]:
 
 
 async def release_work(
-    conn: Conn, *, organization_id: UUID, owner: str, limit: int = 1000
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    owner: str,
+    queue_names: Sequence[str] | None = None,
+    limit: int = 1000,
 ) -> list[Recovered]:
     """Make up to *limit* jobs that a worker holds ready again, charging no retry.
 
-    Whoever gets *limit* jobs asks again: there may be more.
+    *queue_names* are those that whoever says so may touch, None for all.  Whoever gets
+    *limit* jobs asks again: there may be more.
     """
-    rows = await conn.fetch(SQL["release_work"], organization_id, owner, limit)
+    rows = await conn.fetch(
+        SQL["release_work"],
+        organization_id,
+        owner,
+        limit,
+        None if queue_names is None else list(queue_names),
+    )
     return [Recovered(*row) for row in rows]
 
 

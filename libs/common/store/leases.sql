@@ -232,7 +232,8 @@ SELECT job_id, lease_id, lane_id, hopeless FROM judged;
 
 -- name: release_work
 -- leased → ready: a worker gives back what it holds.  The attempts did not happen.
--- $1 organization_id uuid, $2 owner text, $3 limit int
+-- $1 organization_id uuid, $2 owner text, $3 limit int, $4 queue names text[] that may
+-- be touched, null for all
 WITH found AS MATERIALIZED (
     SELECT held.job_id
       FROM lanes
@@ -245,6 +246,7 @@ WITH found AS MATERIALIZED (
            ) AS held
      WHERE lanes.organization_id = $1
        AND lanes.destination = ''
+       AND ($4::text[] IS NULL OR lanes.queue_name = ANY ($4))
      ORDER BY held.job_id
      LIMIT $3
 ), mine AS MATERIALIZED (

@@ -97,12 +97,14 @@ SELECT EXISTS (
        ) AS by_workers;
 
 -- name: close_organization
--- Nobody acts for it any more: its tier says so, its keys are revoked.
+-- Nobody acts for it any more: its tier says so, its keys are revoked.  Its address is
+-- free: whose it is may sign up again.
 -- $1 id uuid
 WITH closed AS (
     UPDATE organizations
-       SET plan_tier  = 'deleted',
-           updated_at = now()
+       SET plan_tier     = 'deleted',
+           billing_email = NULL,
+           updated_at    = now()
      WHERE id = $1
        AND erased_at IS NULL
     RETURNING id

@@ -19,6 +19,14 @@ class Promoted:
     push: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Jobs that ended unrun, and how many moments of jobs were dealt with."""
+
+    job_ids: list[UUID]
+    moments: int
+
+
 async def promote_due(conn: Conn, *, limit: int) -> list[Promoted]:
     """Make up to *limit* due jobs ready; return which lanes they went to."""
     return [Promoted(*row) for row in await conn.fetch(SQL["promote_due"], limit)]
@@ -30,6 +38,11 @@ async def next_due(conn: Conn) -> float | None:
     return seconds
 
 
-async def expire(conn: Conn, *, limit: int) -> list[UUID]:
-    """Finish up to *limit* open jobs whose time to run has passed; return them."""
-    return [row["job_id"] for row in await conn.fetch(SQL["expire"], limit)]
+async def expire(conn: Conn, *, limit: int) -> Expired:
+    """Finish open jobs whose time to run has passed.
+
+    Looks at up to *limit* such moments, most of which may be those of jobs that have
+    ended in time.
+    """
+    [row] = await conn.fetch(SQL["expire"], limit)
+    return Expired(**row)

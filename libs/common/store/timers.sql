@@ -39,7 +39,8 @@ SELECT extract(epoch FROM run_at - now())::double precision
 
 -- name: expire
 -- ready, scheduled, waiting, held → finished: open jobs whose time to run has passed.
--- A job that somebody works on is left to finish; the row waits for it.
+-- A job that somebody works on is left to finish; the row waits for it.  Returned is one
+-- row: the jobs, and how many moments are dealt with, those of ended jobs among them.
 -- $1 limit int
 WITH passed AS MATERIALIZED (
     SELECT ctid AS address, job_id
@@ -77,6 +78,7 @@ WITH passed AS MATERIALIZED (
                      WHERE places.job_id = passed.job_id
                        AND place IN ('ready', 'scheduled', 'waiting', 'held')
                      LIMIT 1) IS NULL))
+    RETURNING job_id
 ), into_finished AS (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'expired'
@@ -92,4 +94,5 @@ WITH passed AS MATERIALIZED (
       FROM dependencies
      WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
 )
-SELECT job_id FROM taken;
+SELECT ARRAY(SELECT job_id FROM taken)      AS job_ids,
+       (SELECT count(*) FROM struck)::int AS moments;

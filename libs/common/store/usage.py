@@ -31,7 +31,10 @@ class Usage:
 
 
 async def lock(conn: Conn, *, organization_ids: Collection[UUID]) -> dict[UUID, int]:
-    """Return how many jobs each created today; wait for who else counts them."""
+    """Return how many jobs each created today; wait for who else counts them.
+
+    An organization that is no more is left out.
+    """
     rows = await conn.fetch(SQL["lock"], sorted(organization_ids))
     return {row["organization_id"]: row["jobs"] for row in rows}
 
@@ -66,6 +69,11 @@ async def read(conn: Conn, *, organization_id: UUID, counted: bool) -> Usage:
     """
     [row] = await conn.fetch(SQL["read"], organization_id, counted)
     return Usage(**row)
+
+
+async def forget_days(conn: Conn, *, at_most: int) -> None:
+    """Delete what was counted on days that are over."""
+    await conn.execute(SQL["forget_days"], at_most)
 
 
 async def reset(conn: Conn, *, organization_id: UUID) -> None:

@@ -1,11 +1,19 @@
 -- name: lock
 -- Let nobody else count an organization's jobs until the transaction ends; returns how
--- many it created today (UTC).
--- $1 organization_ids uuid[]
+-- many it created today (UTC).  Nothing is returned for one that is no more.
+-- $1 organization_ids uuid[], in order
+WITH there AS MATERIALIZED (
+    SELECT id
+      FROM organizations
+     WHERE id = ANY ($1::uuid[])
+       AND erased_at IS NULL
+     ORDER BY id
+       FOR KEY SHARE
+)
 INSERT INTO daily_usage AS usage (organization_id, day)
-SELECT organization_id, (now() AT TIME ZONE 'UTC')::date
-  FROM unnest($1::uuid[]) AS asked (organization_id)
- ORDER BY organization_id
+SELECT id, (now() AT TIME ZONE 'UTC')::date
+  FROM there
+ ORDER BY id
     ON CONFLICT (organization_id, day) DO UPDATE SET jobs = usage.jobs
 RETURNING organization_id, jobs;
 
@@ -70,19 +78,8 @@ SELECT CASE WHEN $2
                             date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'))
        END::int AS jobs_today,
        (SELECT count(*)
-          FROM lanes
-         CROSS JOIN LATERAL (
-                SELECT FROM ready WHERE ready.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM scheduled WHERE scheduled.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM waiting WHERE waiting.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM held WHERE held.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM leased WHERE leased.lane_id = lanes.id
-               ) AS active
-         WHERE lanes.organization_id = $1)::int AS active_jobs,
+          FROM open_jobs($1, NULL, '{ready,scheduled,waiting,held,leased}'))::int
+           AS active_jobs,
        (SELECT count(*)
           FROM (SELECT name FROM queues WHERE organization_id = $1
                  UNION
@@ -97,6 +94,18 @@ SELECT CASE WHEN $2
          WHERE organization_id = $1
            AND is_active
            AND (expires_at IS NULL OR expires_at > now()))::int AS api_keys;
+
+-- name: forget_days
+-- What was counted on days before yesterday (UTC) is read by nobody.
+-- $1 limit int
+DELETE FROM daily_usage
+ WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+          FROM daily_usage
+         WHERE day < (now() AT TIME ZONE 'UTC')::date - 1
+         ORDER BY organization_id, day
+         LIMIT $1
+           FOR UPDATE SKIP LOCKED));
 
 -- name: reset
 -- Count an organization's jobs of today from nothing again.

@@ -12,16 +12,22 @@ class UsageCounts(TypedDict):
     """How much an organization has."""
 
     jobs_today: int
+    """Jobs created since midnight, UTC."""
     active_jobs: int
+    """Jobs that are not over."""
     queues: int
+    """Queues, configured or in use."""
     workers: int
+    """Workers that are up."""
     api_keys: int
+    """Keys that are active."""
 
 
 class ListedOrganization(Organization):
     """An organization with what it has."""
 
     usage: UsageCounts
+    """How much it has of what plans count."""
 
 
 class OrganizationPage(TypedDict):
@@ -29,6 +35,7 @@ class OrganizationPage(TypedDict):
 
     organizations: list[ListedOrganization]
     total: int
+    """How many there are on all pages."""
     limit: int
     offset: int
 
@@ -37,15 +44,20 @@ class ManagedOrganization(Organization):
     """An organization with its plan, and what of it is used."""
 
     usage_info: UsageInfo
+    """Its plan, and how much of it is used."""
     api_keys_count: int
+    """Keys that are active."""
     total_jobs: int
+    """All jobs, open or over."""
 
 
 class PlanCount(TypedDict):
     """How many organizations are on a plan."""
 
     plan: str
+    """The plan's tier."""
     count: int
+    """How many are on it."""
 
 
 class OrganizationCounts(TypedDict):
@@ -54,17 +66,24 @@ class OrganizationCounts(TypedDict):
     total: int
     by_plan: list[PlanCount]
     created_today: int
+    """Since midnight, UTC."""
     created_this_week: int
+    """Since Monday, UTC."""
 
 
 class JobCounts(TypedDict):
     """How many jobs there are in the whole house."""
 
     total_active: int
+    """Jobs that are not over."""
     pending: int
+    """Due, or waiting for a retry or for other jobs."""
     processing: int
+    """In work now."""
     completed_24h: int
+    """Completed in the last 24 hours."""
     failed_24h: int
+    """Became dead letters in the last 24 hours."""
 
 
 class WorkerCounts(TypedDict):
@@ -80,6 +99,7 @@ class SystemFigures(TypedDict):
 
     api_version: str
     uptime_seconds: int
+    """For how long this process has been serving."""
 
 
 class Statistics(TypedDict):

@@ -10,15 +10,19 @@ class AccessToken(TypedDict):
     """A token that is as good as the key it was made from, for ``expires_in`` s."""
 
     access_token: str
+    """Give it as ``Authorization: Bearer …``."""
     token_type: Literal["Bearer"]
     expires_in: int
+    """Seconds until it is refused."""
 
 
 class TokenPair(AccessToken):
     """An access token, and what another can be had for."""
 
     refresh_token: str
+    """What ``/auth/refresh`` takes."""
     refresh_expires_in: int
+    """Seconds until the refresh token is refused."""
 
 
 class Validation(TypedDict):
@@ -26,7 +30,9 @@ class Validation(TypedDict):
 
     valid: bool
     error: NotRequired[str]
+    """Why it is not good; absent when it is."""
     claims: NotRequired[dict[str, Any]]
+    """What the token says; absent when it is not good."""
 
 
 class OwnOrganization(TypedDict):
@@ -35,6 +41,7 @@ class OwnOrganization(TypedDict):
     id: str
     name: str
     slug: str
+    """Its name in URLs."""
     plan_tier: str
     billing_email: str | None
 
@@ -44,20 +51,30 @@ class Me(TypedDict):
 
     organization_id: str
     api_key_id: str
+    """The key that the session is as good as."""
     queues: list[str]
+    """The queues it is for; empty is all."""
     email: str | None
+    """Who signed in by e-mail; null for who signed in with a key."""
     issued_at: datetime
+    """When the token was made."""
     expires_at: datetime
+    """From when the token is refused."""
     organization: OwnOrganization | None
+    """Null when it is gone."""
 
 
 class EmailCheck(TypedDict):
     """Whether an address has an organization, and whether it may found one."""
 
     available: bool
+    """Whether no organization has it."""
     exists: bool
+    """Whether it has an organization."""
     has_organizations: bool
+    """The same as ``exists``."""
     signup_enabled: bool
+    """Whether anybody may found one here."""
 
 
 class CodeSent(TypedDict):
@@ -66,6 +83,7 @@ class CodeSent(TypedDict):
     message: str
     sent: bool
     email_sent_to: str
+    """The address, in outline: ``a***@example.com``."""
 
 
 class EmailLogin(TokenPair):
@@ -79,8 +97,10 @@ class EmailSignup(TypedDict):
 
     type: Literal["signup"]
     signup_token: str
+    """What ``/auth/signup/complete`` takes."""
     email: str
     expires_in: int
+    """Seconds until the token is refused."""
 
 
 class FoundedOrganization(TypedDict):
@@ -89,6 +109,7 @@ class FoundedOrganization(TypedDict):
     id: str
     name: str
     slug: str
+    """Its name in URLs."""
     billing_email: str | None
 
 
@@ -97,3 +118,4 @@ class Signup(TokenPair):
 
     organization: FoundedOrganization
     api_key: str
+    """The first key, shown this once."""

@@ -11,11 +11,17 @@ class BillingStatus(TypedDict):
     """The plan, and what the administrator noted of the customer at Stripe."""
 
     plan_tier: str
+    """The plan."""
     stripe_subscription_id: str | None
+    """As the operator noted it; null when they did not."""
     stripe_subscription_status: str | None
+    """Null: there is no billing provider."""
     stripe_current_period_end: datetime | None
+    """Null: there is no billing provider."""
     stripe_cancel_at_period_end: bool | None
+    """Null: there is no billing provider."""
     has_stripe_customer: bool
+    """Whether the operator noted a customer."""
 
 
 def status(row: Row) -> BillingStatus:

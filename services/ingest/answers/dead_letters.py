@@ -7,9 +7,13 @@ class Retried(TypedDict):
     """Which dead letters are ready again, and which of those named were none."""
 
     retried_count: int
+    """How many are ready again."""
     retried_jobs: list[str]
+    """Their ids."""
     skipped_jobs: list[str]
+    """What was named and is no dead letter here."""
     requested_count: int
+    """How many were named, or found."""
 
 
 class Purged(TypedDict):

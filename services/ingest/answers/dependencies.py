@@ -14,6 +14,7 @@ class Relative(TypedDict):
     job_id: str
     queue_name: str
     status: str
+    """Its state now."""
 
 
 class Dependencies(TypedDict):
@@ -21,9 +22,13 @@ class Dependencies(TypedDict):
 
     job_id: str
     dependencies: list[Relative]
+    """The jobs it waits for, or waited for."""
     dependents: list[Relative]
+    """The jobs that wait for it."""
     dependency_mode: str
+    """``all`` of them must complete, or ``any`` one."""
     dependencies_met: bool
+    """Whether it waits for none of them any more."""
 
 
 class DependenciesAdded(TypedDict):
@@ -31,9 +36,13 @@ class DependenciesAdded(TypedDict):
 
     job_id: str
     dependencies_added: int
+    """How many edges are new."""
     added_count: int
+    """The same."""
     added: list[str]
+    """The jobs that it waits for besides, by id."""
     dependencies_met: bool
+    """Whether it waits for none of them."""
 
 
 class PriorityChanged(TypedDict):
@@ -41,7 +50,9 @@ class PriorityChanged(TypedDict):
 
     job_id: str
     old_priority: int
+    """Before; higher goes first."""
     new_priority: int
+    """Now; higher goes first."""
 
 
 def dependencies(

@@ -9,9 +9,12 @@ class HealthReport(TypedDict):
     """What answers and what does not."""
 
     status: Literal["healthy", "degraded"]
+    """Degraded when any of these is false."""
     database: bool
-    #: Always true: there is no cache that could be away.
+    """Whether PostgreSQL answers."""
     cache: bool
+    """Always true: there is no cache that could be away."""
     bus: bool
-    #: Not said in production.
+    """Whether NATS answers."""
     version: NotRequired[str]
+    """Not said in production."""

@@ -1,12 +1,13 @@
 """Jobs, their history and their attempts (contract 1.4)."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
 from uuid import UUID
 
 from typing_extensions import TypedDict
 
 from libs.common.db import Row
+from services.ingest.answers.errors import FieldFault
 from services.ingest.answers.fields import as_stored
 
 
@@ -15,21 +16,29 @@ class Made(TypedDict):
 
     id: str
     created: bool
+    """False: its idempotency key was known, and this is the job that has it."""
 
 
 class BulkSucceeded(TypedDict):
     """One job of a bulk, by its place in it."""
 
     index: int
+    """Its place in the bulk, from 0."""
     job_id: str
     created: bool
+    """False: its idempotency key was known, and this is the job that has it."""
 
 
 class BulkFailed(TypedDict):
     """One job of a bulk that was not created, and why."""
 
     index: int
+    """Its place in the bulk, from 0."""
+    code: str
     error: str
+    """Why, for people."""
+    #: Fields at fault.
+    details: NotRequired[list[FieldFault]]
 
 
 class BulkResult(TypedDict):
@@ -48,7 +57,9 @@ class TargetAnswer(TypedDict):
     url: str
     method: str
     headers: Any
+    """Those that the producer gave."""
     timeout_seconds: float
+    """How long one attempt may take, in total."""
 
 
 class JobSummary(TypedDict):
@@ -56,23 +67,34 @@ class JobSummary(TypedDict):
 
     id: str
     queue_name: str
-    #: The ``job_type`` of its payload; empty when it has none.
     job_type: str
+    """The ``job_type`` of its payload; empty when it has none."""
     status: str
+    """``pending``, ``scheduled``, ``processing``, ``completed``, ``deadletter``,
+    ``cancelled`` or ``expired``.
+    """
     priority: int
-    #: The retries used of ``max_retries``; starts again after a retry by hand.
+    """Higher goes first."""
     retry_count: int
-    #: The number of the latest attempt over the job's whole life.
+    """The retries used of ``max_retries``; starts again after a retry by hand."""
     attempt: int
+    """The number of the latest attempt over the job's whole life; 0 before the first.
+    """
     max_retries: int
+    """How often it may be tried again after the first attempt."""
     last_error: str | None
-    #: Why it was given up; null unless it is a dead letter.
+    """What went wrong last; null when nothing did."""
     dead_reason: str | None
+    """Why it was given up; null unless it is a dead letter."""
     tags: Any
+    """As the producer gave them; null when they did not."""
     created_at: datetime
     scheduled_at: datetime | None
+    """When it runs or runs again; null when it waits for no time."""
     started_at: datetime | None
+    """When work on it began; null before the first attempt."""
     completed_at: datetime | None
+    """When it ended, in whatever way; null while it is open."""
 
 
 class Job(JobSummary):
@@ -80,32 +102,53 @@ class Job(JobSummary):
 
     organization_id: str
     payload: Any
+    """As the producer sent it."""
     result: Any
+    """What the worker gave on completing; null when nothing."""
     expires_at: datetime | None
+    """By when it must be begun; null is whenever."""
     updated_at: datetime
+    """When anything last happened to it."""
     timeout_seconds: int
+    """How long a worker should take at most; advice, not enforced."""
     parent_job_id: str | None
+    """The job that had to complete first; null when there is none."""
     completion_webhook: str | None
+    """Always null: not supported by this version yet."""
     assigned_worker_id: str | None
+    """Who works on it; null unless ``processing``."""
     lease_id: str | None
+    """The claim that holds it; null unless ``processing``."""
     lease_expires_at: datetime | None
+    """Until when it is held; null unless ``processing``."""
     idempotency_key: str | None
+    """Null when it was created without one."""
     workflow_id: str | None
+    """Always null: this version has no workflows."""
     dependency_mode: str | None
+    """``all`` or ``any`` of the jobs it waits for; null when it depends on none."""
     dependencies_met: bool
+    """False while it waits for other jobs."""
     target: TargetAnswer | None
+    """Where it is pushed; null when it is for workers."""
     retry: Any
+    """Its own retry policy; null when the queue's counts."""
 
 
 class Happening(TypedDict):
     """One line of a job's history."""
 
     id: str
+    """A number that grows with time."""
     job_id: str
     event_type: str
+    """What happened to it: ``job.created``, ``job.completed``, …."""
     worker_id: str | None
+    """Who did it; null when nobody in particular."""
     attempt: int
+    """The number of the attempt it was about; 0 before the first."""
     details: Any
+    """More about it, by kind; null when there is none."""
     created_at: datetime
 
 
@@ -114,14 +157,22 @@ class AttemptAnswer(TypedDict):
 
     job_id: str
     attempt: int
+    """Its number, from 1."""
     outcome: Literal["delivered", "refused", "unanswered", "lost"]
+    """``lost`` is an attempt that nobody heard the end of."""
     worker_id: str | None
+    """Who made it: a worker, or a process of Bellhop; null when unknown."""
     started_at: datetime
     duration_ms: float
+    """From its beginning to its end."""
     status_code: int | None
+    """What the receiver answered; null when it did not, or there is none."""
     error: str | None
+    """Why it failed; null when it did not."""
     response_headers: Any
+    """Of the receiver's answer when it was a refusal; else null."""
     response_body: str | None
+    """The first 16 KiB of the receiver's answer; null when there is none."""
 
 
 def job(row: Row) -> Job:

@@ -13,21 +13,24 @@ class Key(TypedDict):
     id: str
     organization_id: str
     name: str
-    #: The queues it is for; empty is all.
     queues: list[str]
-    #: Requests per minute.
+    """The queues it is for; empty is all."""
     rate_limit: int | None
+    """Requests per minute; null is no limit besides the plan's."""
     is_active: bool
+    """False: revoked."""
     created_at: datetime
-    #: To the minute.
     last_used: datetime | None
+    """To the minute; null when it never was."""
     expires_at: datetime | None
+    """From when it is refused; null is never."""
 
 
 class NewKey(Key):
     """A new API key, with the key itself, this once."""
 
     key: str
+    """The key itself, shown this once."""
 
 
 def key(row: Row) -> Key:

@@ -16,7 +16,9 @@ class OrganizationSummary(TypedDict):
     id: str
     name: str
     slug: str
+    """Its name in URLs."""
     plan_tier: str
+    """Its plan; ``deleted`` when it is closed."""
     created_at: datetime
 
 
@@ -28,13 +30,21 @@ class Organization(OrganizationSummary):
     """
 
     billing_email: str | None
+    """Null when there is none."""
     settings: Any
+    """Its own JSON, without the webhook token."""
     custom_limits: Any
+    """Which limits differ from the plan's; null when none do."""
     stripe_customer_id: str | None
+    """As the operator noted it; null when they did not."""
     stripe_subscription_id: str | None
+    """As the operator noted it; null when they did not."""
     stripe_subscription_status: str | None
+    """Null: there is no billing provider."""
     stripe_current_period_end: datetime | None
+    """Null: there is no billing provider."""
     stripe_cancel_at_period_end: bool | None
+    """Null: there is no billing provider."""
     updated_at: datetime
 
 
@@ -43,15 +53,20 @@ class NewOrganization(TypedDict):
 
     organization: Organization
     api_key: NewKey
+    """The first key, shown this once."""
 
 
 class SlugCheck(TypedDict):
     """Whether a slug may be taken; if not, why, and which other might."""
 
     available: bool
+    """Whether it may be taken."""
     valid: bool
+    """Whether it is a slug at all."""
     error: str | None
+    """Why it may not be taken; null when it may."""
     suggestion: str | None
+    """One like it that nobody has; null when it may be taken itself."""
 
 
 class GeneratedSlug(TypedDict):
@@ -64,34 +79,46 @@ class WebhookToken(TypedDict):
     """What incoming webhooks must show, under both its names, and where they go."""
 
     webhook_token: str | None
+    """Null when webhooks need none."""
     token: str | None
+    """The same."""
     webhook_url: str
+    """Where incoming webhooks would go; this version takes none yet."""
 
 
 class Member(TypedDict):
     """An active API key, as a member of the organization."""
 
     id: str
+    """The key's id."""
     user_id: str
+    """The same."""
     email: str
+    """The organization's address; empty when it has none."""
     name: str
     role: str
+    """``owner`` may do everything; ``member`` is limited to queues."""
     joined_at: datetime
+    """When the key was made."""
     invited_by: str | None
+    """Always null."""
 
 
 class SigningSecret(TypedDict):
     """A secret that signs webhooks, and until when."""
 
     signing_secret: str
+    """As Standard Webhooks spells it: ``whsec_`` and base64."""
     created_at: datetime
     expires_at: datetime | None
+    """When it stops signing; null when no end is set."""
 
 
 class SigningSecrets(SigningSecret):
     """The newest secret, with those before it that still sign."""
 
     previous: list[SigningSecret]
+    """Those that still sign besides, the newest first."""
 
 
 def summary(row: Row) -> OrganizationSummary:

@@ -19,19 +19,27 @@ class QueueSummary(TypedDict):
 
     queue_name: str
     max_retries: int
+    """The retries of jobs that do not say."""
     default_timeout: int
+    """The ``timeout_seconds`` of jobs that do not say."""
     rate_limit: int | None
+    """Jobs begun per second, at most, with a burst of one second's worth; null is no
+    limit.
+    """
     enabled: bool
-    #: Whether nothing is claimed from it: paused, or not enabled.
+    """False: nothing is handed out, while new jobs are taken in."""
     paused: bool
+    """Whether nothing is handed out: paused, or not enabled."""
 
 
 class QueueAnswer(QueueSummary):
     """A queue's configuration; one that nobody configured has the defaults."""
 
     id: str
+    """``implicit:`` and the name when nobody configured it."""
     organization_id: str
     settings: Any
+    """What was set, merged."""
     created_at: datetime
     updated_at: datetime
 
@@ -41,15 +49,24 @@ class QueueStats(TypedDict):
 
     queue_name: str
     pending_jobs: int
+    """Due, or waiting for a retry or for other jobs."""
     scheduled_jobs: int
+    """Whose time has not come."""
     processing_jobs: int
+    """In work now."""
     deadletter_jobs: int
+    """Dead letters there are."""
     completed_jobs_24h: int
     failed_jobs_24h: int
+    """Became dead letters in the last 24 hours."""
     avg_processing_time_ms: float | None
+    """Of attempts that completed in the last 24 hours; null when none did."""
     avg_wait_time_ms: float | None
+    """From being due to being begun, in the last 24 hours; null when none began."""
     max_job_age_seconds: int | None
+    """For how long the oldest job that is due has been; null when none is."""
     active_workers: int
+    """Registered workers that are up."""
 
 
 class PausedAnswer(TypedDict):
@@ -59,6 +76,7 @@ class PausedAnswer(TypedDict):
     paused: bool
     paused_at: datetime
     reason: str | None
+    """Null when none was given."""
 
 
 class ResumedAnswer(TypedDict):
@@ -66,7 +84,9 @@ class ResumedAnswer(TypedDict):
 
     queue_name: str
     resumed: bool
+    """Always true."""
     paused_duration_secs: int
+    """0 when it was not paused."""
 
 
 def summary(row: Row) -> QueueSummary:

@@ -12,14 +12,19 @@ class JobStats(TypedDict):
     """How many jobs are in which state; nothing is ever left failed."""
 
     pending: int
+    """Due, or waiting for a retry or for other jobs."""
     scheduled: int
+    """Whose time has not come."""
     processing: int
+    """In work now."""
     completed: int
     failed: int
+    """Always 0: who failed is retried or a dead letter."""
     deadletter: int
     cancelled: int
     expired: int
     total: int
+    """All of them."""
 
 
 class JobStatus(TypedDict):
@@ -29,14 +34,21 @@ class JobStatus(TypedDict):
     status: str
     queue_name: str
     job_type: str
+    """The ``job_type`` of its payload; empty when it has none."""
     retry_count: int
+    """The retries used of ``max_retries``."""
     attempt: int
+    """The number of the latest attempt over its whole life."""
     max_retries: int
     last_error: str | None
+    """What went wrong last; null when nothing did."""
     created_at: datetime
     scheduled_at: datetime | None
+    """When it runs or runs again; null when it waits for no time."""
     started_at: datetime | None
+    """When work on it began; null before the first attempt."""
     completed_at: datetime | None
+    """When it ended, in whatever way; null while it is open."""
 
 
 def job_stats(figures: Figures) -> JobStats:

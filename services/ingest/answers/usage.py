@@ -33,18 +33,28 @@ class PlanLimits(TypedDict):
     tier: str
     display_name: str
     max_jobs_per_day: int | None
+    """Jobs created in one day (UTC)."""
     max_active_jobs: int | None
+    """Jobs that are not over."""
     max_queues: int | None
     max_workers: int | None
     max_api_keys: int | None
     max_schedules: int | None
+    """Not counted: this version has no schedules."""
     max_workflows: int | None
+    """Not counted: this version has no workflows."""
     max_webhooks: int | None
+    """Not counted: this version has no outgoing webhooks."""
     max_payload_size_bytes: int
+    """The largest payload of a job."""
     rate_limit_requests_per_second: int
+    """Requests per second in the long run; 2147483647 is no limit."""
     rate_limit_burst: int
+    """Requests at once, before the rate holds; 2147483647 is no limit."""
     job_retention_days: int
+    """This version deletes nothing for its age."""
     history_retention_days: int
+    """This version deletes nothing for its age."""
 
 
 class UsageItem(TypedDict):
@@ -52,15 +62,20 @@ class UsageItem(TypedDict):
 
     current: int
     limit: int | None
+    """Null is no limit."""
     percentage: float | None
+    """Used, in percent of the limit; null without a limit, or with one of 0."""
     is_disabled: bool
+    """Whether the plan does not have this at all: the limit is 0."""
 
 
 class ResourceUsage(TypedDict):
     """How much there is of everything that a plan counts."""
 
     jobs_today: UsageItem
+    """Jobs created since midnight, UTC."""
     active_jobs: UsageItem
+    """Jobs that are not over."""
     queues: UsageItem
     workers: UsageItem
     api_keys: UsageItem
@@ -73,8 +88,10 @@ class UsageWarning(TypedDict):
     """Something that runs out, or has."""
 
     resource: str
+    """What runs out."""
     message: str
     severity: Literal["warning", "critical"]
+    """``critical``: the limit is reached."""
 
 
 class UsageInfo(TypedDict):

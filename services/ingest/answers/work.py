@@ -15,18 +15,29 @@ class ClaimedJob(TypedDict):
     id: str
     queue_name: str
     payload: Any
+    """As the producer sent it."""
     priority: int
+    """Higher goes first."""
     attempt: int
+    """The number of this attempt over the job's whole life, from 1."""
     retry_count: int
+    """The retries used of ``max_retries``."""
     max_retries: int
+    """How often it may be tried again after the first attempt."""
     timeout_seconds: int
+    """How long the work should take at most; advice, not enforced."""
     tags: Any
+    """As the producer gave them; null when they did not."""
     idempotency_key: str | None
+    """Null when it was created without one."""
     workflow_id: str | None
+    """Always null: this version has no workflows."""
     created_at: datetime
     claimed_at: datetime
     lease_id: str
+    """What to send with ``complete``, ``fail`` and ``heartbeat``."""
     lease_expires_at: datetime
+    """Until when the job is the worker's; a heartbeat moves it."""
 
 
 class ClaimedJobs(TypedDict):
@@ -45,6 +56,7 @@ class ItemSettled(TypedDict):
     """One job that was settled, by its place among those told."""
 
     index: int
+    """Its place among those told, from 0."""
     job_id: str
 
 
@@ -52,9 +64,13 @@ class ItemRefused(TypedDict):
     """One job that was not, and why: a code and words as for a job alone."""
 
     index: int
+    """Its place among those told, from 0."""
     job_id: str | None
+    """As it was named; null when it was not."""
     code: str
+    """Why, for programs."""
     error: str
+    """Why, for people."""
 
 
 class BulkSettled(TypedDict):

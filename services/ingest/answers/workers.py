@@ -19,7 +19,9 @@ class RegisteredAnswer(TypedDict):
     id: str
     queue_name: str
     lease_duration_secs: int
+    """The lease that a claim gets which names none."""
     heartbeat_interval_secs: int
+    """How often to show itself, in seconds."""
 
 
 class WorkerAnswer(TypedDict):
@@ -29,20 +31,33 @@ class WorkerAnswer(TypedDict):
     organization_id: str
     queue_name: str
     queue_names: list[str]
+    """The same as ``queue_name``, in a list."""
     hostname: str
     worker_type: str | None
+    """What it said it is; null when it did not."""
     status: str
+    """``healthy``, ``degraded``, ``draining`` or ``offline``."""
     max_concurrency: int
+    """How many jobs it said it takes on at once."""
     max_concurrent_jobs: int
+    """The same as ``max_concurrency``."""
     current_jobs: int
+    """How many jobs it said it works on."""
     current_job_count: int
+    """The same as ``current_jobs``."""
     jobs_processed: int
+    """Jobs that it completed."""
     jobs_failed: int
+    """Attempts of its that failed."""
     version: str | None
+    """Of its own program; null when it did not say."""
     metadata: Any
+    """Its own JSON; null when it gave none."""
     last_heartbeat: datetime
+    """When it last showed itself."""
     registered_at: datetime
     created_at: datetime
+    """The same as ``registered_at``."""
     updated_at: datetime
 
 

@@ -1,14 +1,19 @@
-"""Who calls: the credential in a call's metadata, and whether it may call now."""
+"""Who calls: the credential in a call's metadata, and whether it may call now.
+
+Who is wrong about it is counted by address, as over REST and together with it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
-
-import grpc
+from typing import Final
+from urllib.parse import unquote
 
 from libs.common.access import KeyRing, Principal
 from libs.common.errors import Unauthorized
-from services.ingest.allowances import Allowances
+from services.ingest.allowances import Allowances, Rate
+from services.ingest.grpc.errors import Context
+from services.ingest.settings import Settings
+from services.ingest.strangers import Strangers, client_of, public_rate
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -23,10 +28,23 @@ class Admission:
 
     keys: KeyRing
     allowances: Allowances
+    strangers: Strangers
+    settings: Settings
 
-    async def admit(self, metadata: Metadata) -> Principal:
+    async def admit(self, context: Context) -> Principal:
         """Return who calls; raises `Unauthorized`, `RateLimited`, `Unavailable`."""
-        principal = await self.whoever(metadata)
+
+        def rate() -> Rate:
+            return public_rate(self.settings, client_address(context, self.settings))
+
+        try:
+            principal = await self.keys.principal(
+                credential(metadata_of(context)),
+                strange=lambda: self.strangers.require_room(rate()),
+            )
+        except Unauthorized:
+            self.strangers.admit(rate())
+            raise
         await self.allowances.admit(principal)
         return principal
 
@@ -35,9 +53,25 @@ class Admission:
         return await self.keys.principal(credential(metadata))
 
 
-def metadata_of(context: grpc.aio.ServicerContext[Any, Any]) -> Metadata:
+def metadata_of(context: Context) -> Metadata:
     """Return what the client sent before its request, as pairs."""
     return context.invocation_metadata() or ()
+
+
+def client_address(context: Context, settings: Settings) -> str:
+    """Return the client, as it is counted: proxies are believed as over REST."""
+    texts = [
+        (name, value) for name, value in metadata_of(context) if isinstance(value, str)
+    ]
+    trusted = (settings.trusted_client_ip_header or "").lower()
+    # "ipv4:127.0.0.1:50000", "ipv6:%5B::1%5D:50000"; a socket of this machine has none.
+    kind, _, peer = unquote(context.peer()).partition(":")
+    return client_of(
+        peer if kind in {"ipv4", "ipv6"} else None,
+        named=next((value for name, value in texts if name == trusted), None),
+        forwarded=[value for name, value in texts if name == "x-forwarded-for"],
+        hops=settings.trusted_proxy_hops,
+    )
 
 
 def credential(metadata: Metadata) -> str:

@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from libs.common.access import Principal
-from services.ingest.grpc.admission import Admission, metadata_of
+from services.ingest.grpc.admission import Admission
 from services.ingest.grpc.errors import Context, answered
 
 Handler = Callable[[Any, Context], Awaitable[Any]]
@@ -80,7 +80,7 @@ def _unary(
     name: str, answer: Callable[..., Awaitable[Any]], admission: Admission
 ) -> Handler:
     async def admitted(request: Message, context: Context) -> Message:
-        principal = await admission.admit(metadata_of(context))
+        principal = await admission.admit(context)
         found: Message = await answer(request, principal)
         return found
 
@@ -98,7 +98,7 @@ def _stream(
     with_request: bool,
 ) -> Handler:
     async def admitted(request: Message, context: Context) -> None:
-        principal = await admission.admit(metadata_of(context))
+        principal = await admission.admit(context)
         call = Call(principal, context)
         await (answer(request, call) if with_request else answer(call))
 

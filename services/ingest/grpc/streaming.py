@@ -102,7 +102,7 @@ class Streaming:
             )
 
     async def _again(self, call: Call) -> Principal:
-        return await self._admission.admit(metadata_of(call.context))
+        return await self._admission.admit(call.context)
 
     async def _answer(
         self, request: pb.ProcessRequest, principal: Principal

@@ -32,12 +32,12 @@ from services.ingest.http.reading import (
 from services.ingest.http.routing import Handler, Route
 from services.ingest.requests.admin import (
     AdminChangeOrganization,
+    AdminCreateKey,
     AdminCreateOrganization,
     DeleteOrganization,
     ListOrganizations,
     stored,
 )
-from services.ingest.requests.keys import CreateKey
 
 _OFFSET_MAX: Final = 1_000_000
 #: What null takes away; of everything else null keeps what is there.
@@ -99,7 +99,7 @@ def _of_one() -> list[Route]:
             method="POST",
             path=f"{path}/api-keys",
             handler=create_key,
-            body=CreateKey,
+            body=AdminCreateKey,
             answers={201: key_shapes.NewKey},
             refusals=(400, 404, 422),
             access="admin",
@@ -270,7 +270,7 @@ async def create_key(request: web.Request) -> web.Response:
     """Create a key for an organization, whatever its plan; it is shown this once."""
     require_admin(request)
     id_ = id_in_path(request)
-    asked = await read_body(request, CreateKey)
+    asked = await read_body(request, AdminCreateKey)
     async with borrow(request.app[POOL]) as conn, conn.transaction():
         if not await organizations.lock_organization(conn, id_=id_):
             raise NotFound("Resource not found")

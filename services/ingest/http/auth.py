@@ -259,7 +259,7 @@ async def check_email_too(request: web.Request) -> web.Response:
 
 async def start_email(request: web.Request) -> web.Response:
     """Mail a code of six digits to an address, known or not: it is not said which."""
-    stranger(request)
+    stranger(request, "start_email")
     asked = await read_body(request, StartEmail)
     await request.app[SIGN_IN].send_code(asked.email)
     name, _, domain = asked.email.partition("@")
@@ -276,7 +276,7 @@ async def verify_email(request: web.Request) -> web.Response:
 
     A code is good for ten minutes and five tries, once, and only the newest.
     """
-    stranger(request)
+    stranger(request, "verify_email")
     asked = await read_body(request, VerifyEmail)
     return answer(await request.app[SIGN_IN].verify(asked.email, asked.code))
 
@@ -286,7 +286,6 @@ async def complete_signup(request: web.Request) -> web.Response:
 
     When registration is closed it also takes the admin key.
     """
-    stranger(request)
     require_registration(request)
     asked = await read_body(request, CompleteSignup)
     founded = await request.app[SIGN_IN].found(

@@ -1,5 +1,7 @@
 """``/jobs/dlq``: what failed for good, to be looked at, tried again or deleted."""
 
+from uuid import UUID
+
 from aiohttp import web
 
 from libs.common.access import Principal
@@ -13,7 +15,7 @@ from services.ingest.answers import dead_letters as shapes
 from services.ingest.answers.jobs import JobSummary
 from services.ingest.http.errors import answer
 from services.ingest.http.listing import page
-from services.ingest.http.reading import POOL, read_body, read_optional, whoever
+from services.ingest.http.reading import HOT, read_body, read_optional, whoever
 from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
 from services.ingest.requests.jobs import PurgeDead, RetryDead
@@ -67,7 +69,7 @@ async def retry(request: web.Request) -> web.Response:
             Fault("job_ids", f"at most {_IDS_MAX} ids at a time", "BAD_REQUEST")
         )
     names = _queues(principal, asked.queue_name)
-    async with borrow(request.app[POOL]) as conn:
+    async with borrow(request.app[HOT]) as conn:
         if named is None:
             ids = await interventions.choose_dead(
                 conn,
@@ -86,7 +88,7 @@ async def retry(request: web.Request) -> web.Response:
     retried: shapes.Retried = {
         "retried_count": len(requeued),
         "retried_jobs": [str(job.job_id) for job in requeued],
-        "skipped_jobs": _skipped(named, {str(job.job_id) for job in requeued}),
+        "skipped_jobs": _skipped(named, {job.job_id for job in requeued}),
         "requested_count": wanted,
     }
     return answer(retried)
@@ -98,7 +100,7 @@ async def purge(request: web.Request) -> web.Response:
     asked = await read_body(request, PurgeDead)
     if not asked.confirm:
         raise Malformed(Fault("confirm", "must be true to purge", "BAD_REQUEST"))
-    async with borrow(request.app[POOL]) as conn:
+    async with borrow(request.app[HOT]) as conn:
         ids = await interventions.choose_dead(
             conn,
             organization_id=principal.organization_id,
@@ -126,5 +128,5 @@ def _queues(principal: Principal, queue_name: str | None) -> list[str] | None:
     return None
 
 
-def _skipped(named: list[str] | None, done: set[str]) -> list[str]:
-    return [text for text in named or [] if text.lower() not in done]
+def _skipped(named: list[str] | None, done: set[UUID]) -> list[str]:
+    return [text for text in named or [] if parse_id(text) not in done]

@@ -14,7 +14,7 @@ from libs.common.messages import JournalGrew
 from libs.common.store import dependencies, jobs
 from services.ingest.answers import dependencies as shapes
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import BUS, POOL, id_in_path, read_body, whoever
+from services.ingest.http.reading import BUS, HOT, POOL, id_in_path, read_body, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.dependencies import AddDependencies
 
@@ -65,7 +65,7 @@ async def add(request: web.Request) -> web.Response:
     principal = await whoever(request)
     asked = await read_body(request, AddDependencies)
     parents = {parse_id(text) for text in asked.parents}
-    pool, bus = request.app[POOL], request.app[BUS]
+    pool, bus = request.app[HOT], request.app[BUS]
     async with borrow(pool) as conn:
         job_id = await require_job(conn, principal, id_in_path(request))
         known = await dependencies.find_jobs(conn, ids=[id_ for id_ in parents if id_])

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from services.ingest.http.examples import path_of
 from services.ingest.http.openapi import CODES, Json
 from services.ingest.http.routing import Route
 from services.ingest.http.schema_words import kind, limits, prose, sample
@@ -43,7 +44,11 @@ PAGE: Final = web.AppKey("page", bytes)
 
 
 def routes() -> list[Route]:
-    """Return the route of the page."""
+    """Return the routes: of the page, and of the door.
+
+    The door comes last: should the streamer have a page of its own there, and be passed
+    on, that one is found first.
+    """
     return [
         Route(
             method="GET",
@@ -52,7 +57,14 @@ def routes() -> list[Route]:
             answers={200: str},
             access="anybody",
             media_type="text/html",
-        )
+        ),
+        Route(
+            method="GET",
+            path="/",
+            handler=lead,
+            answers={302: None},
+            access="anybody",
+        ),
     ]
 
 
@@ -64,6 +76,11 @@ async def show(request: web.Request) -> web.Response:
         charset="utf-8",
         headers={"Content-Security-Policy": _POLICY},
     )
+
+
+async def lead(_: web.Request) -> web.Response:
+    """Lead who comes to the door to the documentation."""
+    return web.Response(status=302, headers={"Location": "/docs"})
 
 
 def page(document: Json) -> bytes:
@@ -128,7 +145,14 @@ def _introduction(info: Json) -> str:
         "Credentials travel as <code>Authorization: Bearer …</code> (an API key or an "
         "access token) or as <code>X-API-Key</code>. Lists are arrays; the header "
         "<code>X-Has-More</code> says whether there is more. Every answer has an "
-        "<code>x-request-id</code>: the one you sent, or a new one.</p>"
+        "<code>x-request-id</code>: the one you sent, or a new one. "
+        "Fields of a body that we do not know are ignored, and "
+        "<code>X-Ignored-Fields</code> names them.</p>"
+        "<p>In the examples <code>$BELLHOP</code> is the address of this host, such as "
+        "<code>http://127.0.0.1:8080</code>; <code>$API_KEY</code> is an API key, and "
+        "<code>$ADMIN_KEY</code> the operator's. Set them first, with "
+        "<code>export BELLHOP=… API_KEY=…</code>, and put ids of yours in the place of "
+        "those that stand there.</p>"
         '<p>The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>'
     )
 
@@ -223,7 +247,7 @@ def _call(
 ) -> str:
     """Return how to ask it with curl."""
     verb = "" if method == "get" else f"-X {method.upper()} "
-    text = f'curl {verb}"$BELLHOP{path}"' + _CREDENTIAL.get(schemes, _BEARER)
+    text = f'curl {verb}"$BELLHOP{path_of(path)}"' + _CREDENTIAL.get(schemes, _BEARER)
     if body is not None:
         schema = body["content"]["application/json"]["schema"]
         example = sample(schema, document["components"]["schemas"])

@@ -3,10 +3,10 @@
 One table says it for every kind of error; gRPC has its own of the same kinds.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from math import ceil
 from typing import Any, Final
@@ -35,7 +35,10 @@ from libs.common.errors import (
     Transient,
     Unauthorized,
 )
-from services.ingest.http.manners import DEADLINE, MANNERS, wrong_version
+from services.ingest.answers.errors import FieldFault
+from services.ingest.http.deadlines import Watchdog
+from services.ingest.http.ignored import ignored_headers
+from services.ingest.http.manners import DEADLINE, MANNERS, takes, wrong_version
 from services.ingest.http.rates import rate_headers
 
 log = structlog.get_logger()
@@ -173,6 +176,14 @@ def words_of(error: BellhopError) -> tuple[str, str]:
     return body["code"], body["message"]
 
 
+def details_of(error: Malformed) -> list[FieldFault]:
+    """Return the fields at fault, each in words and as a code."""
+    return [
+        {"field": fault.field, "message": fault.message, "code": fault.code}
+        for fault in error.faults
+    ]
+
+
 def _body(code: str, message: str, **members: object) -> dict[str, Any]:
     return {"code": code, "message": message, "error": code.lower(), **members}
 
@@ -205,7 +216,7 @@ async def translated(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         response: web.StreamResponse | None = manners.preflight(request)
         if response is None:
-            response = await _in_time(request, handler, manners.timeout_seconds)
+            response = await _in_time(request, handler, manners.watchdog)
     except BellhopError as error:
         if isinstance(error, Transient):
             log.debug("request.postponed", request_id=request_id, cause=str(error))
@@ -221,28 +232,35 @@ async def translated(request: web.Request, handler: Handler) -> web.StreamRespon
             response = _worded(request, response, request_id)
         manners.dress(request, response)
         response.headers.update(rate_headers(request))
+        response.headers.update(ignored_headers(request))
         response.headers["x-request-id"] = request_id
-    method = request.method if request.method in _COUNTED else "OTHER"
-    REQUESTS.labels(method, str(response.status)).inc()
+    _counter(request.method, response.status).inc()
     DURATION.observe(time.perf_counter() - started)
     return response
 
 
+@lru_cache(maxsize=256)
+def _counter(method: str, status: int) -> Counter:
+    """Return the counter of a method and status: looking for its labels takes long."""
+    return REQUESTS.labels(method if method in _COUNTED else "OTHER", str(status))
+
+
 async def _in_time(
-    request: web.Request, handler: Handler, seconds: float
+    request: web.Request, handler: Handler, watchdog: Watchdog
 ) -> web.StreamResponse:
-    """Return what *handler* answers within *seconds*, else the truth about it: 408."""
+    """Return what *handler* answers in its time, else the truth about it: 408."""
     wrong = wrong_version(request)
     if wrong is not None:
         return refusal(400, "BAD_REQUEST", wrong)
-    deadline = asyncio.timeout(seconds)
+    deadline = watchdog.deadline()
     request[DEADLINE] = deadline
     try:
-        async with deadline:
+        with deadline:
             return await handler(request)
     except TimeoutError:
-        if not deadline.expired():
+        if not deadline.expired:
             raise
+    seconds = watchdog.seconds
     if request.can_read_body:
         message = f"The request body did not arrive within {seconds:g} seconds"
     elif request.method in _SAFE:
@@ -265,10 +283,7 @@ def _malformed(error: Malformed) -> tuple[_Kind, dict[str, Any]]:
         else f"{first.field}: {first.message}"
     )
     code = first.code if first.code.isupper() else "VALIDATION_ERROR"
-    details = [
-        {"field": fault.field, "message": fault.message, "code": fault.code}
-        for fault in faults
-    ]
+    details = details_of(Malformed(*faults))
     status = 422 if error.unreadable else 400
     return _Kind(status, code), _body(code, message, details=details)
 
@@ -297,8 +312,12 @@ def _worded(
         response.body = refusal(status, code, response.text or message).body
         response.content_type = _JSON
         response.charset = None
-    asked = request.headers.get("Accept", "")
-    if _PROBLEM in asked and response.content_type == _JSON:
+    # Which of the two it is depends on this: a cache must know.
+    vary = response.headers.get("Vary")
+    response.headers["Vary"] = f"{vary}, Accept" if vary else "Accept"
+    if response.content_type == _JSON and takes(
+        request.headers.get("Accept", ""), _PROBLEM
+    ):
         body = orjson.loads(response.text or "{}")
         problem = {
             "type": f"/docs#{body['code']}",

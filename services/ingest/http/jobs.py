@@ -1,6 +1,6 @@
 """``/jobs``: create, read, cancel, retry (contract 1.4); lists are in ``listing``."""
 
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -13,9 +13,10 @@ from libs.common.errors import BellhopError, Conflict, Fault, Malformed, NotFoun
 from libs.common.store import attempts, interventions, jobs, journal
 from services.ingest import quotas
 from services.ingest.answers import jobs as shapes
-from services.ingest.http.errors import answer, refusal
+from services.ingest.http.errors import answer, details_of, refusal, words_of
 from services.ingest.http.reading import (
     BUS,
+    HOT,
     INTAKE,
     POOL,
     SETTINGS,
@@ -24,6 +25,7 @@ from services.ingest.http.reading import (
     id_in_path,
     number,
     read_json,
+    understood,
     whoever,
 )
 from services.ingest.http.routing import Route
@@ -114,7 +116,7 @@ async def create(request: web.Request) -> web.Response:
     """Create a job: 201, or 200 when its idempotency key is known."""
     principal = await whoever(request)
     body, data = await read_json(request)
-    asked = checked(CreateJob, data)
+    asked = understood(request, CreateJob, data)
     key = _key_in_header(request)
     if key is not None:
         if asked.idempotency_key not in (None, key):
@@ -146,11 +148,11 @@ async def create_bulk(request: web.Request) -> web.Response:
     """Create up to a hundred jobs; each is told for itself how it went."""
     principal = await whoever(request)
     body, data = await read_json(request)
-    bulk = checked(BulkEnqueue, data)
+    bulk = understood(request, BulkEnqueue, data)
     spelled = as_sent(body, _RawBulk).jobs
     development = request.app[SETTINGS].development
     ready: dict[int, Wanted] = {}
-    failed: list[dict[str, Any]] = []
+    failed: list[shapes.BulkFailed] = []
     for index, item in enumerate(bulk.jobs):
         try:
             asked = _from_bulk(bulk, item, index)
@@ -162,12 +164,12 @@ async def create_bulk(request: web.Request) -> web.Response:
                 development=development,
             )
         except BellhopError as error:
-            failed.append({"index": index, "error": str(error)})
+            failed.append(_failed(index, error))
     created = await request.app[INTAKE].create_all(list(ready.values()))
     succeeded = []
     for index, one in zip(ready, created, strict=True):
         if isinstance(one, Malformed):
-            failed.append({"index": index, "error": str(one)})
+            failed.append(_failed(index, one))
         else:
             succeeded.append(_succeeded(index, one))
     return answer(
@@ -193,21 +195,21 @@ async def cancel(request: web.Request) -> web.Response:
     principal = await whoever(request)
     job_id = id_in_path(request)
     row = await _row(request, principal, job_id)
-    cancelled = False
     for _ in range(_CANCEL_TRIES):
         # A job that became due, or came back, while we looked is met at the next look.
-        async with borrow(request.app[POOL]) as conn:
-            cancelled = cancelled or await interventions.cancel(
+        async with borrow(request.app[HOT]) as conn:
+            if await interventions.cancel(
                 conn,
                 organization_id=principal.organization_id,
                 job_id=job_id,
                 actor=str(principal.api_key_id),
-            )
-    if not cancelled:
+            ):
+                break
+    else:
         row = await _row(request, principal, job_id)
         raise Conflict(f"Job cannot be cancelled: it is {row['status']}")
     await wake(request, [])
-    await release_dependents(request.app[POOL], request.app[BUS])
+    await release_dependents(request.app[HOT], request.app[BUS])
     return web.Response(status=204)
 
 
@@ -216,7 +218,7 @@ async def retry(request: web.Request) -> web.Response:
     principal = await whoever(request)
     job_id = id_in_path(request)
     row = await _row(request, principal, job_id)
-    async with borrow(request.app[POOL]) as conn:
+    async with borrow(request.app[HOT]) as conn:
         requeued = await quotas.requeue(conn, principal=principal, job_ids=[job_id])
     if not requeued:
         raise Conflict(f"Job cannot be retried: it is {row['status']}")
@@ -299,6 +301,14 @@ def _from_bulk(bulk: BulkEnqueue, item: object, index: int) -> CreateJob:
 
 def _succeeded(index: int, one: Created) -> dict[str, object]:
     return {"index": index, "job_id": str(one.job_id), "created": one.created}
+
+
+def _failed(index: int, error: BellhopError) -> shapes.BulkFailed:
+    code, _ = words_of(error)
+    failed: shapes.BulkFailed = {"index": index, "code": code, "error": str(error)}
+    if isinstance(error, Malformed):
+        failed["details"] = details_of(error)
+    return failed
 
 
 def _key_in_header(request: web.Request) -> str | None:

@@ -103,8 +103,9 @@ async def read(request: web.Request) -> web.Response:
 
 
 async def change(request: web.Request) -> web.Response:
-    """Change a key, at once and everywhere; null or absent keeps what is there.
+    """Change a key, at once and everywhere; absent keeps what is there.
 
+    Null keeps as well, except that it takes ``rate_limit`` away.
     A key that was revoked can be given back, if the plan has room for it.
     """
     principal = await _keeper(request)
@@ -154,6 +155,8 @@ async def _changed(request: web.Request, principal: Principal, asked: ChangeKey)
             queues=asked.queues,
             rate_limit=asked.rate_limit,
             is_active=asked.is_active,
+            unlimited=asked.rate_limit is None
+            and "rate_limit" in asked.model_fields_set,
         )
     if row is None:
         raise NotFound("Resource not found")

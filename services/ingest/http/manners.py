@@ -5,7 +5,6 @@ of the API that there is not is refused, long answers are compressed, and a requ
 that takes too long is given up.
 """
 
-import asyncio
 import re
 from functools import lru_cache
 from typing import Final
@@ -14,6 +13,7 @@ from aiohttp import web
 from aiohttp.web import ContentCoding
 from multidict import CIMultiDict
 
+from services.ingest.http.deadlines import Deadline, Watchdog
 from services.ingest.settings import Settings
 
 API_VERSION: Final = "1"
@@ -29,7 +29,7 @@ _HEADERS: Final = (
 _EXPOSED: Final = (
     "x-request-id, x-api-version, X-RateLimit-Limit, X-RateLimit-Remaining, "
     "X-RateLimit-Reset, X-RateLimit-Scope, RateLimit, RateLimit-Policy, Retry-After, "
-    "X-Has-More, X-Next-Cursor, Link"
+    "X-Has-More, X-Next-Cursor, X-Ignored-Fields, Link"
 )
 _PREFLIGHT_SECONDS: Final = "600"
 _SECURITY: Final = {
@@ -47,14 +47,17 @@ _SECURITY: Final = {
 _MAY_DIFFER: Final = ("Cache-Control", "Content-Security-Policy")
 _HSTS: Final = "max-age=31536000; includeSubDomains"
 
-DEADLINE: Final = web.RequestKey("deadline", asyncio.Timeout)
+#: "Not this one", RFC 9110, section 12.4.2.
+_NO_QUALITY: Final = re.compile(r"q=0(\.0{0,3})?")
+
+DEADLINE: Final = web.RequestKey("deadline", Deadline)
 
 
 class Manners:
     """How this process answers, by its settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self.timeout_seconds: Final = settings.request_timeout_seconds
+        self.watchdog: Final = Watchdog(settings.request_timeout_seconds)
         self._origins = settings.cors_origins
         self._any_origin = settings.development and not self._origins
         self._security = CIMultiDict(_SECURITY)
@@ -89,7 +92,12 @@ class Manners:
     def dress(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put on the headers that every answer has; what is there already stays."""
         headers = response.headers
-        own = [(name, headers[name]) for name in _MAY_DIFFER if name in headers]
+        # Most say nothing otherwise: looking is cheaper than keeping.
+        own = (
+            [(name, headers[name]) for name in _MAY_DIFFER if name in headers]
+            if len(headers) > 1
+            else ()
+        )
         headers.update(self._security)
         headers.update(own)
         origin = request.headers.get("Origin")
@@ -122,8 +130,20 @@ def give_time(request: web.Request, seconds: float | None) -> None:
 
     For handlers that wait for something to happen: long polls and streams.
     """
-    now = asyncio.get_running_loop().time()
-    request[DEADLINE].reschedule(None if seconds is None else now + seconds)
+    request[DEADLINE].move(seconds)
+
+
+@lru_cache(maxsize=256)
+def takes(accept: str, media_type: str) -> bool:
+    """Return whether *accept* names a media type and does not refuse it (q=0).
+
+    RFC 9110, section 12.5.1; a wildcard names nothing, because every client sends one.
+    """
+    for part in accept.split(","):
+        named, *parameters = (word.strip().lower() for word in part.split(";"))
+        if named == media_type:
+            return not any(_NO_QUALITY.fullmatch(word) for word in parameters)
+    return False
 
 
 def _compress(request: web.Request, response: web.Response) -> None:

@@ -13,8 +13,11 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ModelSchema, TypedDictSchema
 
 from services.ingest.answers.errors import Problem, Refusal
+from services.ingest.http import ignored
+from services.ingest.http.attribute_words import words_of
 from services.ingest.http.routing import Access, Route
 from services.ingest.version import VERSION
 
@@ -93,6 +96,10 @@ _HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
     ),
     "X-Next-Cursor": ("What to give as cursor for the next page.", _TEXT),
     "Link": ("The next page, as RFC 8288 has it.", _TEXT),
+    ignored.HEADER: (
+        "Fields of the body, at its top level, that we do not know and ignored.",
+        _TEXT,
+    ),
 }
 _LIMITED: Final = tuple(name for name in _HEADERS if name.startswith("X-RateLimit"))
 _PAGED: Final = ("X-Has-More", "X-Next-Cursor", "Link")
@@ -111,6 +118,14 @@ _PLACES: Final[Mapping[str, Json]] = {
     },
 }
 _ID: Final = {"type": "string", "format": "uuid"}
+#: What stands in a path, by what comes before it.
+_IN_PATHS: Final = {
+    "api-keys": "The id of the API key.",
+    "jobs": "The id of the job.",
+    "organizations": "The id of the organization.",
+    "queues": "The queue's name.",
+    "workers": "The worker's id.",
+}
 #: Modules whose subject has another name, or a part of one.
 _TAGS: Final = {
     "admin": "Administration",
@@ -209,13 +224,30 @@ def routes() -> list[Route]:
     ]
 
 
-class _Titleless(GenerateJsonSchema):
-    """Schemas without the titles that only repeat the names."""
+class _Described(GenerateJsonSchema):
+    """Schemas with what is said of the fields, and without titles that repeat names."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Return that it should not."""
         del schema
         return False
+
+    def model_schema(self, schema: ModelSchema) -> Json:
+        """Return a model's schema with its words."""
+        return _with_words(super().model_schema(schema), schema["cls"])
+
+    def typed_dict_schema(self, schema: TypedDictSchema) -> Json:
+        """Return a ``TypedDict``'s schema with its words."""
+        return _with_words(super().typed_dict_schema(schema), schema.get("cls"))
+
+
+def _with_words(described: Json, shape: type | None) -> Json:
+    """Give each field that has no words its docstring in *shape*."""
+    words = {} if shape is None else words_of(shape)
+    for name, field in described.get("properties", {}).items():
+        if name in words:
+            field.setdefault("description", words[name])
+    return described
 
 
 class _Schemas:
@@ -228,7 +260,7 @@ class _Schemas:
         found, together = TypeAdapter.json_schemas(
             [(key, key[1], adapter) for key, adapter in asked.items()],
             ref_template=_REF,
-            schema_generator=_Titleless,
+            schema_generator=_Described,
         )
         self._found = {key: schema for (key, _), schema in found.items()}
         self.components: Json = together.get("$defs", {})
@@ -292,12 +324,13 @@ def refusals(route: Route) -> list[int]:
 
 def _parameters(route: Route) -> list[Json]:
     found = []
-    kind = route.path.removeprefix("/api/v1/").split("/")[0]
     for name in route.placeholders:
+        kind = route.template.partition(f"/{{{name}}}")[0].rpartition("/")[2]
         schema = _PLACES.get(kind, _ID if name.endswith("id") else _TEXT)
-        found.append({"name": name, "in": "path", "required": True, "schema": schema})
+        schema = {**schema, "description": _IN_PATHS[kind]}
+        found.append(_parameter(name, "path", schema, required=True))
     if route.query is not None:
-        whole = route.query.model_json_schema(schema_generator=_Titleless)
+        whole = route.query.model_json_schema(schema_generator=_Described)
         required = whole.get("required", ())
         found.extend(
             _parameter(name, "query", schema, required=name in required)
@@ -329,6 +362,8 @@ def _success(route: Route, status: int, shape: Any, schemas: _Schemas) -> Json:
     names = ["x-request-id"]
     if route.access in {"key", "session"}:
         names.extend(_LIMITED)
+    if route.body is not None:
+        names.append(ignored.HEADER)
     response: Json = {"description": HTTPStatus(status).phrase}
     if shape is not None:
         schema = schemas.of(shape, "serialization")

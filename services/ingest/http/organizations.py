@@ -18,7 +18,6 @@ from services.ingest.http.reading import (
     SETTINGS,
     id_in_path,
     read_body,
-    stranger,
     whoever,
 )
 from services.ingest.http.registration import require_registration
@@ -78,7 +77,6 @@ async def create(request: web.Request) -> web.Response:
 
     The key is shown this once.  Whether anybody may do so is up to the operator.
     """
-    stranger(request)
     require_registration(request)
     asked = await read_body(request, CreateOrganization)
     key, digest = new_key(request.app[SETTINGS].api_key_prefix)

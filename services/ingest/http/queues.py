@@ -19,12 +19,13 @@ from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
     BUS,
+    HOT,
     POOL,
-    checked,
     number,
     queue_in_path,
     read_json,
     read_optional,
+    understood,
     whoever,
 )
 from services.ingest.http.routing import Route
@@ -142,16 +143,16 @@ async def configure(request: web.Request) -> web.Response:
     name = queue_in_path(request)
     principal.require(name)
     _, data = await read_json(request)
-    asked = checked(ConfigureQueue, data)
+    asked = understood(request, ConfigureQueue, data)
     organization_id = principal.organization_id
     settings = {} if asked.settings is None else data["settings"]
     kept = {key: value for key, value in settings.items() if value is not None}
-    async with borrow(request.app[POOL]) as conn, conn.transaction():
+    async with borrow(request.app[HOT]) as conn, conn.transaction():
         if principal.plan.limits.max_queues is not None:
             rooms = await quotas.hold(
                 conn, {organization_id: principal.plan}, queues=True
             )
-            rooms[organization_id].take(0, queue_names=[name])
+            quotas.room_of(rooms, organization_id).take(0, queue_names=[name])
         row = await queues.configure_queue(
             conn,
             id_=new_id(),
@@ -230,7 +231,7 @@ async def delete(request: web.Request) -> web.Response:
     name = queue_in_path(request)
     principal.require(name)
     await delete_queue(
-        request.app[POOL],
+        request.app[HOT],
         request.app[BUS],
         principal=principal,
         name=name,

@@ -14,10 +14,18 @@ from aiohttp import web
 from libs.common.errors import RateLimited
 from services.ingest.allowances import Allowance, Rate, nothing_left
 from services.ingest.settings import Settings
-from services.ingest.strangers import Strangers, client_of
+from services.ingest.strangers import Strangers, client_of, public_rate
 
 #: What a route that needs no credential is counted as.
-Counted = Literal["public", "admin", "check_slug", "check_email"]
+Counted = Literal[
+    "public",
+    "admin",
+    "register",
+    "check_slug",
+    "check_email",
+    "start_email",
+    "verify_email",
+]
 
 #: What is left to whoever asked; put there by who counted.
 ALLOWANCE: Final = web.RequestKey("allowance", Allowance)
@@ -27,8 +35,11 @@ STRANGERS: Final = web.AppKey("strangers", Strangers)
 _LIMITS: Final[Mapping[Counted, tuple[tuple[int, int], ...]]] = {
     "public": (),
     "admin": ((60, 60),),
+    "register": ((60, 60), (300, 3600)),
     "check_slug": ((60, 60), (300, 3600)),
     "check_email": ((10, 60), (60, 3600)),
+    "start_email": ((10, 60), (60, 3600)),
+    "verify_email": ((60, 60), (300, 3600)),
 }
 
 
@@ -40,16 +51,19 @@ def count_stranger(
     Everything is counted as public, and what has a rate of its own by that as well.
     """
     client = client_address(request, settings)
-    rate = Rate(
-        "ip",
-        f"public {client}",
-        settings.public_rate_burst,
-        float(settings.public_rate_per_second),
-    )
-    _count(request, rate)
+    _count(request, public_rate(settings, client))
     for most, seconds in _LIMITS[counted]:
         name = f"{counted} {seconds} {client}"
         _count(request, Rate("ip", name, most, most / seconds))
+
+
+def require_room(request: web.Request, settings: Settings) -> None:
+    """Raise `RateLimited` for a client that was wrong too often already.
+
+    Asked before Postgres is, so that guessing costs it nothing.
+    """
+    rate = public_rate(settings, client_address(request, settings))
+    request.app[STRANGERS].require_room(rate)
 
 
 def count_login(request: web.Request, settings: Settings, api_key: str) -> None:

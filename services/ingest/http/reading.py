@@ -3,6 +3,7 @@
 import hmac
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -27,11 +28,14 @@ from libs.common.sealing import Sealer
 from services.ingest.allowances import Allowances
 from services.ingest.claims import Claims
 from services.ingest.heartbeats import Heartbeats
+from services.ingest.http.faults import faults_in
+from services.ingest.http.ignored import note_ignored
 from services.ingest.http.rates import (
     ALLOWANCE,
     Counted,
     count_stranger,
     note_refusal,
+    require_room,
 )
 from services.ingest.intake import Intake
 from services.ingest.requests.fields import QueueName
@@ -39,7 +43,10 @@ from services.ingest.settings import Settings
 from services.ingest.settlement import Settlement
 
 SETTINGS: Final = web.AppKey("settings", Settings)
+#: For questions; and for what is on the way of a job, whose plans depend on no
+#: statistics (`BY_KEY`).
 POOL: Final = web.AppKey("pool", Pool)
+HOT: Final = web.AppKey("hot", Pool)
 BUS: Final = web.AppKey("bus", Bus)
 KEYS: Final = web.AppKey("keys", KeyRing)
 CLAIMS: Final = web.AppKey("claims", Claims)
@@ -73,12 +80,14 @@ async def whoever(request: web.Request) -> Principal:
     if known is not None:
         return known
     try:
-        principal = await request.app[KEYS].principal(credential_of(request))
+        principal = await request.app[KEYS].principal(
+            credential_of(request),
+            strange=partial(require_room, request, request.app[SETTINGS]),
+        )
+        request[ALLOWANCE] = await request.app[ALLOWANCES].admit(principal)
     except Unauthorized:
         stranger(request)
         raise
-    try:
-        request[ALLOWANCE] = await request.app[ALLOWANCES].admit(principal)
     except RateLimited as error:
         note_refusal(request, error)
         raise
@@ -144,13 +153,18 @@ async def read_optional(request: web.Request, shape: type[Shape]) -> Shape:
     body = await request.read()
     if not body.strip():
         return checked(shape, {})
-    _, data = await read_json(request)
-    return checked(shape, data)
+    return await read_body(request, shape)
 
 
 async def read_body(request: web.Request, shape: type[Shape]) -> Shape:
     """Return the body as *shape*; raises `Malformed`."""
     _, data = await read_json(request)
+    return understood(request, shape, data)
+
+
+def understood(request: web.Request, shape: type[Shape], data: object) -> Shape:
+    """Return a whole body as *shape*, and note what it ignores; raises `Malformed`."""
+    note_ignored(request, shape, data)
     return checked(shape, data)
 
 
@@ -169,19 +183,20 @@ def checked(shape: type[Shape], data: object, *, within: str = "") -> Shape:
     try:
         return shape.model_validate(data)
     except ValidationError as error:
-        raise malformed(error, within=within) from error
+        raise malformed(error, data, within=within) from error
+    except orjson.JSONEncodeError as error:
+        # What is read deeper than it can be written (1024 and 254 levels).
+        raise Malformed(
+            Fault(within or "body", "is nested too deeply", "depth")
+        ) from error
 
 
-def malformed(error: ValidationError, *, within: str = "") -> Malformed:
-    """Return pydantic's findings in our words."""
-    faults, unreadable = [], False
-    for found in error.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in (within, *found["loc"]) if part != "")
-        message = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "missing":
-            message = "is required"
-        unreadable = unreadable or found["type"].endswith(_UNREADABLE)
-        faults.append(Fault(path or "body", message, found["type"]))
+def malformed(
+    error: ValidationError, data: object = None, *, within: str = ""
+) -> Malformed:
+    """Return pydantic's findings about *data* in our words."""
+    faults = faults_in(error, data, within=within)
+    unreadable = any(fault.code.endswith(_UNREADABLE) for fault in faults)
     return Malformed(*faults, unreadable=unreadable)
 
 

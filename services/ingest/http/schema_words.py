@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from services.ingest.http.examples import BODIES
+
 Json = Mapping[str, Any]
 
 _CODE: Final = re.compile(r"`{1,2}([^`]+)`{1,2}")
@@ -32,8 +34,6 @@ _SAMPLES: Final = {
     "email": "ada@example.com",
     "code": "123456",
     "error": "the printer is on fire",
-    "confirm": True,
-    "job_ids": ["01890a5d-ac96-774b-bcce-b302099a8057"],
 }
 
 
@@ -81,13 +81,14 @@ def limits(schema: Json) -> str:
 
 
 def sample(schema: Json, shapes: Json, *, name: str = "") -> Any:
-    """Return an example of *schema*: what is required of it, and no more."""
+    """Return an example of *schema*: a known one, else no more than is required."""
     if name in _SAMPLES:
         return _SAMPLES[name]
     example: Any = "…"
     match schema:
         case {"$ref": str(reference)}:
-            example = sample(shapes[reference.rpartition("/")[2]], shapes, name=name)
+            shape = reference.rpartition("/")[2]
+            example = BODIES.get(shape) or sample(shapes[shape], shapes, name=name)
         case {"default": value} | {"const": value} | {"enum": [value, *_]}:
             example = value
         case {"anyOf": [first, *_]} | {"oneOf": [first, *_]}:

@@ -14,6 +14,7 @@ from services.ingest.http.errors import refusal
 from services.ingest.http.manners import MANNERS, give_time
 from services.ingest.http.reading import SETTINGS
 from services.ingest.http.routing import Route
+from services.ingest.requests.events import EventsQuery
 
 SESSION: Final = web.AppKey("streams", aiohttp.ClientSession)
 _CONNECT_SECONDS: Final = 5.0
@@ -37,17 +38,16 @@ _HOP: Final = frozenset(
 
 
 def routes() -> list[Route]:
-    """Return the routes; the streamer says what is behind them."""
+    """Return the route; the streamer says what is behind it."""
     return [
         Route(
             method="GET",
-            path=path,
+            path="/api/v1/events",
             handler=pass_on,
+            query=EventsQuery,
             answers={200: str},
-            refusals=(404,),
             media_type="text/event-stream",
         )
-        for path in ("/api/v1/events", "/api/v1/events/{rest:.+}")
     ]
 
 
@@ -92,8 +92,8 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
             },
         )
         request.app[MANNERS].dress(request, response)
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             while not upstream.content.at_eof() and _is_there(request):
                 try:
                     chunk = await asyncio.wait_for(
@@ -102,10 +102,10 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
                 except TimeoutError:
                     continue
                 await response.write(chunk)
+            await response.write_eof()
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError):
             # Either end left; the client connects again.
             return response
-        await response.write_eof()
         return response
 
 

@@ -22,16 +22,18 @@ from services.ingest.http.reading import (
     id_in_path,
     read_body,
     read_json,
+    understood,
     whoever,
 )
 from services.ingest.http.routing import Route
 from services.ingest.requests.work import (
     CompleteItem,
     CompleteJob,
+    CompleteMany,
     FailItem,
     FailJob,
+    FailMany,
     KeepJob,
-    SettleMany,
 )
 from services.ingest.settlement import Ended
 
@@ -57,7 +59,7 @@ def routes() -> list[Route]:
             method="POST",
             path="/api/v1/jobs/complete/bulk",
             handler=complete_bulk,
-            body=SettleMany,
+            body=CompleteMany,
             answers={200: shapes.BulkSettled},
             refusals=(400, 422),
         ),
@@ -65,7 +67,7 @@ def routes() -> list[Route]:
             method="POST",
             path="/api/v1/jobs/fail/bulk",
             handler=fail_bulk,
-            body=SettleMany,
+            body=FailMany,
             answers={200: shapes.BulkSettled},
             refusals=(400, 422),
         ),
@@ -101,7 +103,7 @@ async def complete(request: web.Request) -> web.Response:
     principal = await whoever(request)
     job_id = id_in_path(request)
     body, data = await read_json(request)
-    said = checked(CompleteJob, data)
+    said = understood(request, CompleteJob, data)
     await request.app[SETTLEMENT].settle(
         Ended(
             organization_id=principal.organization_id,
@@ -156,7 +158,7 @@ async def complete_bulk(request: web.Request) -> web.Response:
     """Say that up to a hundred jobs are done; each is answered for itself."""
     principal = await whoever(request)
     body, data = await read_json(request)
-    bulk = checked(SettleMany, data)
+    bulk = understood(request, CompleteMany, data)
     raw = as_sent(body, _RawMany).jobs
 
     def read(index: int, item: object) -> Ended:
@@ -169,7 +171,7 @@ async def complete_bulk(request: web.Request) -> web.Response:
 async def fail_bulk(request: web.Request) -> web.Response:
     """Say that up to a hundred attempts failed; each is answered for itself."""
     principal = await whoever(request)
-    bulk = await read_body(request, SettleMany)
+    bulk = await read_body(request, FailMany)
 
     def read(index: int, item: object) -> Ended:
         said = checked(FailItem, item, within=f"jobs.{index}")
@@ -214,7 +216,7 @@ def scope_of(principal: Principal) -> tuple[str, ...] | None:
 
 def _ended(
     principal: Principal,
-    bulk: SettleMany,
+    bulk: CompleteMany | FailMany,
     said: CompleteItem | FailItem,
     *,
     result: str | None = None,

@@ -8,7 +8,7 @@ from libs.common.store import workers as store
 from services.ingest import workers
 from services.ingest.answers import workers as shapes
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import BUS, POOL, number, read_body, whoever
+from services.ingest.http.reading import BUS, HOT, POOL, number, read_body, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.fields import Page
 from services.ingest.requests.workers import BeatHeart, RegisterWorker
@@ -48,7 +48,7 @@ def routes() -> list[Route]:
             handler=heartbeat,
             body=BeatHeart,
             answers={200: None},
-            refusals=(400, 404, 422),
+            refusals=(400, 404, 422, 429),
         ),
         Route(
             method="POST",
@@ -131,7 +131,7 @@ async def deregister(request: web.Request) -> web.Response:
     """Let a worker go: others get its jobs at once, without a retry being charged."""
     principal = await whoever(request)
     gone = await workers.deregister(
-        request.app[POOL],
+        request.app[HOT],
         request.app[BUS],
         principal=principal,
         worker_id=_worker_in_path(request),

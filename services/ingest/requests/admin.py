@@ -1,11 +1,12 @@
 """What the administrator may ask (contract 1.13)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.plans import Limits
 from services.ingest.requests.fields import PlainText
+from services.ingest.requests.keys import CreateKey
 from services.ingest.requests.organizations import (
     CreateOrganization,
     Email,
@@ -14,6 +15,8 @@ from services.ingest.requests.organizations import (
 )
 
 Tier = Literal["free", "starter", "pro", "enterprise"]
+#: A limit or a plan that was misspelt would be silent and matter.
+_STRICT: Final = ConfigDict(extra="forbid")
 StripeId = Annotated[PlainText, Field(min_length=1, max_length=255)]
 
 
@@ -24,6 +27,7 @@ class ListOrganizations(BaseModel):
     """
 
     plan_tier: PlainText | None = None
+    """On this plan only."""
     search: (
         Annotated[
             PlainText,
@@ -36,18 +40,26 @@ class ListOrganizations(BaseModel):
     ) = None
     limit: int = Field(default=50, description="1 to 100; others are moved into it")
     offset: int = 0
+    """Leave out so many from the front."""
     sort_by: Literal["name", "slug", "plan_tier", "created_at", "updated_at"] = (
         "created_at"
     )
+    """What the list is ordered by."""
     sort_order: Literal["asc", "desc"] = "desc"
+    """``desc`` is the greatest, or the latest, first."""
 
 
 class AdminCreateOrganization(CreateOrganization):
     """A new organization on any plan."""
 
+    model_config = _STRICT
+
     plan_tier: Tier = "free"
+    """The plan, with its limits."""
     settings: SettingsObject | None = None
+    """Any JSON object of your own, at most 64 KiB."""
     custom_limits: Limits | None = None
+    """Which limits differ from the plan's; those that are not named are the plan's."""
 
 
 class AdminChangeOrganization(BaseModel):
@@ -57,13 +69,30 @@ class AdminChangeOrganization(BaseModel):
     ``custom_limits`` do not name are the plan's.
     """
 
+    model_config = _STRICT
+
     name: OrganizationName | None = None
+    """What people call it."""
     plan_tier: Tier | None = None
+    """The plan, with its limits."""
     billing_email: Email | None = None
+    """Where bills would go, and who may sign in by e-mail."""
     settings: SettingsObject | None = None
+    """Any JSON object of your own, at most 64 KiB; it replaces what is there."""
     custom_limits: Limits | None = None
+    """Which limits differ from the plan's; those that are not named are the plan's.
+    Null: all are the plan's again.
+    """
     stripe_customer_id: StripeId | None = None
+    """A note for the operator; null takes it away."""
     stripe_subscription_id: StripeId | None = None
+    """A note for the operator; null takes it away."""
+
+
+class AdminCreateKey(CreateKey):
+    """A new key for any organization."""
+
+    model_config = _STRICT
 
 
 class DeleteOrganization(BaseModel):

@@ -13,3 +13,4 @@ class OpenPortal(BaseModel):
     return_url: Annotated[
         PlainText, Field(min_length=1, max_length=2048, pattern=r"^https?://[^\s]+$")
     ]
+    """The page to come back to."""

@@ -16,10 +16,13 @@ class AddDependencies(BaseModel):
     """The jobs to wait for, under any of the names that clients use (D10)."""
 
     depends_on: Ids | None = None
+    """Ids of the jobs to wait for; this or one of its other names is required."""
     dependency_job_ids: Ids | None = None
+    """The same as ``depends_on``."""
     depends_on_job_ids: Ids | None = None
-    #: Whether all of them must complete, or any one.
+    """The same as ``depends_on``."""
     dependency_mode: Literal["all", "any"] = "all"
+    """Whether all of them must complete, or any one."""
 
     @model_validator(mode="after")
     def _names_some(self) -> "AddDependencies":
@@ -41,3 +44,4 @@ class ChangePriority(BaseModel):
     """The priority that a job shall have."""
 
     priority: Priority
+    """Higher goes first, within its queue."""

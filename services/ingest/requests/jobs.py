@@ -4,7 +4,14 @@ import re
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from libs.common.backoff import RetryPolicy
@@ -54,9 +61,15 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
+    """Where to send it: http or https, to a public address in production."""
     method: Literal["POST", "PUT", "PATCH", "DELETE", "GET"] = "POST"
+    """The HTTP method of each attempt."""
     headers: dict[str, str] = Field(default_factory=dict, max_length=HEADERS_MAX)
+    """Headers to send along, up to 32 and 8 KiB in all; those of the sender and of the
+    signature are refused.
+    """
     timeout_seconds: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 15.0
+    """How long one attempt may take, in total."""
 
     @field_validator("headers")
     @classmethod
@@ -88,18 +101,39 @@ class CreateJob(BaseModel):
     """A job to create (contract 1.4), with ``target`` and ``retry`` on top."""
 
     queue_name: QueueName
+    """The queue it goes into; one that is new comes to be."""
     payload: Any
+    """The work itself, any JSON, at most 1 MiB; it arrives byte for byte."""
     priority: Priority = 0
+    """Higher goes first, within its queue; 0 unless said."""
     max_retries: Retries | None = None
+    """How often it may be tried again after the first attempt; absent is the queue's
+    number, else 3.
+    """
     timeout_seconds: TimeoutSeconds | None = None
+    """How long a worker should take at most, in seconds; it is told, nobody enforces
+    it. Absent is the queue's number, else 300.
+    """
     scheduled_at: Moment | None = None
+    """Not before this moment; absent or past is at once."""
     expires_at: Moment | None = None
+    """When it is not begun by then, it becomes ``expired``; at once if that is past."""
     idempotency_key: IdempotencyKey | None = None
+    """What only one job of the organization has: a repeat is answered with that job."""
     tags: Any = None
+    """Any JSON to find the job by: a list of words, or an object; at most 64 KiB."""
     target: Target | None = None
+    """Where to push the job; without one it waits for a worker."""
     retry: RetryPolicy | None = None
+    """How long to wait before each retry; absent is the queue's policy, else 1, 2, 4, …
+    60 seconds.
+    """
     parent_job_id: str | None = None
+    """A job of the same queue that must complete first; if it ends otherwise, this one
+    is cancelled.
+    """
     completion_webhook: str | None = None
+    """Not supported by this version yet: anything but null is refused."""
 
     @field_validator("tags")
     @classmethod
@@ -125,50 +159,108 @@ class BulkItem(BaseModel):
     """One job of a bulk; what it does not say comes from the bulk's defaults."""
 
     payload: Any
+    """The work itself, any JSON, at most 1 MiB; it arrives byte for byte."""
     queue_name: QueueName | None = None
+    """Absent is the bulk's ``queue_name``; one of the two is required."""
     priority: Priority | None = None
+    """Higher goes first, within its queue; absent is ``default_priority``."""
     max_retries: Retries | None = None
+    """How often it may be tried again; absent is ``default_max_retries``, else the
+    queue's, else 3.
+    """
     timeout_seconds: TimeoutSeconds | None = None
+    """How long a worker should take at most, in seconds; it is told, nobody enforces
+    it. Absent is ``default_timeout_seconds``, else the queue's, else 300.
+    """
     scheduled_at: Moment | None = None
+    """Not before this moment; absent or past is at once."""
     expires_at: Moment | None = None
+    """When it is not begun by then, it becomes ``expired``; at once if that is past."""
     idempotency_key: IdempotencyKey | None = None
+    """What only one job of the organization has: a repeat is answered with that job."""
     tags: Any = None
+    """Any JSON to find the job by: a list of words, or an object; at most 64 KiB."""
     target: Target | None = None
+    """Where to push the job; absent is the bulk's ``target``."""
     retry: RetryPolicy | None = None
+    """How long to wait before each retry; absent is the bulk's ``retry``, else the
+    queue's.
+    """
     parent_job_id: str | None = None
+    """A job of the same queue that must complete first; if it ends otherwise, this one
+    is cancelled.
+    """
     completion_webhook: str | None = None
+    """Not supported by this version yet: anything but null is refused."""
 
 
 class BulkEnqueue(BaseModel):
     """Up to a hundred jobs at once (contract 1.4).  Each is read by itself."""
 
     queue_name: QueueName | None = None
+    """The queue of the jobs that name none."""
     # Checked one by one, so that one that is wrong spoils no other.
     jobs: Annotated[
         list[SkipValidation[BulkItem]], Field(min_length=1, max_length=BULK_MAX)
     ]
+    """The jobs, up to 100."""
     default_priority: Priority = 0
+    """The priority of the jobs that name none; higher goes first."""
     default_max_retries: Retries | None = None
+    """The retries of the jobs that name none; absent is the queue's number, else 3."""
     default_timeout_seconds: TimeoutSeconds | None = None
+    """The seconds of the jobs that name none; absent is the queue's number, else 300.
+    """
     target: Target | None = None
+    """Where the jobs go that name no ``target``; without one they wait for workers."""
     retry: RetryPolicy | None = None
+    """The retry policy of the jobs that bring none."""
+
+
+#: ``queue_name``, or ``queue`` as the lists' filter is called.
+_QueueToLookIn = Annotated[
+    QueueName | None, Field(validation_alias=AliasChoices("queue_name", "queue"))
+]
 
 
 class RetryDead(BaseModel):
-    """Which dead letters to try again: by id, or the oldest of a queue."""
+    """Which dead letters to try again: by id, or the oldest of a queue.
+
+    Who names neither means those of the whole organization.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     job_ids: Annotated[list[str], Field(max_length=1000)] | None = None
-    queue_name: QueueName | None = None
+    """The ids of the dead letters, up to 100; absent takes the oldest."""
+    queue_name: _QueueToLookIn = None
+    """Of this queue only (``queue`` means the same); absent means of all queues.
+
+    A key that is limited to queues must name one.
+    """
     limit: Annotated[int, Field(ge=1, le=100)] = 100
+    """At most so many of the oldest; not read with ``job_ids``."""
 
 
 class PurgeDead(BaseModel):
-    """Which dead letters to delete for good; ``confirm`` must be true."""
+    """Which dead letters to delete for good; ``confirm`` must be true.
+
+    Who names no queue means those of the whole organization.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     confirm: bool
-    queue_name: QueueName | None = None
+    """Must be true: what is purged is gone."""
+    queue_name: _QueueToLookIn = None
+    """Of this queue only (``queue`` means the same); absent means of all queues.
+
+    A key that is limited to queues must name one.
+    """
     older_than: Moment | None = None
+    """Only those that died before this moment."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """At most so many, the oldest first."""
 
 
 class HistoryPage(LongPage):

@@ -30,9 +30,13 @@ class CreateKey(_Key):
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)]
+    """What people call it: letters, digits, blanks and ``_.()-``."""
     queues: QueueScope | None = None
+    """The queues it is for; absent, empty or ``*`` is all."""
     rate_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Requests per minute; absent is no limit besides the plan's."""
     expires_at: Moment | None = None
+    """From when it is refused; absent is never."""
 
     @field_validator("expires_at")
     @classmethod
@@ -43,11 +47,18 @@ class CreateKey(_Key):
 
 
 class ChangeKey(_Key):
-    """What to change of an API key; null or absent keeps what is there."""
+    """What to change of an API key; absent keeps what is there.
+
+    Null keeps as well, except that it takes ``rate_limit`` away.
+    """
 
     name: (
         Annotated[str, Field(min_length=1, max_length=100, pattern=_KEY_NAME)] | None
     ) = None
+    """What people call it: letters, digits, blanks and ``_.()-``."""
     queues: QueueScope | None = None
+    """The queues it is for; empty or ``*`` is all."""
     rate_limit: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Requests per minute; null takes it away."""
     is_active: bool | None = None
+    """False revokes it, true gives it back."""

@@ -29,7 +29,9 @@ class DeadPage(BaseModel):
     created_after: datetime | None = Field(default=None, description="Inclusive.")
     created_before: datetime | None = Field(default=None, description="Exclusive.")
     order_by: SortKey = "created_at"
+    """What the list is ordered by."""
     order_dir: Literal["asc", "desc"] = "desc"
+    """``desc`` is the greatest, or the latest, first."""
     limit: int = Field(default=50, description="At most so many, 1 to 100.")
     offset: int = Field(default=0, description="Leave out so many from the front.")
     cursor: str | None = Field(

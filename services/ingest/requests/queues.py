@@ -28,8 +28,11 @@ class QueueSettings(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     retry: RetryPolicy | None = None
-    #: How many of the queue's jobs are in work at once, at most.
+    """The retry policy of jobs that bring none."""
     concurrency: Annotated[int, Field(ge=1, le=_LIMIT_MAX, strict=True)] | None = None
+    """How many of the queue's jobs are in work at once, at most; null or absent is no
+    limit.
+    """
 
 
 class ConfigureQueue(BaseModel):
@@ -40,12 +43,20 @@ class ConfigureQueue(BaseModel):
     """
 
     max_retries: Retries | None = None
+    """The retries of jobs that do not say; 3 when nobody configured it."""
     default_timeout: TimeoutSeconds | None = None
+    """The ``timeout_seconds`` of jobs that do not say; 300 when nobody configured it.
+    """
     timeout_seconds: TimeoutSeconds | None = None
-    #: How many of the queue's jobs are begun per second, at most.
+    """The same as ``default_timeout``, which goes before it."""
     rate_limit: Annotated[int, Field(ge=1, le=_LIMIT_MAX, strict=True)] | None = None
+    """How many of the queue's jobs are begun per second, at most, with a burst of one
+    second's worth; null takes it away.
+    """
     enabled: bool | None = None
+    """False: nothing is handed out, while new jobs are taken in."""
     settings: QueueSettings | None = None
+    """What to merge into the settings; at most 64 KiB."""
 
     @field_validator("settings", mode="before")
     @classmethod
@@ -59,6 +70,7 @@ class PauseQueue(BaseModel):
     """Why a queue is paused; the whole body may be absent."""
 
     reason: Annotated[PlainText, Field(max_length=500)] | None = None
+    """Why, for people to read."""
 
 
 class DeleteQueue(BaseModel):

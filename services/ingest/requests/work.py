@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, SkipValidation
 
 from services.ingest.requests.fields import PlainText, QueueName
 
@@ -33,30 +33,43 @@ class ClaimJobs(BaseModel):
     """
 
     queue_name: QueueName
+    """The queue to claim from."""
     worker_id: WorkerName
+    """Who claims: any name, the same for as long as the worker lives."""
     limit: Annotated[int, Field(ge=1, le=100, strict=True)] | None = None
+    """At most so many jobs; 1 unless said."""
     lease_duration_secs: LeaseSeconds | None = None
+    """For how many seconds the jobs are the worker's; 30 unless said."""
     wait_seconds: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] | None = (
         None
     )
+    """For how long the answer may wait until there is a job; 0 unless said."""
 
 
 class CompleteItem(BaseModel):
     """One job that is done: its result is any JSON, at most 1 MiB of it."""
 
     job_id: str
+    """The job that is done."""
     lease_id: LeaseName | None = None
+    """The claim's ``lease_id``; without it the worker's id decides whose the job is."""
     result: Any = None
+    """What came of it: any JSON, at most 1 MiB."""
 
 
 class FailItem(BaseModel):
     """One job that failed; ``no_retry`` (or ``retry`` false) gives it up (D29)."""
 
     job_id: str
+    """The job that failed."""
     lease_id: LeaseName | None = None
+    """The claim's ``lease_id``; without it the worker's id decides whose the job is."""
     error: Why
+    """What went wrong; also taken as ``reason``. 2048 characters are kept."""
     retry: bool | None = None
+    """False gives the job up, as ``no_retry`` does."""
     no_retry: bool | None = None
+    """True gives the job up: a dead letter at once, whatever retries are left."""
 
     @property
     def again(self) -> bool:
@@ -72,8 +85,11 @@ class CompleteJob(BaseModel):
     """
 
     worker_id: WorkerName
+    """Who claimed it."""
     lease_id: LeaseName | None = None
+    """The claim's ``lease_id``; without it ``worker_id`` decides whose the job is."""
     result: Any = None
+    """What came of it: any JSON, at most 1 MiB."""
 
 
 class FailJob(BaseModel):
@@ -84,10 +100,15 @@ class FailJob(BaseModel):
     """
 
     worker_id: WorkerName
+    """Who claimed it."""
     lease_id: LeaseName | None = None
+    """The claim's ``lease_id``; without it ``worker_id`` decides whose the job is."""
     error: Why
+    """What went wrong; also taken as ``reason``. 2048 characters are kept."""
     retry: bool | None = None
+    """False gives the job up, as ``no_retry`` does."""
     no_retry: bool | None = None
+    """True gives the job up: a dead letter at once, whatever retries are left."""
 
     @property
     def again(self) -> bool:
@@ -99,12 +120,32 @@ class KeepJob(BaseModel):
     """The worker is still at it: the lease ends so many seconds from now."""
 
     worker_id: WorkerName
+    """Who claimed it."""
     lease_id: LeaseName | None = None
+    """The claim's ``lease_id``; without it ``worker_id`` decides whose the job is."""
     lease_duration_secs: LeaseSeconds
+    """The lease ends so many seconds from now, not from its old end."""
 
 
-class SettleMany(BaseModel):
-    """Up to a hundred jobs of one worker at once.  Each is read by itself."""
+class CompleteMany(BaseModel):
+    """Up to a hundred jobs of one worker that are done.  Each is read by itself."""
 
     worker_id: WorkerName
-    jobs: Annotated[list[Any], Field(min_length=1, max_length=BULK_MAX)]
+    """Who claimed them."""
+    # Checked one by one, so that one that is wrong spoils no other.
+    jobs: Annotated[
+        list[SkipValidation[CompleteItem]], Field(min_length=1, max_length=BULK_MAX)
+    ]
+    """The jobs that are done, up to 100."""
+
+
+class FailMany(BaseModel):
+    """Up to a hundred jobs of one worker that failed.  Each is read by itself."""
+
+    worker_id: WorkerName
+    """Who claimed them."""
+    # As in `CompleteMany`.
+    jobs: Annotated[
+        list[SkipValidation[FailItem]], Field(min_length=1, max_length=BULK_MAX)
+    ]
+    """The jobs that failed, up to 100."""

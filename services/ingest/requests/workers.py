@@ -28,19 +28,27 @@ class RegisterWorker(BaseModel):
     """A worker that comes to work; registering an id again changes what it said."""
 
     queue_name: QueueName
+    """The queue it works for."""
     hostname: Annotated[PlainText, Field(min_length=1, max_length=255)]
+    """Where it runs."""
     worker_type: Annotated[PlainText, Field(max_length=50)] | None = None
+    """What it is, in its own word."""
     max_concurrency: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    """How many jobs it takes on at once; shown to people, it limits nothing."""
     version: Annotated[PlainText, Field(max_length=50)] | None = None
-    #: Any JSON, at most 64 KiB of it.
+    """Of its own program."""
     metadata: Metadata = None
-    #: Made up when absent.
+    """Any JSON, at most 64 KiB."""
     worker_id: WorkerId | None = None
+    """The name it goes by; made up when absent."""
 
 
 class BeatHeart(BaseModel):
     """A sign of life; what is absent stays as it is."""
 
     current_jobs: Annotated[int, Field(ge=0, le=1000, strict=True)]
+    """How many jobs it works on now."""
     status: WorkerStatus | None = None
+    """How it is, in its own judgement."""
     metadata: Metadata = None
+    """Any JSON, at most 64 KiB."""
