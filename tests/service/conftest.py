@@ -14,11 +14,26 @@ async def tenant(database_url):
 
 
 @pytest.fixture
-async def house(database_url, nats_url):
-    """The house, running; when it is shut, every job is in one place."""
-    async with run_house(database_url, nats_url) as house:
+async def house(request, database_url, nats_url):
+    """The house, running; when it is shut, every job is in one place.
+
+    Who carries webhooks works only where somebody is there to receive them, and may be
+    asked for by ``carrying``: a delivery pod leaves when its pull is over, a second later.
+    """
+    carried = {"endpoint", "carrying"} & set(request.fixturenames)
+    services = ("ingest", "dispatcher", "delivery", "scheduler")
+    async with run_house(
+        database_url,
+        nats_url,
+        services=services if carried else ("ingest", "scheduler"),
+    ) as house:
         yield house
         await assert_invariants(database_url)
+
+
+@pytest.fixture
+def carrying():
+    """Let the services that carry webhooks work, too."""
 
 
 @pytest.fixture
