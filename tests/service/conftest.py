@@ -18,7 +18,7 @@ async def house(request, database_url, nats_url):
     """The house, running; when it is shut, every job is in one place.
 
     Who carries webhooks works only where somebody is there to receive them, and may be
-    asked for by ``carrying``: a delivery pod leaves when its pull is over, a second later.
+    asked for by ``carrying``: a pod leaves when its pull is over, a second later.
     """
     carried = {"endpoint", "carrying"} & set(request.fixturenames)
     services = ("ingest", "dispatcher", "delivery", "scheduler")
