@@ -149,6 +149,11 @@ def test_the_usual_port_is_left_alone_when_it_is_taken(settings, monkeypatch):
             Ports.choose(settings(BELLHOP_PORT=usual), said.append)
 
 
+def test_no_port_is_given_twice():
+    ports = [free_port() for _ in range(500)]
+    assert len(set(ports)) == len(ports)
+
+
 def test_any_free_port_stays_the_same_while_it_is_free(settings):
     asked = settings(BELLHOP_PORT=0, BELLHOP_GRPC_PORT=0)
 

@@ -17,6 +17,9 @@ _LAST: Final = 32_000
 _TRIES_MAX: Final = 200
 #: Not seeded, so that two processes that start alike look in different places.
 _CHANCE: Final = random.SystemRandom()
+#: What this process was given.  A port is free until its server listens, so asking
+#: the kernel alone would now and then give one port to two servers about to start.
+_given: Final[set[int]] = set()
 
 
 class NoFreePort(BellhopError):  # noqa: N818 - what is wrong, no "Error" at the end
@@ -36,10 +39,14 @@ def is_free(port: int, *, host: str = "127.0.0.1") -> bool:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens; raises `NoFreePort`."""
+    """Return a port on which nobody listens, and never the same one twice.
+
+    Raises `NoFreePort`.
+    """
     for _ in range(_TRIES_MAX):
         port = _CHANCE.randint(_FIRST, _LAST)
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise NoFreePort(f"no free port found between {_FIRST} and {_LAST}")
 
