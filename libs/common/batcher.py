@@ -1,7 +1,9 @@
 """Group commit: callers of the same moment share one statement.
 
-There is no timer.  While a batch is under way the next one gathers, so an idle
-service answers at once and a busy one fills its batches by itself.
+While a batch is under way the next one gathers, so an idle service answers at once
+and a busy one fills its batches by itself.  A second batch beside the first would only
+make both smaller, and each statement has its price; so it starts when the first is
+slow: it waits for a lock or a disk, or is a large one.
 """
 
 import asyncio
@@ -14,14 +16,17 @@ from libs.common.metrics import BATCH_SIZE
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+#: How long a batch may be under way before the next one no longer waits for it.
+_PATIENCE_SECONDS: Final = 0.005
+
 
 class Batcher(Generic[Item, Answer]):
     """Carries items to *flush* in batches, and each answer back to its caller.
 
     *flush* takes up to *batch_max* items and returns one answer each, in order.
-    Up to *lanes* batches are under way at once.  When a batch is `Rejected` its
-    items are tried one by one, so that one bad item spoils nobody else's.  Any other
-    error reaches every caller of the batch.
+    Up to *lanes* batches are under way at once, where some are slow.  When a batch is
+    `Rejected` its items are tried one by one, so that one bad item spoils nobody
+    else's.  Any other error reaches every caller of the batch.
 
     A cancelled caller's item is dropped if it is not under way yet; if it is, it is
     carried all the same: cancelling says nothing about the commit.
@@ -40,6 +45,7 @@ class Batcher(Generic[Item, Answer]):
         self._lanes: Final = lanes
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._began_at = 0.0
         self._size = BATCH_SIZE.labels(batch=name)
 
     async def put(self, item: Item) -> Answer:
@@ -74,9 +80,12 @@ class Batcher(Generic[Item, Answer]):
             self._under_way.add(task)
 
     async def _carry(self) -> None:
-        # Let everything that became runnable in this turn of the loop come aboard.
-        await asyncio.sleep(0)
         try:
+            if len(self._under_way) == 1:
+                # Let what became runnable in this turn of the loop come aboard.
+                await asyncio.sleep(0)
+            else:
+                await self._lose_patience()
             while self._waiting:
                 batch = self._waiting[: self._batch_max]
                 del self._waiting[: self._batch_max]
@@ -87,8 +96,18 @@ class Batcher(Generic[Item, Answer]):
             self._under_way.discard(asyncio.current_task())
             self._start()
 
+    async def _lose_patience(self) -> None:
+        """Return when the batch that began last is slow."""
+        loop = asyncio.get_running_loop()
+        while (  # noqa: ASYNC110 - it is time that is waited for
+            left := self._began_at + _PATIENCE_SECONDS - loop.time()
+        ) > 0:
+            # Meanwhile the next one may begin, which is waited for anew.
+            await asyncio.sleep(left)
+
     async def _try(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         self._size.observe(len(batch))
+        self._began_at = asyncio.get_running_loop().time()
         try:
             answers = await self._flush([item for item, _ in batch])
             answered = list(zip(batch, answers, strict=True))

@@ -5,18 +5,17 @@ from functools import partial
 
 from aiohttp import web
 
-from libs.common import streams
 from libs.common.access import KeyRing
 from libs.common.actors import keep
 from libs.common.bus import Bus, open_bus
 from libs.common.db import Pool, is_alive, open_pool
 from libs.common.health import open_health, serve_http
 from libs.common.loops import every
-from libs.common.messages import EVENTS
 from libs.common.tokens import Tokens, read_keys
 from services.streamer import frames
 from services.streamer.answers import in_json, sign
 from services.streamer.feed import Feed
+from services.streamer.following import Following
 from services.streamer.settings import Settings
 from services.streamer.sse import Streams
 
@@ -39,26 +38,20 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         keys = KeyRing(pool, bus, tokens=_tokens(settings))
         app = web.Application(middlewares=[in_json])
         app.on_response_prepare.append(sign)
-        doors = Streams(settings, feed=feed, keys=keys, stopping=stopping)
+        following = Following(bus, feed)
+        doors = Streams(
+            settings, feed=feed, following=following, keys=keys, stopping=stopping
+        )
         app.add_routes(doors.routes())
         app.add_routes(health.routes())
         health.check("postgres", partial(is_alive, pool))
         health.check("nats", partial(_is_connected, bus))
-        following = asyncio.Event()
-        health.check("feed", partial(_has_begun, following))
         async with serve_http(app, host=settings.http_host, port=settings.http_port):
             health.open_doors()
             async with asyncio.TaskGroup() as group:
                 for name, actor in {
                     "keys": partial(keys.listen, stopping),
-                    "feed": partial(
-                        streams.follow,
-                        bus,
-                        EVENTS,
-                        feed.hear,
-                        stopping=stopping,
-                        began=following,
-                    ),
+                    "feed": partial(following.run, stopping),
                     "pulse": partial(_pulse, settings, feed, pool, bus, stopping),
                     "usher": partial(_usher, feed, stopping),
                 }.items():
@@ -89,10 +82,6 @@ async def _usher(feed: Feed, stopping: asyncio.Event) -> None:
     """Show everybody out when the house closes (an actor)."""
     await stopping.wait()
     feed.end_all("stopping")
-
-
-async def _has_begun(following: asyncio.Event) -> bool:
-    return following.is_set()
 
 
 async def _is_connected(bus: Bus) -> bool:

@@ -24,6 +24,7 @@ from libs.common.errors import (
 from libs.common.ids import parse_id
 from services.streamer import frames
 from services.streamer.feed import Feed, Watcher, Wish
+from services.streamer.following import Following
 from services.streamer.frames import NAMES
 from services.streamer.settings import Settings
 
@@ -49,11 +50,13 @@ class Streams:
         settings: Settings,
         *,
         feed: Feed,
+        following: Following,
         keys: KeyRing,
         stopping: asyncio.Event,
     ) -> None:
         self._settings = settings
         self._feed = feed
+        self._following = following
         self._keys = keys
         self._stopping = stopping
 
@@ -79,6 +82,7 @@ class Streams:
         if self._stopping.is_set():
             raise Unavailable("stopping")
         with self._feed.watching(watcher):
+            await self._following.begin()
             await self._until_ended(watcher, credential, request, response)
         await self._take_leave(watcher, request, response)
         return response

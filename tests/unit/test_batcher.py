@@ -9,6 +9,7 @@ import pytest
 
 from libs.common.batcher import Batcher
 from libs.common.errors import Fault, Malformed, Unavailable
+from tests.support.waiting import until
 
 UNSTORABLE = Malformed(Fault("payload", "cannot be stored"))
 
@@ -117,7 +118,7 @@ async def test_so_many_batches_are_under_way_and_no_more(table):
     batcher = batcher_of(table, batch_max=1, lanes=3)
     table.shut()
     callers = [asyncio.create_task(batcher.put(n)) for n in range(9)]
-    await soon()
+    await until(lambda: table.under_way_most == 3)
     for n in range(9, 12):
         callers.append(asyncio.create_task(batcher.put(n)))
         await soon()
@@ -126,6 +127,31 @@ async def test_so_many_batches_are_under_way_and_no_more(table):
 
     assert table.under_way_most == 3
     assert sorted(chain(*table.batches)) == list(range(12))
+
+
+async def test_a_second_batch_waits_while_the_first_may_soon_be_back(table):
+    batcher = batcher_of(table, lanes=2)
+    table.shut()
+    first = asyncio.create_task(batcher.put(0))
+    await soon()
+    others = [asyncio.create_task(batcher.put(n)) for n in range(1, 10)]
+    await soon()
+    assert table.under_way_most == 1
+    table.open()
+    await asyncio.gather(first, *others)
+
+    assert table.batches == [[0], list(range(1, 10))]
+
+
+async def test_a_slow_batch_holds_up_nobody(table):
+    batcher = batcher_of(table, lanes=2)
+    table.shut()
+    callers = [asyncio.create_task(batcher.put(0))]
+    await soon()
+    callers.append(asyncio.create_task(batcher.put(1)))
+    await until(lambda: table.under_way_most == 2)
+    table.open()
+    await asyncio.gather(*callers)
 
 
 async def test_one_bad_item_spoils_nobody_elses(table):
