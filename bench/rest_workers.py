@@ -17,11 +17,14 @@ from bench.bodies import QUEUE
 from bench.http import Messages
 from bench.records import milliseconds
 
+_LEASE_SECONDS = 300
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Settle *jobs* by so many *workers*, *batch* at a time.
 
-    A batch of one is completed by ``/jobs/{id}/complete``, a larger one by
+    When *claimed_ahead* all are claimed before the clock starts, and only completing
+    is timed.  A batch of one is completed by ``/jobs/{id}/complete``, a larger one by
     ``/jobs/complete/bulk``.
     """
 
@@ -30,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     workers: int = 8
     batch: int = 1
+    claimed_ahead: bool = False
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,50 +98,105 @@ class Connection(Messages):
             future.set_exception(exc or ConnectionResetError("the server left"))
 
 
+class Worker:
+    """One worker on one connection."""
+
+    def __init__(self, plan: Plan, number: int, connection: Connection) -> None:
+        self._plan = plan
+        self._name = f"bench-{number}"
+        self._connection = connection
+
+    async def claim(self) -> list[Job]:
+        """Claim a batch."""
+        answer = await self._connection.post(
+            "/jobs/claim",
+            {
+                "queue_name": QUEUE,
+                "worker_id": self._name,
+                "limit": self._plan.batch,
+                "lease_duration_secs": _LEASE_SECONDS,
+            },
+        )
+        return msgspec.json.decode(answer, type=Claimed).jobs
+
+    async def complete(self, jobs: list[Job]) -> None:
+        """Complete jobs: one by one, or all in one call."""
+        if self._plan.batch == 1:
+            for job in jobs:
+                await self._connection.post(
+                    f"/jobs/{job.id}/complete",
+                    {"worker_id": self._name, "lease_id": job.lease_id},
+                )
+            return
+        settled = [{"job_id": job.id, "lease_id": job.lease_id} for job in jobs]
+        answer = await self._connection.post(
+            "/jobs/complete/bulk", {"worker_id": self._name, "jobs": settled}
+        )
+        if b'"failed":[]' not in answer:
+            raise RuntimeError(answer.decode())
+
+    def close(self) -> None:
+        """Leave."""
+        self._connection.transport.close()
+
+
 async def work_all(plan: Plan) -> Result:
     """Settle everything there is."""
-    loop = asyncio.get_running_loop()
+    workers = [await _worker(plan, number) for number in range(plan.workers)]
     latencies: list[float] = []
     done = 0
 
-    async def work(number: int) -> None:
+    async def settle(worker: Worker, jobs: list[Job]) -> None:
         nonlocal done
-        name = f"bench-{number}"
-        _, connection = await loop.create_connection(
-            partial(Connection, plan), "127.0.0.1", plan.port
-        )
-        claim = {"queue_name": QUEUE, "worker_id": name, "limit": plan.batch}
-        while done < plan.jobs:
-            answer = await connection.post("/jobs/claim", claim)
-            jobs = msgspec.json.decode(answer, type=Claimed).jobs
-            sent = time.monotonic()
-            if plan.batch == 1:
-                for job in jobs:
-                    await connection.post(
-                        f"/jobs/{job.id}/complete",
-                        {"worker_id": name, "lease_id": job.lease_id},
-                    )
-            elif jobs:
-                settled = [{"job_id": job.id, "lease_id": job.lease_id} for job in jobs]
-                answer = await connection.post(
-                    "/jobs/complete/bulk", {"worker_id": name, "jobs": settled}
-                )
-                if b'"failed":[]' not in answer:
-                    raise RuntimeError(answer.decode())
-            if jobs:
-                latencies.append(time.monotonic() - sent)
-            done += len(jobs)
-        connection.transport.close()
+        sent = time.monotonic()
+        await worker.complete(jobs)
+        latencies.append(time.monotonic() - sent)
+        done += len(jobs)
 
+    async def work(worker: Worker) -> None:
+        while done < plan.jobs:
+            if jobs := await worker.claim():
+                await settle(worker, jobs)
+
+    async def settle_all(worker: Worker, batches: list[list[Job]]) -> None:
+        for jobs in batches:
+            await settle(worker, jobs)
+
+    if plan.claimed_ahead:
+        batches = await asyncio.gather(*(_claim_all(plan, one) for one in workers))
+        load = list(map(settle_all, workers, batches))
+    else:
+        load = list(map(work, workers))
     cpu, began = time.process_time(), time.monotonic()
-    await asyncio.gather(*map(work, range(plan.workers)))
+    await asyncio.gather(*load)
+    seconds = time.monotonic() - began
+    for worker in workers:
+        worker.close()
     return Result(
         jobs=done,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         p50_ms=milliseconds(latencies, 0.5),
         p99_ms=milliseconds(latencies, 0.99),
         cpu_seconds=round(time.process_time() - cpu, 2),
     )
+
+
+async def _worker(plan: Plan, number: int) -> Worker:
+    _, connection = await asyncio.get_running_loop().create_connection(
+        partial(Connection, plan), "127.0.0.1", plan.port
+    )
+    return Worker(plan, number, connection)
+
+
+async def _claim_all(plan: Plan, worker: Worker) -> list[list[Job]]:
+    """Claim one worker's share."""
+    own: list[list[Job]] = []
+    while len(own) < plan.jobs // plan.batch // plan.workers:
+        jobs = await worker.claim()
+        if not jobs:
+            break
+        own.append(jobs)
+    return own
 
 
 def main(plan: Path, result: Path) -> None:

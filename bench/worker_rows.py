@@ -121,8 +121,18 @@ async def rest_worker_1(house: House, options: Options) -> Row:
 async def rest_worker_50(house: House, options: Options) -> Row:
     """Jobs claimed and completed over REST by eight workers, fifty at a time."""
     jobs = await _stock(house, options.jobs)
-    row = await _timed(
+    return await _timed(
         house, "rest_worker_50", lambda: _rest(house, jobs=jobs, batch=_BATCH)
+    )
+
+
+async def rest_complete_batch(house: House, options: Options) -> Row:
+    """Claimed jobs completed over REST, fifty a call."""
+    jobs = await _stock(house, options.jobs)
+    row = await _timed(
+        house,
+        "rest_complete_batch",
+        lambda: _rest(house, jobs=jobs, batch=_BATCH, claimed_ahead=True),
     )
     row.target = 10_000
     return row
@@ -155,6 +165,7 @@ ROWS: Final[tuple[Measure, ...]] = (
     worker_batch_50,
     rest_worker_1,
     rest_worker_50,
+    rest_complete_batch,
     latency_worker,
 )
 
