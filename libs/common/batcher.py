@@ -7,7 +7,7 @@ slow: it waits for a lock or a disk, or is a large one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Final, Generic, TypeVar
 
 from libs.common.errors import Rejected
@@ -45,6 +45,8 @@ class Batcher(Generic[Item, Answer]):
         self._lanes: Final = lanes
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._carrying = 0
+        self._is_patient = False
         self._began_at = 0.0
         self._size = BATCH_SIZE.labels(batch=name)
 
@@ -74,18 +76,28 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.wait(self._under_way)
 
     def _start(self) -> None:
-        if self._waiting and len(self._under_way) < self._lanes:
-            # Owned by the set, awaited by `drain`.
-            task = asyncio.create_task(self._carry())
-            self._under_way.add(task)
+        if not self._waiting:
+            return
+        if self._carrying == 0:
+            self._begin()
+        elif self._carrying < self._lanes and not self._is_patient:
+            self._is_patient = True
+            self._own(self._lose_patience())
+
+    def _begin(self) -> None:
+        self._carrying += 1
+        self._own(self._carry())
+
+    def _own(self, work: Coroutine[None, None, None]) -> None:
+        # Owned by the set, awaited by `drain`.
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def _carry(self) -> None:
         try:
-            if len(self._under_way) == 1:
-                # Let what became runnable in this turn of the loop come aboard.
-                await asyncio.sleep(0)
-            else:
-                await self._lose_patience()
+            # Let everything that became runnable in this turn of the loop come aboard.
+            await asyncio.sleep(0)
             while self._waiting:
                 batch = self._waiting[: self._batch_max]
                 del self._waiting[: self._batch_max]
@@ -93,17 +105,23 @@ class Batcher(Generic[Item, Answer]):
                 if batch:
                     await self._try(batch)
         finally:
-            self._under_way.discard(asyncio.current_task())
+            self._carrying -= 1
             self._start()
 
     async def _lose_patience(self) -> None:
-        """Return when the batch that began last is slow."""
+        """Begin another batch when the one that began last is slow."""
         loop = asyncio.get_running_loop()
-        while (  # noqa: ASYNC110 - it is time that is waited for
-            left := self._began_at + _PATIENCE_SECONDS - loop.time()
-        ) > 0:
-            # Meanwhile the next one may begin, which is waited for anew.
-            await asyncio.sleep(left)
+        left = _PATIENCE_SECONDS
+        try:
+            while left > 0:
+                await asyncio.sleep(left)
+                # Meanwhile the next one may have begun, which is waited for anew.
+                left = self._began_at + _PATIENCE_SECONDS - loop.time()
+        finally:
+            self._is_patient = False
+        if self._waiting:
+            self._begin()
+            self._start()
 
     async def _try(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         self._size.observe(len(batch))
