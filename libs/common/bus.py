@@ -8,9 +8,9 @@ hints and requests; JetStream stands in ``streams``.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -27,13 +27,12 @@ from libs.common.metrics import BUS_CONNECTED, BUS_RECONNECTS, MESSAGES_UNREADAB
 log = structlog.get_logger()
 
 W = TypeVar("W", bound=Word)
+Listener = Callable[[Any], Awaitable[None] | None]
 
 _RECONNECT_SECONDS: Final = 0.25
 _PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 #: NATS limits a message; what it does not tell us we do not assume.
 _PAYLOAD_BYTES_DEFAULT: Final = 1024 * 1024
-#: How often a followed stream that has nothing to tell says so.
-#: How long a reader waits before it looks whether it is to stop.
 
 
 class NobodyListens(Unavailable):
@@ -55,6 +54,8 @@ class Bus:
         #: knows whether hints may have been lost since.
         self.connections = 0
         self._first = asyncio.Event()
+        #: Who hears, in this process, by subject.
+        self._listeners: dict[str, tuple[Listener, ...]] = {}
 
     # --- the connection ------------------------------------------------------------
 
@@ -98,7 +99,14 @@ class Bus:
     # --- hints ---------------------------------------------------------------------
 
     async def ring(self, word: Word) -> None:
-        """Say a hint, or drop it when the bus is away: whoever needs it looks again."""
+        """Say a hint, or drop it when the bus is away: whoever needs it looks again.
+
+        Who hears in this process does so at once, with the bus or without.
+        """
+        for listener in self._listeners.get(word.subject, ()):
+            waiting = listener(word)
+            if waiting is not None:
+                await waiting
         if not self.connected:
             return
         try:
@@ -137,13 +145,25 @@ class Bus:
                 if waiting is not None:
                     await waiting
 
-        if not await self.until_connected(stopping):
-            return
-        subscription = await self.client.subscribe(word.subject, cb=heard)
+        with self._hearing(word.subject, listener):
+            if not await self.until_connected(stopping):
+                return
+            subscription = await self.client.subscribe(word.subject, cb=heard)
+            try:
+                await stopping.wait()
+            finally:
+                await leave(subscription)
+
+    @contextmanager
+    def _hearing(self, subject: str, listener: Listener) -> Iterator[None]:
+        others = self._listeners.get(subject, ())
+        self._listeners[subject] = (*others, listener)
         try:
-            await stopping.wait()
+            yield
         finally:
-            await leave(subscription)
+            self._listeners[subject] = tuple(
+                one for one in self._listeners[subject] if one is not listener
+            )
 
     # --- requests ------------------------------------------------------------------
 
@@ -249,6 +269,8 @@ async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
             reconnect_to_server_handler=next_server,
             max_reconnect_attempts=-1,
             connect_timeout=2,
+            # What we say ourselves we hear at once: see `Bus.ring`.
+            no_echo=True,
             ping_interval=5,
             max_outstanding_pings=2,
             pending_size=_PENDING_BYTES_MAX,
