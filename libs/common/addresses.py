@@ -11,7 +11,7 @@ four plain decimal numbers or refused, because the resolver also takes
 ``2130706433``, ``0x7f000001`` and ``127.1`` for 127.0.0.1.
 
 A name may still resolve to anything.  Who connects asks `is_special` about the
-address it is about to connect to.
+address it is about to connect to (`services.delivery.guard`).
 
 The blocks are those of the IANA special-purpose registries (RFC 6890), multicast,
 and the addresses under which clouds keep their metadata.  `ipaddress.is_global` is
@@ -177,7 +177,7 @@ def _name(text: str) -> str:
         name = ""
     if _NAME.fullmatch(name) is None:
         raise ValueError("must have a valid host name")
-    if _NUMBER.fullmatch(name.rpartition(".")[2]) is None:
+    if not ends_in_number(name):
         return name
     try:
         return str(IPv4Address(name))
@@ -190,10 +190,22 @@ def _is_house(host: str) -> bool:
     try:
         return is_special(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
-        # No search domain makes "postgres" somebody else's machine.
-        return "." not in host or any(
-            host == name or host.endswith(f".{name}") for name in _HOUSE_NAMES
-        )
+        return is_house_name(host)
+
+
+def is_house_name(host: str) -> bool:
+    """Tell whether the name *host* can only mean a machine of this house."""
+    host = host.lower().removesuffix(".")
+    # No search domain makes "postgres" somebody else's machine.
+    return "." not in host or any(
+        host == name or host.endswith(f".{name}") for name in _HOUSE_NAMES
+    )
+
+
+def ends_in_number(host: str) -> bool:
+    """Tell whether a resolver takes *host* for an address, however it is spelt."""
+    last = host.lower().removesuffix(".").rpartition(".")[2]
+    return _NUMBER.fullmatch(last) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,8 @@ from typing import Final
 
 import aiohttp
 
+from services.delivery.guard import Forbidden
+
 #: What a receiver, or the way there, can do to a request.  `ValueError` is a method
 #: or a header that cannot be written.
 FAILURES: Final = (aiohttp.ClientError, OSError, ValueError)
@@ -29,13 +31,15 @@ def is_ours(error: BaseException) -> bool:
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in _OURS
 
 
-def reason(error: BaseException, *, timeout_seconds: float) -> str:  # noqa: PLR0911
+def reason(error: BaseException, *, timeout_seconds: float) -> str:  # noqa: C901, PLR0911
     """Say why an attempt failed that had *timeout_seconds*."""
     match error:
         case aiohttp.ConnectionTimeoutError():
             return "no connection in time"
         case TimeoutError():
             return f"timeout after {timeout_seconds:g} s"
+        case aiohttp.ClientConnectorError(os_error=Forbidden()):
+            return "address not allowed"
         case aiohttp.ClientConnectorDNSError():
             return "name not resolved"
         case aiohttp.ClientConnectorCertificateError(certificate_error=cause):

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -24,6 +25,7 @@ from libs.common.addresses import checked_url
 from libs.common.errors import Malformed
 from libs.common.messages import Delivery, Verdict
 from services.delivery.failures import FAILURES, is_ours, reason
+from services.delivery.guard import GuardedResolver, guard_of
 from services.delivery.resolver import open_resolver
 from services.delivery.settings import Settings
 from services.delivery.signature import Signer
@@ -199,8 +201,14 @@ def _since(started: float) -> float:
 
 
 @asynccontextmanager
-async def open_sender(settings: Settings) -> AsyncIterator[Sender]:
-    """Send until the block ends; then close all connections."""
+async def open_sender(
+    settings: Settings, *, names: AbstractResolver | None = None
+) -> AsyncIterator[Sender]:
+    """Send until the block ends; then close all connections.
+
+    *names* resolves instead of this machine; its answers are checked all the same.
+    """
+    guard = guard_of(settings)
     async with (
         open_resolver() as resolver,
         aiohttp.ClientSession(
@@ -208,7 +216,8 @@ async def open_sender(settings: Settings) -> AsyncIterator[Sender]:
                 limit=0,  # the slots are the limit
                 keepalive_timeout=settings.delivery_keepalive_seconds,
                 ttl_dns_cache=settings.delivery_dns_cache_seconds,
-                resolver=resolver,
+                resolver=GuardedResolver(names or resolver, guard),
+                socket_factory=guard.open_socket,
             ),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=settings.delivery_connect_timeout_seconds
