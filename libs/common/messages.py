@@ -21,7 +21,7 @@ batch of 64 jobs is read in 40 µs.  Checked on arrival all the same.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Literal, Self
 
 import msgspec
 
@@ -82,7 +82,7 @@ class JournalGrew(Word, frozen=True, kw_only=True):
 
 
 class OrganizationChanged(Word, frozen=True, kw_only=True):
-    """Forget what you remember of this organization: keys, secrets, queues (hint)."""
+    """Forget what you remember of it: keys, secrets, queues, endpoints (hint)."""
 
     subject = "bellhop.hint.organization.changed"
 
@@ -115,14 +115,44 @@ class LeasesHeld(Word, frozen=True, kw_only=True):
 # --- the way of a batch ------------------------------------------------------------
 
 
+class SealedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that signs, sealed for its endpoint.
+
+    *scheme* is ``v1`` (the bytes of an HMAC key), ``v1a`` (the 32 bytes of an ed25519
+    seed) or ``contract`` (the text of an outgoing webhook's secret, contract 5.7).
+    """
+
+    scheme: Literal["v1", "v1a", "contract"]
+    sealed: bytes
+
+
+class Receiver(msgspec.Struct, frozen=True, kw_only=True):
+    """How a configured endpoint wants its requests.
+
+    *keys* are those that sign now, the current one first.  *headers* go with every
+    request.  *auth* and *tls* are sealed JSON (`libs.common.endpoints`), sealed for the
+    endpoint's id.  *style* ``contract`` signs and names as contract 5.7 has it.
+    """
+
+    style: Literal["standard", "contract"] = "standard"
+    keys: list[SealedKey]
+    headers: dict[str, str] = {}
+    auth: bytes | None = None
+    tls: bytes | None = None
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to make.  *body* is the exact bytes to send.
 
     When *body* is null while *body_bytes* is not 0, it does not travel with the
     batch (too large, not JSON, or null itself): ask for it (`BodyWanted`).
+    *webhook_id* is what it is sent under, absent the job's id.  With *endpoint_id* the
+    request is as its `Receiver` wants it, and signed with its keys.
     """
 
     job_id: str
+    webhook_id: str | None = None
+    endpoint_id: str | None = None
     organization_id: str
     attempt: int
     url: str
@@ -138,7 +168,8 @@ class AttemptDeliveries(Word, frozen=True, kw_only=True):
 
     One lease id covers the batch.  *lease_seconds* is how long the lease lives from
     the moment this was sent, unless renewed.  *secrets* are the sealed signing
-    secrets of the organizations in the batch, newest first (bytes are base64 in JSON).
+    secrets of the organizations in the batch, newest first (bytes are base64 in JSON);
+    *receivers* are the endpoints in it, by id.
     """
 
     subject = "bellhop.work.delivery"
@@ -147,7 +178,22 @@ class AttemptDeliveries(Word, frozen=True, kw_only=True):
     dispatcher: str
     lease_seconds: float
     secrets: dict[str, list[bytes]]
+    receivers: dict[str, Receiver] = {}
     jobs: list[Delivery]
+
+
+class AttemptWanted(Word, frozen=True, kw_only=True):
+    """Ask any pod to make one attempt now, for somebody who waits (request).
+
+    A test, outside every queue: nothing is leased, counted or tried again.  The body
+    travels along.  The answer is a `Verdict`.
+    """
+
+    subject = "bellhop.attempt"
+
+    job: Delivery
+    receiver: Receiver | None = None
+    secrets: list[bytes] = []
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,11 +203,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     says why.  *sent* is false when the attempt was not made at all: the job goes
     back as it came.  *duration_ms* is from the beginning of the attempt, look-up and
     connect included, to its end; *ended_ms_ago* is how long the verdict has waited
-    since.
+    since.  *endpoint_id* is the delivery's.
     """
 
     job_id: str
     lease_id: str
+    endpoint_id: str | None = None
     sent: bool = True
     status: int | None = None
     error: str | None = None

@@ -1,6 +1,6 @@
 """The delivery service: it makes the attempts, and says how each one went.
 
-Hears      ``AttemptDeliveries`` (command)
+Hears      ``AttemptDeliveries`` (command), ``AttemptWanted`` (request)
 Says       ``AttemptsEnded`` and ``BodyWanted`` (requests), ``LeasesHeld`` (hint)
 Reads      nothing but what a batch brings
 Writes     nothing

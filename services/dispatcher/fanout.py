@@ -277,6 +277,12 @@ class Fanout:
 def _deliveries(jobs: Iterable[Claimed], *, room: int) -> Iterable[Delivery]:
     """Return what a pod needs of each job; bodies while there is *room* (bytes)."""
     for job in jobs:
+        if (
+            job.target_url is None
+            or job.target_method is None
+            or job.target_timeout_seconds is None
+        ):
+            continue
         body = job.payload
         if body is not None and job.payload_bytes <= room:
             room -= job.payload_bytes

@@ -15,6 +15,7 @@ from libs.common.messages import (
     NULL,
     AttemptDeliveries,
     AttemptsEnded,
+    AttemptWanted,
     BodyWanted,
     Delivery,
     DispatcherAlive,
@@ -23,6 +24,8 @@ from libs.common.messages import (
     LanesReady,
     LeasesHeld,
     OrganizationChanged,
+    Receiver,
+    SealedKey,
     Verdict,
     Word,
     WorkReady,
@@ -38,6 +41,7 @@ SUBJECTS = {
     LeasesHeld: "bellhop.hint.delivery.held",
     AttemptDeliveries: "bellhop.work.delivery",
     AttemptsEnded: "bellhop.results",
+    AttemptWanted: "bellhop.attempt",
     BodyWanted: "bellhop.bodies",
     JobChanged: "bellhop.events",
 }
@@ -138,6 +142,32 @@ SAMPLES = [
     (
         b'{"pod":"p","verdicts":[{"job_id":"j","lease_id":"l"}]}',
         AttemptsEnded(pod="p", verdicts=[Verdict(job_id="j", lease_id="l")]),
+    ),
+    (
+        b'{"job":{"job_id":"j","webhook_id":"w","endpoint_id":"e","organization_id":"o",'
+        b'"attempt":1,"url":"https://a.example/","timeout_seconds":15.0,"body_bytes":2,'
+        b'"body":{},"method":"POST","headers":{}},"receiver":{"style":"contract","keys":'
+        b'[{"scheme":"v1a","sealed":"AQI="}],"headers":{"a":"b"},"auth":"Aw==","tls":nul'
+        b'l},"secrets":[]}',
+        AttemptWanted(
+            job=Delivery(
+                job_id="j",
+                webhook_id="w",
+                endpoint_id="e",
+                organization_id="o",
+                attempt=1,
+                url="https://a.example/",
+                timeout_seconds=15.0,
+                body_bytes=2,
+                body=msgspec.Raw(b"{}"),
+            ),
+            receiver=Receiver(
+                style="contract",
+                keys=[SealedKey(scheme="v1a", sealed=b"\x01\x02")],
+                headers={"a": "b"},
+                auth=b"\x03",
+            ),
+        ),
     ),
     (
         b'{"job_id":"j","lease_id":"l","offset":524288,"length":65536}',

@@ -27,10 +27,13 @@ class Claimed:
     payload: str | None
     payload_bytes: int
     organization_id: UUID
-    target_url: str
-    target_method: str
+    #: Where to, absent when it goes to an endpoint.
+    target_url: str | None
+    target_method: str | None
     target_headers: str | None
-    target_timeout_seconds: float
+    target_timeout_seconds: float | None
+    endpoint_id: UUID | None
+    webhook_id: str | None
     #: Its time to run has passed: settle it so, do not run it.
     expired: bool
 

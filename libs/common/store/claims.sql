@@ -103,18 +103,24 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
        assigned.attempt + 1 AS attempt, body.*
   FROM assigned
  CROSS JOIN LATERAL (
-        SELECT CASE WHEN octet_length(jobs.payload::text) <= $8
-                    THEN jobs.payload END AS payload,
-               octet_length(jobs.payload::text) AS payload_bytes,
+        SELECT CASE WHEN octet_length(spelled.body) <= $8 THEN spelled.body END AS payload,
+               octet_length(spelled.body) AS payload_bytes,
                jobs.organization_id, jobs.target_url, jobs.target_method,
-               jobs.target_headers, jobs.target_timeout_seconds,
+               jobs.target_headers, jobs.target_timeout_seconds, jobs.endpoint_id,
+               jobs.webhook_id,
                coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
           FROM jobs
+         CROSS JOIN LATERAL (
+                SELECT coalesce(jobs.payload, (SELECT messages.payload FROM messages
+                                                WHERE messages.id = jobs.message_id))::text
+                       AS body
+               ) AS spelled
          WHERE jobs.id = assigned.job_id
          LIMIT 1
        ) AS body
  UNION ALL
-SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       NULL, NULL
   FROM wanted
  WHERE refused;
 

@@ -39,14 +39,15 @@ class Push:
 class NewJob:
     """A job that was checked and may be created.
 
-    *payload*, *tags* and *retry* are JSON texts.  *rank* is 100 - priority.
+    *payload*, *tags* and *retry* are JSON texts; without a payload it is that of the
+    message.  *rank* is 100 - priority.
     """
 
     id: UUID
     organization_id: UUID
     queue_name: str
     lane_id: int
-    payload: str
+    payload: str | None
     rank: int
     max_retries: int
     timeout_seconds: int
@@ -60,6 +61,12 @@ class NewJob:
     push: Push | None = None
     #: The job that must complete first, which the caller knows to exist.
     parent_id: UUID | None = None
+    #: The endpoint it goes to, instead of a *push*.
+    endpoint_id: UUID | None = None
+    #: The message it delivers.
+    message_id: UUID | None = None
+    #: The ``webhook-id`` it is sent under, absent its own id.
+    webhook_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         [job.organization_id for job in jobs],
         [job.queue_name for job in jobs],
         [job.lane_id for job in jobs],
-        [job.payload for job in jobs],
+        column(job.payload for job in jobs),
         column(job.job_type for job in jobs),
         column(job.tags for job in jobs),
         [job.rank for job in jobs],
@@ -118,6 +125,9 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(push and push.headers for push in pushes),
         column(push and push.timeout_seconds for push in pushes),
         column(job.parent_id for job in jobs),
+        column(job.endpoint_id for job in jobs),
+        column(job.message_id for job in jobs),
+        column(job.webhook_id for job in jobs),
     )
     return {row["id"] for row in rows}
 

@@ -7,19 +7,22 @@
 -- $9 max retries smallint, $10 timeouts int (s), $11 retry policies text,
 -- $12 run_at timestamptz, $13 expires_at timestamptz, $14 idempotency keys text,
 -- $15 fingerprints bytea, $16 target urls text, $17 methods text, $18 headers text,
--- $19 target timeouts real (s), $20 parents uuid (a job with one waits for it)
+-- $19 target timeouts real (s), $20 parents uuid (a job with one waits for it), $21
+-- endpoints uuid, $22 messages uuid (whose payload it is, where it has none), $23
+-- webhook ids text
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
                   $7::text[], $8::smallint[], $9::smallint[], $10::int[], $11::text[],
                   $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bytea[],
-                  $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[])
+                  $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[],
+                  $21::uuid[], $22::uuid[], $23::text[])
            WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
                      run_at, expires_at, idempotency_key, fingerprint,
                      target_url, target_method, target_headers, target_timeout_seconds,
-                     parent_id, place)
+                     parent_id, endpoint_id, message_id, webhook_id, place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
     SELECT organization_id, idempotency_key, id, fingerprint
@@ -39,11 +42,11 @@ WITH asked AS MATERIALIZED (
     INSERT INTO jobs (id, organization_id, queue_name, payload, job_type, tags,
                       max_retries, timeout_seconds, retry, idempotency_key, expires_at,
                       target_url, target_method, target_headers, target_timeout_seconds,
-                      parent_job_id)
+                      parent_job_id, endpoint_id, message_id, webhook_id)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
            target_url, target_method, target_headers::jsonb, target_timeout_seconds,
-           parent_id
+           parent_id, endpoint_id, message_id, webhook_id
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
@@ -97,7 +100,7 @@ SELECT idempotency.organization_id, idempotency.key, idempotency.job_id,
 -- name: read_job
 -- One job, whole, with what its place says of it.
 -- $1 organization_id uuid, $2 job_id uuid
-SELECT jobs.*, standing.place, standing.rank, standing.attempt, standing.retry_count,
+SELECT jobs.*, messages.payload AS message_payload, standing.place, standing.rank, standing.attempt, standing.retry_count,
        standing.run_at, standing.started_at, standing.settled_at, standing.ending,
        status_of(standing.place, standing.ending, standing.retry_count) AS status,
        coalesce(standing.last_error, failed.error) AS last_error,
@@ -113,6 +116,7 @@ SELECT jobs.*, standing.place, standing.rank, standing.attempt, standing.retry_c
   LEFT JOIN leased ON leased.job_id = jobs.id
   LEFT JOIN leases ON leases.id = standing.lease_id
   LEFT JOIN finished ON finished.job_id = jobs.id
+  LEFT JOIN messages ON messages.id = jobs.message_id
   LEFT JOIN LATERAL (
         SELECT attempts.error
           FROM attempts
@@ -224,7 +228,10 @@ SELECT listed.*
 -- name: read_body
 -- Some bytes of a leased job's body, for whoever holds the lease.
 -- $1 job_id uuid, $2 lease_id uuid, $3 offset int (bytes, from 0), $4 length int
-SELECT substr(convert_to(jobs.payload::text, 'UTF8'), $3 + 1, $4)
+SELECT substr(convert_to(
+           coalesce(jobs.payload, (SELECT messages.payload FROM messages
+                                    WHERE messages.id = jobs.message_id))::text, 'UTF8'),
+           $3 + 1, $4)
   FROM leased
   JOIN jobs ON jobs.id = leased.job_id
  WHERE leased.job_id = $1

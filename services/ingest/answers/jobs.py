@@ -183,7 +183,7 @@ def job(row: Row) -> Job:
         "queue_name": row["queue_name"],
         "job_type": row["job_type"] or "",
         "status": row["status"],
-        "payload": as_stored(row["payload"]),
+        "payload": as_stored(row["payload"] or row["message_payload"]),
         "result": as_stored(row["result"]),
         "retry_count": row["retry_count"],
         "attempt": row["attempt"],
