@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from libs.cli.private_files import write_private
-from libs.common import founding
+from libs.common import founding, keys
 from libs.common.access import new_key
 from libs.common.db import Conn, borrow, open_pool
 from libs.common.sealing import Sealer, Unsealable
@@ -115,5 +115,5 @@ async def _signing_secret(
             secret = sealer.unseal(newest.sealed, owner=str(organization_id))
         except Unsealable:
             return None
-        return founding.spelled(secret)
+        return keys.spelled_secret(secret)
     return None

@@ -1,17 +1,14 @@
 """A new organization: with its first key and signing secret, or not at all."""
 
-import secrets
-from base64 import b64encode
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
+from libs.common import keys
 from libs.common.db import Conn, Row
 from libs.common.ids import new_id
 from libs.common.sealing import Sealer
 from libs.common.store import api_keys, organizations, signing_secrets
-
-_SECRET_BYTES: Final = 32
 
 
 class Founded(NamedTuple):
@@ -64,20 +61,11 @@ async def new_secret(
     organization_id: UUID,
     overlap: timedelta = timedelta(0),
 ) -> None:
-    """Give an organization a new signing secret; the old one signs on for *overlap*.
-
-    Random, 32 bytes (Standard Webhooks asks for 24 to 64).
-    """
-    secret = secrets.token_bytes(_SECRET_BYTES)
+    """Give an organization a new signing secret; the old one signs on for *overlap*."""
     await signing_secrets.replace_secret(
         conn,
         id_=new_id(),
         organization_id=organization_id,
-        sealed=sealer.seal(secret, owner=str(organization_id)),
+        sealed=sealer.seal(keys.new_secret(), owner=str(organization_id)),
         overlap=overlap,
     )
-
-
-def spelled(secret: bytes) -> str:
-    """Return a signing secret as Standard Webhooks spells it: ``whsec_`` and base64."""
-    return f"whsec_{b64encode(secret).decode()}"

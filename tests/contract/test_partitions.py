@@ -94,7 +94,9 @@ async def test_creating_waits_for_nobody_and_nobody_waits_for_it(database_url, c
 
     further = AHEAD + timedelta(weeks=2)
     async with asyncio.timeout(5), conn.transaction():
-        assert await partitions.create_ahead(conn, back=BACK, ahead=further) == 2 * len(PARENTS)
+        assert await partitions.create_ahead(conn, back=BACK, ahead=further) == 2 * len(
+            PARENTS
+        )
         # Not even before it is committed.
         await stock.create(writer, line)
         await dump.execute("SELECT * FROM jobs")

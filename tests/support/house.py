@@ -25,7 +25,7 @@ import services.ingest.settings
 import services.scheduler.service
 import services.scheduler.settings
 from libs.cli.embedded.ports import free_port
-from libs.common import founding
+from libs.common import founding, keys
 from libs.common.access import new_key
 from libs.common.sealing import Sealer
 from libs.common.store import invariants, signing_secrets
@@ -71,7 +71,7 @@ async def new_tenant(database_url: str, *, slug: str = "acme") -> Tenant:
         await conn.close()
     sealed = current[organization_id][0].sealed
     secret = sealer.unseal(sealed, owner=str(organization_id))
-    return Tenant(organization_id, key, founding.spelled(secret))
+    return Tenant(organization_id, key, keys.spelled_secret(secret))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from libs.common import founding
+from libs.common import founding, keys
 from libs.common.access import Principal
 from libs.common.db import borrow
 from libs.common.errors import NotFound
@@ -70,7 +70,7 @@ async def _secrets(request: web.Request, principal: Principal) -> shapes.Signing
         )
     shown: list[shapes.SigningSecret] = [
         {
-            "signing_secret": founding.spelled(
+            "signing_secret": keys.spelled_secret(
                 request.app[SEALER].unseal(one.sealed, owner=str(organization_id))
             ),
             "created_at": one.created_at,

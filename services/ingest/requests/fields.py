@@ -7,6 +7,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from libs.common.headers import HEADERS_MAX, BadHeader, check_headers
+
 #: The largest tags, metadata or settings, in bytes of JSON.
 JSON_BYTES_MAX: Final = 64 * 1024
 #: A NUL as JSON spells it, and not a backslash before "u0000".
@@ -37,6 +39,16 @@ def _in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
+def _sendable(headers: dict[str, str]) -> dict[str, str]:
+    try:
+        check_headers(headers)
+    except BadHeader as error:
+        raise PydanticCustomError(
+            error.code, "{words}", {"words": str(error)}
+        ) from None
+    return headers
+
+
 QueueName = Annotated[
     str,
     AfterValidator(_queue_name),
@@ -51,6 +63,10 @@ QueueName = Annotated[
     ),
 ]
 PlainText = Annotated[str, AfterValidator(_no_nul)]
+#: Headers to send along with a request of ours.
+Headers = Annotated[
+    dict[str, str], Field(max_length=HEADERS_MAX), AfterValidator(_sendable)
+]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 IdempotencyKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
 Priority = Annotated[int, Field(ge=-100, le=100, strict=True)]

@@ -1,6 +1,5 @@
 """What producers may ask for: the shapes, and their limits (contract 1.4)."""
 
-import re
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -18,6 +17,7 @@ from libs.common.backoff import RetryPolicy
 from services.ingest.requests.fields import (
     JSON_BYTES_MAX,
     NUL,
+    Headers,
     IdempotencyKey,
     LongPage,
     Moment,
@@ -27,32 +27,7 @@ from services.ingest.requests.fields import (
     TimeoutSeconds,
 )
 
-HEADERS_MAX: Final = 32
-HEADER_VALUE_MAX: Final = 4096
-#: 64 jobs with their headers, but without their bodies, fit into one message.
-HEADERS_BYTES_MAX: Final = 8 * 1024
 BULK_MAX: Final = 100
-
-#: RFC 9110, section 5.6.2: what a header may be called.
-_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-#: RFC 9110, section 5.5, without the obsolete: what a header may say.
-_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
-#: Headers that are the sender's business, and families of them.
-_RESERVED: Final = frozenset(
-    [
-        "host",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "upgrade",
-        "expect",
-        "accept-encoding",
-    ]
-)
-_RESERVED_PREFIXES: Final = ("webhook-", "proxy-", "x-amz-", "x-goog-", "x-azure-")
 
 
 class Target(BaseModel):
@@ -64,37 +39,12 @@ class Target(BaseModel):
     """Where to send it: http or https, to a public address in production."""
     method: Literal["POST", "PUT", "PATCH", "DELETE", "GET"] = "POST"
     """The HTTP method of each attempt."""
-    headers: dict[str, str] = Field(default_factory=dict, max_length=HEADERS_MAX)
+    headers: Headers = Field(default_factory=dict)
     """Headers to send along, up to 32 and 8 KiB in all; those of the sender and of the
     signature are refused.
     """
     timeout_seconds: Annotated[float, Field(gt=0, le=120, allow_inf_nan=False)] = 15.0
     """How long one attempt may take, in total."""
-
-    @field_validator("headers")
-    @classmethod
-    def _are_sendable(cls, headers: dict[str, str]) -> dict[str, str]:
-        size = 0
-        for name, value in headers.items():
-            lower = name.lower()
-            if not _TOKEN.fullmatch(name):
-                raise PydanticCustomError(
-                    "header_name", "{name} is no header name", {"name": repr(name)}
-                )
-            if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
-                raise PydanticCustomError(
-                    "header_reserved", "{name} is set by the sender", {"name": name}
-                )
-            if len(value) > HEADER_VALUE_MAX or not _VALUE.fullmatch(value):
-                raise PydanticCustomError(
-                    "header_value",
-                    "the value of {name} is too long or not printable ASCII",
-                    {"name": name},
-                )
-            size += len(name) + len(value)
-        if size > HEADERS_BYTES_MAX:
-            raise PydanticCustomError("headers_size", "headers exceed 8 KiB")
-        return headers
 
 
 class CreateJob(BaseModel):
