@@ -35,8 +35,8 @@ status: $(READY) ## Say what runs, and where
 demo: $(READY) ## Show deliveries, retries and a dead letter, on the running stack
 	@$(RUN) -m libs.cli demo
 
-receiver: $(READY) ## Receive webhooks on RECEIVER_PORT (9000), and check their signatures
-	@$(RUN) -m libs.cli receiver --port $(RECEIVER_PORT)
+receiver: $(READY) ## Receive webhooks on RECEIVER_PORT (9000), and check them, also with KEY
+	@$(RUN) -m libs.cli receiver --port $(RECEIVER_PORT) $(addprefix --key ,$(KEY))
 
 # --- change it ------------------------------------------------------------------------
 

@@ -46,6 +46,12 @@ def main() -> int:
     parsers["receiver"].add_argument(
         "--status", type=int, default=204, help="what to answer (default: 204)"
     )
+    parsers["receiver"].add_argument(
+        "--key",
+        action="append",
+        default=[],
+        help="an endpoint's secret (whsec_…) or public key (whpk_…); may be repeated",
+    )
     arguments = parser.parse_args()
     # Logs and data are nobody else's business.
     os.umask(0o077)

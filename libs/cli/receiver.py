@@ -1,30 +1,37 @@
 """``bellhop receiver``: a customer's server that shows what it gets.
 
-It checks signatures with the package ``standardwebhooks``, as a stranger would.
+It checks signatures with what `libs.common.verification` offers to any receiver, and
+says when a message was there before.
 """
 
 import argparse
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from aiohttp import web
-from standardwebhooks import Webhook, WebhookVerificationError
 
 from libs.cli.first_run import look_up
 from libs.cli.ground import credentials
 from libs.cli.settings import StackSettings, Unusable
 from libs.cli.stack_file import read_stack
 from libs.common.errors import BellhopError
+from libs.common.verification import Seen, Unverified, Verifier
 
 
 class Checker:
-    """Checks signatures with the secret of the stack, also after it changed."""
+    """Checks signatures with the secret of the stack, also after it changed.
 
-    def __init__(self, settings: StackSettings) -> None:
+    With *keys* too, which are those of endpoints: secrets and public keys.
+    """
+
+    def __init__(self, settings: StackSettings, keys: Sequence[str] = ()) -> None:
         """Read the secret of the running stack; raises `NothingRuns`."""
         self._settings = settings
+        self._keys = keys
         self._secret = read_stack(settings.data_dir).signing_secret
+        self._seen = Seen()
+        self._verifier = self._verifier_of(self._secret)
 
     async def verdict(self, body: bytes, headers: Mapping[str, str]) -> str:
         """Return what to say of a signature.
@@ -32,19 +39,26 @@ class Checker:
         The stack may have been made anew, or the secret rotated, since we read it: it
         is read again before a signature is called wrong.
         """
+        if self._verifier is None:
+            return "not checked: the secret is not known"
         try:
-            self._verify(body, headers)
-        except WebhookVerificationError:
+            verified = self._verifier.verify(body, headers)
+        except Unverified:
             await self._read_again()
+            self._verifier = self._verifier_of(self._secret) or self._verifier
             try:
-                self._verify(body, headers)
-            except WebhookVerificationError as error:
+                verified = self._verifier.verify(body, headers)
+            except Unverified as error:
                 return f"WRONG: {error}"
-        return "verified" if self._secret else "not checked: the secret is not known"
+        again = self._seen.before(verified.id)
+        return "verified, and it was here before" if again else "verified"
 
-    def _verify(self, body: bytes, headers: Mapping[str, str]) -> None:
-        if self._secret:
-            Webhook(self._secret).verify(body, dict(headers))
+    def _verifier_of(self, secret: str | None) -> Verifier | None:
+        keys = [*([secret] if secret else []), *self._keys]
+        try:
+            return Verifier(keys) if keys else None
+        except ValueError as error:
+            raise Unusable(f"--key: {error}") from error
 
     async def _read_again(self) -> None:
         """Take the newest secret; keep the one we have where nobody can tell."""
@@ -65,7 +79,7 @@ def _shown(body: bytes) -> str:
 
 def receiver(arguments: argparse.Namespace) -> int:
     """Receive webhooks until Ctrl-C; answer each with *status*."""
-    checker = Checker(StackSettings.from_env())
+    checker = Checker(StackSettings.from_env(), arguments.key)
     port: int = arguments.port
 
     async def receive(request: web.Request) -> web.Response:

@@ -260,7 +260,23 @@ async def test_a_secret_that_changed_is_read_again_before_a_webhook_is_wrong(
     }
 
     assert await checker.verdict(body, headers) == "verified"
+    assert (await checker.verdict(body, headers)).endswith("it was here before")
     assert (await checker.verdict(b"another", headers)).startswith("WRONG")
+
+
+async def test_the_receiver_checks_what_endpoints_sign_too(settings, tmp_path):
+    write_stack(tmp_path, STACK)
+    secret, now = f"whsec_{b64encode(bytes(32)).decode()}", datetime.now(UTC)
+    headers = {
+        "webhook-id": "1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("1", now, "{}"),
+    }
+
+    assert (await Checker(settings()).verdict(b"{}", headers)).startswith("not checked")
+    assert await Checker(settings(), [secret]).verdict(b"{}", headers) == "verified"
+    with pytest.raises(Unusable, match="--key: must be base64"):
+        Checker(settings(), ["!"])
 
 
 def test_a_second_make_waits_for_the_environment_and_leaves_it(tmp_path):
