@@ -274,6 +274,16 @@ async def test_a_job_that_is_not_there_is_an_empty_answer(grpc_api):
     assert await grpc_api.job("no id at all") is None
 
 
+async def test_a_job_whose_time_has_passed_is_shown(grpc_api, grpc_house, tenant):
+    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    async with open_api(grpc_house, tenant) as api:
+        job_id = await api.create(expires_at=past)
+        assert await grpc_api.dequeue() == []
+        assert (await api.job(job_id))["status"] == "expired"
+
+    assert (await grpc_api.job(job_id)).status == pb.JOB_STATUS_CANCELLED
+
+
 async def test_a_queue_is_counted(grpc_api):
     for _ in range(4):
         await grpc_api.enqueue()

@@ -1,16 +1,24 @@
 """Jobs as gRPC shows them."""
 
-from typing import Any
+from typing import Final
 
 import orjson
 from google.protobuf.struct_pb2 import Struct
 
 from libs.common.db import Row
+from libs.common.lifecycle import Status
 from libs.common.pb import spooled_pb2 as pb
 from libs.common.store.claims import ClaimedWork
 from services.ingest.claims import Claim
 from services.ingest.grpc.errors import Refusal
+from services.ingest.grpc.sizes import JOB_BYTES_MAX
 from services.ingest.grpc.structs import fill, stamp
+from services.ingest.settlement import RESULT_BYTES_MAX
+
+#: What gRPC calls a job's status; it has no word for expired.
+_STATUSES: Final = {status: f"JOB_STATUS_{status.upper()}" for status in Status} | {
+    Status.EXPIRED: "JOB_STATUS_CANCELLED"
+}
 
 
 def claimed(claim: Claim, work: ClaimedWork) -> pb.Job:
@@ -28,10 +36,10 @@ def claimed(claim: Claim, work: ClaimedWork) -> pb.Job:
         idempotency_key=work.idempotency_key,
         lease_id=str(work.lease_id),
     )
-    _put_payload(job, work.payload)
     stamp(job.created_at, work.created_at)
     stamp(job.started_at, work.claimed_at)
     stamp(job.lease_expires_at, work.lease_expires_at)
+    _put_payload(job, work.payload, room=_room(job))
     return job
 
 
@@ -42,7 +50,7 @@ def job(row: Row) -> pb.Job:
         id=str(row["id"]),
         organization_id=str(row["organization_id"]),
         queue_name=row["queue_name"],
-        status=f"JOB_STATUS_{row['status'].upper()}",
+        status=_STATUSES[row["status"]],
         retry_count=row["retry_count"],
         max_retries=row["max_retries"],
         last_error=row["last_error"],
@@ -52,14 +60,18 @@ def job(row: Row) -> pb.Job:
         idempotency_key=row["idempotency_key"],
         lease_id=None if lease_id is None else str(lease_id),
     )
-    _put_payload(found, row["payload"])
-    if row["result"] is not None:
-        _put_result(found, row["result"])
     stamp(found.created_at, row["created_at"])
     stamp(found.scheduled_at, row["run_at"])
     stamp(found.started_at, row["started_at"] or row["claimed_at"])
     stamp(found.completed_at, row["settled_at"])
     stamp(found.lease_expires_at, row["deadline"])
+    payload, result = row["payload"] or row["message_payload"], row["result"]
+    # Whatever the payload takes up, the result fits as JSON.
+    kept = 0 if result is None else RESULT_BYTES_MAX
+    _put_payload(found, payload, room=_room(found) - kept)
+    if result is not None and not _fits(found.result, result, room=_room(found)):
+        found.ClearField("result")
+        found.result_json = result
     return found
 
 
@@ -68,20 +80,26 @@ def error(refusal: Refusal) -> pb.ErrorResponse:
     return pb.ErrorResponse(code=refusal.code, message=refusal.message)
 
 
-def _put_payload(job: pb.Job, spelled: str) -> None:
+def _room(job: pb.Job) -> int:
+    """Return how many bytes there are for what *job* does not hold yet."""
+    return JOB_BYTES_MAX - job.ByteSize()
+
+
+def _put_payload(job: pb.Job, spelled: str, *, room: int) -> None:
     """Put the payload where it fits; the `Struct` is always there."""
-    if not _fits(job.payload, orjson.loads(spelled)):
+    if not _fits(job.payload, spelled, room=room):
+        job.payload.Clear()
         job.payload.SetInParent()
         job.payload_json = spelled
 
 
-def _put_result(job: pb.Job, spelled: str) -> None:
-    if not _fits(job.result, orjson.loads(spelled)):
-        job.result_json = spelled
-
-
-def _fits(struct: Struct, data: Any) -> bool:
+def _fits(struct: Struct, spelled: str, *, room: int) -> bool:
+    """Put JSON into *struct*, and return whether it can be sent there."""
+    data = orjson.loads(spelled)
     if not isinstance(data, dict):
         return False
-    fill(struct, data)
-    return True
+    try:
+        fill(struct, data)
+    except RecursionError:
+        return False
+    return struct.ByteSize() <= room

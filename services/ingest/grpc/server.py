@@ -24,11 +24,13 @@ from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc.asking import Asking
 from services.ingest.grpc.batches import Batches
 from services.ingest.grpc.behind import Behind
+from services.ingest.grpc.handing import Handing
 from services.ingest.grpc.hands import Hands
 from services.ingest.grpc.methods import bind
 from services.ingest.grpc.producing import Producing
 from services.ingest.grpc.reflection import reflect
 from services.ingest.grpc.registering import Registering
+from services.ingest.grpc.sizes import MESSAGE_BYTES_MAX
 from services.ingest.grpc.streaming import Streaming
 from services.ingest.grpc.working import Working
 from services.ingest.settings import Settings
@@ -37,11 +39,10 @@ log = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 5.0
-_MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 _KEEPALIVE_MS: Final = 10_000
 _OPTIONS: Final = (
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_concurrent_streams", 200),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
@@ -73,8 +74,9 @@ class GrpcDoor:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
         reflect(server, (SERVICE_NAME, *_NAMES))
         self._hands = Hands(behind.hot, behind.bus, behind.settlement, stopping)
-        working = Working(behind.claims, behind.settlement, behind.heartbeats)
-        self._streaming = Streaming(behind, self._hands, working, stopping)
+        handing = Handing(behind.settlement)
+        working = Working(behind.claims, behind.settlement, behind.heartbeats, handing)
+        self._streaming = Streaming(behind, self._hands, handing, working, stopping)
         answering = (
             Producing(behind.intake, development),
             Asking(behind.pool),

@@ -11,28 +11,27 @@ kinds end with ``UNAVAILABLE`` when this process drains.
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final
 from uuid import UUID
 
 import grpc
 
 from libs.common.access import Principal
-from libs.common.errors import QuotaExceeded, Transient
+from libs.common.errors import QuotaExceeded
 from libs.common.loops import pause
 from libs.common.messages import OrganizationChanged
 from libs.common.pb import spooled_pb2 as pb
-from libs.common.store.claims import ClaimedWork
 from services.ingest.claims import Claim
 from services.ingest.grpc import answers
 from services.ingest.grpc.admission import metadata_of
 from services.ingest.grpc.behind import Behind
 from services.ingest.grpc.errors import Draining, Refusal, attempted
+from services.ingest.grpc.handing import Handing, unsent, unsent_message
 from services.ingest.grpc.hands import Hands
 from services.ingest.grpc.methods import Call
 from services.ingest.grpc.racing import first
 from services.ingest.grpc.working import Working, claim_of
-from services.ingest.settlement import Ended
 
 #: How many ``StreamJobs`` an organization may have open here (contract 2.3).
 STREAMS_MAX: Final = 100
@@ -50,13 +49,18 @@ class Streaming:
     """StreamJobs, ProcessJobs."""
 
     def __init__(
-        self, behind: Behind, hands: Hands, working: Working, stopping: asyncio.Event
+        self,
+        behind: Behind,
+        hands: Hands,
+        handing: Handing,
+        working: Working,
+        stopping: asyncio.Event,
     ) -> None:
         self._bus = behind.bus
         self._admission = behind.admission
         self._claims = behind.claims
-        self._settlement = behind.settlement
         self._hands = hands
+        self._handing = handing
         self._working = working
         self._stopping = stopping
         self._open: Counter[UUID] = Counter()
@@ -97,9 +101,10 @@ class Streaming:
                     await self._again(call)
                 continue
             answer = await attempted("ProcessJobs", self._answer(request, principal))
-            await call.context.write(
-                _error(answer) if isinstance(answer, Refusal) else answer
-            )
+            if isinstance(answer, Refusal):
+                answer = _error(answer)
+            async with self._handing.guard(unsent_message(answer.job)):
+                await call.context.write(answer)
 
     async def _again(self, call: Call) -> Principal:
         return await self._admission.admit(call.context)
@@ -130,26 +135,9 @@ class Streaming:
         while True:
             works = await self._claims.claim(claim, wait_seconds=_WAIT_SECONDS)
             for work in works:
-                sent = False
-                try:
+                async with self._handing.guard(unsent(claim, [work])):
                     await context.write(answers.claimed(claim, work))
-                    sent = True
-                finally:
-                    if not sent:
-                        await self._give_back(claim, work)
                 await self._hands.until_free(work.job_id, work.lease_id)
-
-    async def _give_back(self, claim: Claim, work: ClaimedWork) -> None:
-        """Make a job ready again that nobody got; what fails here the lease mends."""
-        unsent = Ended(
-            organization_id=claim.organization_id,
-            queues=None,
-            job_id=work.job_id,
-            worker_id=claim.worker_id,
-            lease_id=str(work.lease_id),
-        )
-        with suppress(Transient):
-            await self._settlement.give_back([unsent])
 
     async def _keep_looking(self, claim: Claim, call: Call) -> None:
         """Raise `Unauthorized` or `Forbidden` when the caller may no longer."""

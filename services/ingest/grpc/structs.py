@@ -14,6 +14,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from libs.common.errors import Fault, Malformed
+from services.ingest.grpc.sizes import DEPTH_MAX
 
 #: Up to here a double holds every integer.
 _WHOLE_MAX: Final = 2.0**53
@@ -31,12 +32,15 @@ def to_json(struct: Struct, *, field: str) -> tuple[dict[str, Any], bytes]:
         raise Malformed(Fault(field, f"Invalid {field}: {error}", "json")) from error
 
 
-def fill(struct: Struct, data: dict[str, Any]) -> None:
-    """Put *data* into an empty *struct*, which is there afterwards, if empty."""
+def fill(struct: Struct, data: dict[str, Any], *, depth: int = DEPTH_MAX) -> None:
+    """Put *data* into an empty *struct*, which is there afterwards, if empty.
+
+    Raises `RecursionError` for more than *depth* objects and lists within one another.
+    """
     struct.SetInParent()
     fields = struct.fields
     for name, value in data.items():
-        _write(fields[name], value)
+        _write(fields[name], value, depth - 1)
 
 
 def to_moment(stamp: Timestamp, *, field: str) -> datetime:
@@ -84,22 +88,24 @@ def _number(number: float) -> float:
     return number
 
 
-def _write(value: Value, data: Any) -> None:
+def _write(value: Value, data: Any, depth: int) -> None:
     if isinstance(data, str):
         value.string_value = data
     elif isinstance(data, bool):
         value.bool_value = data
     elif isinstance(data, int | float):
         value.number_value = data
-    elif isinstance(data, dict):
-        fill(value.struct_value, data)
-    elif isinstance(data, list):
-        _fill_list(value.list_value, data)
-    else:
+    elif data is None:
         value.null_value = NULL_VALUE
+    elif depth == 0:
+        raise RecursionError("nested deeper than a message may be")
+    elif isinstance(data, dict):
+        fill(value.struct_value, data, depth=depth)
+    else:
+        _fill_list(value.list_value, data, depth)
 
 
-def _fill_list(into: ListValue, data: list[Any]) -> None:
+def _fill_list(into: ListValue, data: list[Any], depth: int) -> None:
     into.SetInParent()
     for item in data:
-        _write(into.values.add(), item)
+        _write(into.values.add(), item, depth - 1)

@@ -6,7 +6,8 @@ from libs.common.access import Principal
 from libs.common.errors import NotFound
 from libs.common.pb import spooled_pb2 as pb
 from services.ingest.claims import Claim, Claims
-from services.ingest.grpc import answers, checks
+from services.ingest.grpc import checks
+from services.ingest.grpc.handing import Handing
 from services.ingest.grpc.structs import stamp
 from services.ingest.heartbeats import Heartbeats, Renewal
 from services.ingest.settlement import Ended, Settlement
@@ -19,19 +20,18 @@ class Working:
     claims: Claims
     settlement: Settlement
     heartbeats: Heartbeats
+    handing: Handing
 
     async def dequeue(
         self, request: pb.DequeueRequest, principal: Principal
     ) -> pb.DequeueResponse:
-        """Lease jobs to a worker; waits for the first one when asked to."""
+        """Lease jobs to a worker, as many as fit; waits for the first when asked to."""
         size = max(1, min(request.batch_size, checks.CLAIM_MAX))
         wanted = claim_of(request, principal, limit=size)
         works = await self.claims.claim(
             wanted, wait_seconds=checks.wait_seconds(request.wait_seconds)
         )
-        return pb.DequeueResponse(
-            jobs=[answers.claimed(wanted, work) for work in works]
-        )
+        return pb.DequeueResponse(jobs=await self.handing.as_many_as_fit(wanted, works))
 
     async def complete(
         self, request: pb.CompleteRequest, principal: Principal
