@@ -204,6 +204,45 @@ async def test_a_quota_is_no_rate(grpc_house, grpc_port, tenant, database_url):
     assert "payload size limit reached" in too_large
 
 
+async def test_what_is_too_large_for_the_plan_spoils_nobody_elses_job(
+    grpc_house, grpc_port, tenant, database_url
+):
+    await change_plan(
+        database_url, tenant, "enterprise", '{"max_payload_size_bytes": 1000}'
+    )
+    batch = pb.EnqueueBatchRequest(
+        queue_name="mail",
+        items=[
+            pb.EnqueueItem(payload={"n": 1}),
+            pb.EnqueueItem(payload={"x": "y" * 2000}),
+            pb.EnqueueItem(payload={"n": 2}),
+        ],
+    )
+    async with open_grpc_api(grpc_port, tenant.api_key) as api:
+        first, large, last = (await api.call("EnqueueBatch", batch)).items
+        jobs = await api.dequeue(batch_size=10)
+
+    assert [job.id for job in jobs] == [first.job_id, last.job_id]
+    assert (large.job_id, large.created) == ("", False)
+    assert large.error.code == "PAYLOAD_TOO_LARGE"
+    assert "payload size limit reached" in large.error.message
+
+
+async def test_a_plan_has_so_many_workers(grpc_house, grpc_port, tenant, database_url):
+    await change_plan(database_url, tenant, "enterprise", '{"max_workers": 1}')
+    mine = pb.RegisterWorkerRequest(queue_name="mail", hostname="box", worker_id="w1")
+    other = pb.RegisterWorkerRequest(queue_name="mail", hostname="box", worker_id="w2")
+    async with open_grpc_api(grpc_port, tenant.api_key) as api:
+        await api.call("Register", mine)
+        words = await api.refused("Register", other, "RESOURCE_EXHAUSTED")
+        # The same worker again is no other one.
+        await api.call("Register", mine)
+        await api.call("Deregister", pb.DeregisterRequest(worker_id="w1"))
+        await api.call("Register", other)
+
+    assert "workers limit reached (1/1)" in words
+
+
 async def test_postgres_away_is_unavailable(database_url, nats_url, grpc_port, tenant):
     address = urlsplit(database_url)
     async with wire_to(address.hostname, address.port) as wire:

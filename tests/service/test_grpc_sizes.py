@@ -1,6 +1,5 @@
 """Jobs that hardly fit a gRPC message: large ones, deep ones, and many at once."""
 
-import asyncio
 import io
 import json
 from collections import Counter
@@ -11,6 +10,7 @@ import pytest
 
 from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc.sizes import DEPTH_MAX
+from tests.support.grpc_client import asked, soon
 from tests.support.house import open_api
 
 _KIB = 1024
@@ -32,11 +32,6 @@ def payload_of(job):
 
 def as_json(struct):
     return {"bottom": True} if "bottom" in struct else {"in": as_json(struct["in"])}
-
-
-async def asked(talk, **request):
-    await talk.write(pb.ProcessRequest(**request))
-    return await asyncio.wait_for(talk.read(), 30)
 
 
 async def test_jobs_that_do_not_fit_one_answer_come_with_the_next(
@@ -156,7 +151,7 @@ async def handed_out(api, way):
         return await api.take()
     if way == "StreamJobs":
         stream = api.stream()
-        job = await asyncio.wait_for(stream.read(), 30)
+        job = await soon(stream.read(), at_most=30)
         stream.cancel()
         return job
     talk = api.queue.ProcessJobs(metadata=api.metadata)

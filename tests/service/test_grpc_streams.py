@@ -10,13 +10,9 @@ import pytest
 from libs.cli.embedded.ports import free_port
 from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc import streaming
-from tests.support.grpc_client import EOF, open_grpc_api
+from tests.support.grpc_client import ended, open_grpc_api, soon
 from tests.support.house import open_api
 from tests.support.waiting import until
-
-
-async def soon(awaitable, *, at_most=10.0):
-    return await asyncio.wait_for(awaitable, at_most)
 
 
 async def never(stream, *, seconds=0.3):
@@ -32,19 +28,6 @@ async def complete(api, job, worker_id="w1"):
         "Complete",
         pb.CompleteRequest(job_id=job.id, worker_id=worker_id, lease_id=job.lease_id),
     )
-
-
-async def ended(stream, status):
-    """Read to the end; it must be *status*."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await _drained(stream)
-    assert caught.value.code().name == status, caught.value.details()
-    return caught.value.details()
-
-
-async def _drained(stream):
-    while await soon(stream.read()) is not EOF:
-        pass
 
 
 async def test_a_stream_is_woken_at_once(grpc_api):
@@ -201,6 +184,28 @@ async def test_a_revoked_key_ends_its_stream(grpc_api, grpc_house, grpc_port, te
     assert took < 2.5
 
 
+async def test_a_key_that_loses_its_queue_loses_its_stream(
+    grpc_api, grpc_house, grpc_port, tenant
+):
+    async with open_api(grpc_house, tenant) as api:
+        made = await api.ask("POST", "/api-keys", json={"name": "k"}, expect=201)
+        async with open_grpc_api(grpc_port, made["key"]) as other:
+            stream = other.stream()
+            reading = await never(stream)
+            path, only = f"/api-keys/{made['id']}", {"queues": ["others"]}
+            await api.ask("PUT", path, json=only, expect=200)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await soon(reading, at_most=5)
+            await grpc_api.enqueue()
+            job = await grpc_api.take("w2")
+
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert caught.value.details() == (
+        "API key does not have permission for queue 'mail'"
+    )
+    assert job.retry_count == 0
+
+
 async def test_an_organization_has_so_many_streams(grpc_api, monkeypatch):
     monkeypatch.setattr(streaming, "STREAMS_MAX", 3)
     streams = [grpc_api.stream(f"w{n}") for n in range(3)]
@@ -233,102 +238,6 @@ async def test_streams_end_when_the_house_is_emptied(grpc_api, grpc_house):
     # A call under way finishes: with nothing, but as it should.
     assert await waiting == []
     assert took < 5
-
-
-# --- a conversation -----------------------------------------------------------------
-
-
-async def asked(talk, **request):
-    await talk.write(pb.ProcessRequest(**request))
-    return await soon(talk.read())
-
-
-async def test_a_conversation_answers_in_order(grpc_api):
-    job_id = await grpc_api.enqueue()
-    dead_id = await grpc_api.enqueue(priority=-1)
-    talk = grpc_api.queue.ProcessJobs(metadata=grpc_api.metadata)
-    want = pb.DequeueRequest(queue_name="mail", worker_id="w1", batch_size=10)
-
-    first = await asked(talk, dequeue=want)
-    second = await asked(talk, dequeue=want)
-    none = await asked(talk, dequeue=want)
-    held = {"worker_id": "w1", "job_id": job_id, "lease_id": first.job.lease_id}
-    renewed = await asked(talk, renew_lease=pb.RenewLeaseRequest(**held))
-    done = await asked(talk, complete=pb.CompleteRequest(**held))
-    again = await asked(talk, complete=pb.CompleteRequest(**held))
-    failed = await asked(
-        talk, fail=pb.FailRequest(worker_id="w1", job_id=dead_id, retry=False)
-    )
-    stolen = await asked(
-        talk,
-        complete=pb.CompleteRequest(
-            worker_id="w1", job_id=dead_id, lease_id=first.job.lease_id
-        ),
-    )
-    empty = await asked(talk)
-    wrong = await asked(talk, dequeue=pb.DequeueRequest(queue_name="a b"))
-    lost = await asked(talk, complete=pb.CompleteRequest(worker_id="w", job_id="x"))
-    await talk.done_writing()
-    end = await soon(talk.read())
-
-    assert (first.job.id, second.job.id) == (job_id, dead_id)
-    assert (none.error.code, none.error.message) == ("NO_JOBS", "No jobs available")
-    assert renewed.renew_lease.success
-    assert done.complete.success
-    assert (again.error.code, again.error.message) == (
-        "CONFLICT",
-        "Job is already completed",
-    )
-    assert (failed.fail.success, failed.fail.will_retry) == (True, False)
-    assert stolen.error.code in {"LEASE_EXPIRED", "CONFLICT"}
-    assert (empty.error.code, empty.error.message) == (
-        "INVALID_REQUEST",
-        "Empty request",
-    )
-    assert wrong.error.code == "INVALID_ARGUMENT"
-    assert lost.error.code == "NOT_FOUND"
-    assert end is EOF
-    assert await talk.code() is grpc.StatusCode.OK
-
-
-async def test_a_lost_lease_is_said_in_the_conversation(grpc_api, database_url):
-    job_id = await grpc_api.enqueue(max_retries=5)
-    job = await grpc_api.take()
-    conn = await asyncpg.connect(database_url)
-    await conn.execute("UPDATE leased SET deadline = now() - interval '1 s'")
-    await conn.close()
-    talk = grpc_api.queue.ProcessJobs(metadata=grpc_api.metadata)
-
-    answer = await asked(
-        talk,
-        complete=pb.CompleteRequest(
-            job_id=job_id, worker_id="w1", lease_id=job.lease_id
-        ),
-    )
-    talk.cancel()
-
-    assert answer.error.code == "LEASE_EXPIRED"
-
-
-async def test_a_conversation_ends_when_its_key_is_revoked(
-    grpc_api, grpc_house, grpc_port, tenant
-):
-    want = pb.DequeueRequest(queue_name="mail", worker_id="w1")
-    async with open_api(grpc_house, tenant) as api:
-        made = await api.ask("POST", "/api-keys", json={"name": "k"}, expect=201)
-        async with open_grpc_api(grpc_port, made["key"]) as other:
-            talk = other.queue.ProcessJobs(metadata=other.metadata)
-            before = await asked(talk, dequeue=want)
-            await api.ask("DELETE", f"/api-keys/{made['id']}", expect=204)
-
-            async def revoked():
-                answer = await asked(talk, dequeue=want)
-                return answer.error.code == "UNAUTHENTICATED"
-
-            await until(revoked)
-            await ended(talk, "UNAUTHENTICATED")
-
-    assert before.error.code == "NO_JOBS"
 
 
 def _worker(worker_id):

@@ -1,6 +1,7 @@
 """A gRPC client of one tenant's, and short words for what it may get back."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -74,6 +75,30 @@ class GrpcApi:
             ),
             metadata=self.metadata,
         )
+
+
+async def soon(awaitable: Awaitable[Any], *, at_most: float = 10.0) -> Any:
+    """Return what comes within so many seconds."""
+    return await asyncio.wait_for(awaitable, at_most)
+
+
+async def asked(talk: Any, **request: Any) -> Any:
+    """Ask in a conversation (``ProcessJobs``); return the answer."""
+    await talk.write(pb.ProcessRequest(**request))
+    return await soon(talk.read())
+
+
+async def ended(stream: Any, status: str) -> str:
+    """Read to the end, which must be *status*; return the details."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await _drained(stream)
+    assert caught.value.code().name == status, caught.value.details()
+    return caught.value.details() or ""
+
+
+async def _drained(stream: Any) -> None:
+    while await soon(stream.read()) is not EOF:
+        pass
 
 
 def trailers(error: Any) -> dict[str, Any]:

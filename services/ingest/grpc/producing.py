@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from libs.common.access import Principal
-from libs.common.errors import Malformed
+from libs.common.errors import BellhopError, Malformed
 from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc import answers, checks
 from services.ingest.grpc.errors import refused
@@ -43,7 +43,7 @@ class Producing:
             place = response.items.add()
             try:
                 ready.append(self._wanted(principal, name, item))
-            except Malformed as error:
+            except BellhopError as error:
                 place.error.CopyFrom(answers.error(refused(error)))
             else:
                 places.append(place)
