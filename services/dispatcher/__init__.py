@@ -4,7 +4,9 @@ Hears      ``LanesReady``, ``LeasesHeld``, ``DispatcherAlive``, ``OrganizationCh
            ``AttemptsEnded``, ``BodyWanted``
 Says       ``AttemptDeliveries``, ``DispatcherAlive``, ``LanesReady``, ``WorkReady``,
            ``JournalGrew``
-Reads      ``ready``, ``jobs``, ``lanes``, ``queues``, ``signing_secrets``
-Writes     ``leases``, ``leased`` and every place an attempt can end in
+Reads      ``ready``, ``jobs``, ``messages``, ``lanes``, ``queues``, ``organizations``,
+           ``signing_secrets``, ``endpoints``, ``endpoint_secrets``
+Writes     ``leases``, ``leased`` and every place an attempt can end in; how much of the
+           rates of ``queues`` and ``endpoint_health`` is spent
 Never      makes a request to a receiver, or hands out more than the pods can carry
 """

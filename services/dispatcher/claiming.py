@@ -1,4 +1,4 @@
-"""Push jobs claimed for this dispatcher, within the limits of their queues."""
+"""Push jobs claimed for this dispatcher, within the limits of queues and endpoints."""
 
 import asyncio
 from collections import Counter as Tally
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
@@ -24,14 +25,16 @@ CLAIMED: Final = Counter("bellhop_jobs_claimed_total", "Push jobs claimed.")
 
 #: A larger body is not sent along but fetched by the pod that needs it.
 BODY_BYTES_MAX: Final = 64 * 1024
+#: Whatever the clock says, somebody may change it without a word that we hear.
+_AGAIN_SECONDS_MAX: Final = 10.0
 
 
 class Claiming:
     """Claims, and knows which lanes to leave alone until there may be more in them.
 
     A lane that gave less than asked is out of the ledger until somebody tells of it: of
-    a job that became ready, of one that left its place in a queue with a limit, or, for
-    a queue with a rate, the clock.
+    a job that became ready, of one that left its place where there is a limit, or the
+    clock, for a rate, a breaker and a throttle.
     """
 
     def __init__(
@@ -47,12 +50,24 @@ class Claiming:
         self._ledger = ledger
         #: Called with lanes that may give more now.
         self._tell = again
-        #: Lanes that were refused: only how to ask, never who gets how much.
+        #: Lanes that would be refused: only how to ask, never who gets how much.
         self._limited: set[int] = set()
         self._waiting: dict[int, asyncio.TimerHandle] = {}
 
+    def waits(self, lane_id: int) -> bool:
+        """Return whether the clock will tell of a lane that has jobs."""
+        return lane_id in self._waiting
+
+    def forget(self, organization_id: UUID) -> None:
+        """Wait no longer for the clock to tell of an organization's lanes."""
+        for lane_id in list(self._waiting):
+            if self._ledger.lanes[lane_id].organization_id == organization_id:
+                self._waiting.pop(lane_id).cancel()
+
     async def claim(self, quotas: Mapping[int, int]) -> list[Claimed]:
         """Claim up to ``quotas[lane]`` jobs of each lane; raises `Unavailable`."""
+        lanes = self._ledger.lanes
+        self._limited |= {id_ for id_ in quotas if lanes[id_].endpoint_id is not None}
         free = {id_: n for id_, n in quotas.items() if id_ not in self._limited}
         claimed: list[Claimed] = []
         if free:
@@ -92,7 +107,7 @@ class Claiming:
         ):
             if admitted.quotas:
                 claimed, _ = await self._claim(
-                    conn, admitted.quotas, admitted=list(admitted.queue_of)
+                    conn, admitted.quotas, admitted=list(admitted.gates_of)
                 )
                 admitted.started(job.lane_id for job in claimed)
         self._limited -= admitted.unlimited
@@ -101,10 +116,10 @@ class Claiming:
         return claimed
 
     def _look_again(self, lane_id: int, seconds: float) -> None:
-        """Take the lane into account again, when its queue's rate allows the next."""
+        """Take the lane into account again, when time allows the next."""
         if lane_id not in self._waiting:
             self._waiting[lane_id] = asyncio.get_running_loop().call_later(
-                seconds, partial(self._again, lane_id)
+                min(seconds, _AGAIN_SECONDS_MAX), partial(self._again, lane_id)
             )
 
     def _again(self, lane_id: int) -> None:

@@ -5,14 +5,10 @@ back; the other order could deliver a job that nobody holds.
 """
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-import msgspec
-import orjson
 import structlog
 from prometheus_client import Gauge
 
@@ -22,19 +18,14 @@ from libs.common.bus import Bus, Undecided
 from libs.common.db import Pool, borrow
 from libs.common.errors import Unavailable
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import (
-    NULL,
-    WORK,
-    AttemptDeliveries,
-    Delivery,
-    LanesReady,
-    OrganizationChanged,
-)
-from libs.common.store import claims, lanes, settlement, signing_secrets
+from libs.common.messages import WORK, LanesReady, OrganizationChanged
+from libs.common.store import claims, lanes, settlement
 from libs.common.store.claims import Claimed
+from libs.common.store.receivers import Configured
 from libs.common.store.settlement import Settled
-from libs.common.store.signing_secrets import SealedSecret
+from services.dispatcher.batches import batch
 from services.dispatcher.claiming import Claiming
+from services.dispatcher.configuration import Configuration
 from services.dispatcher.ledger import Ledger
 from services.dispatcher.settings import Settings
 
@@ -44,12 +35,7 @@ HANDED_OUT: Final = Gauge(
     "bellhop_dispatcher_batches_out", "Batches handed out and not settled."
 )
 
-#: Bodies that share a message, together.
-_BODIES_BYTES_MAX: Final = 2 * 1024 * 1024
-#: What a message needs beside its bodies, at the most: 64 jobs with all their headers.
-_ENVELOPE_BYTES: Final = 768 * 1024
 _SCAN_LANES_MAX: Final = 2000
-_SECRETS_SECONDS: Final = 30.0
 _BLOCKED_SECONDS: Final = 1.0
 
 
@@ -69,8 +55,7 @@ class Fanout:
         self._scan_after = 0
         self._blocked_until = float("-inf")
         self._told: set[int] = set()
-        self._secrets: dict[UUID, tuple[list[SealedSecret], float]] = {}
-        self._connections = 0
+        self._configuration = Configuration(pool, bus)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Hand out until stopped."""
@@ -86,11 +71,12 @@ class Fanout:
         await self._bus.hear(LanesReady, self.told, stopping=stopping)
 
     async def listen_organizations(self, stopping: asyncio.Event) -> None:
-        """Hear of organizations whose secrets or queues changed, until stopped."""
+        """Hear of organizations whose configuration changed, until stopped."""
 
         def forget(word: OrganizationChanged) -> None:
-            self._secrets.pop(UUID(word.organization_id), None)
-            # A queue may go on, or have a wider limit: look at once.
+            self._configuration.forget(UUID(word.organization_id))
+            self._claiming.forget(UUID(word.organization_id))
+            # A queue or an endpoint may go on, or have a wider limit: look at once.
             self._scanned_at = float("-inf")
             self._bell.ring()
 
@@ -119,7 +105,8 @@ class Fanout:
             # the journal with jobs that come and go.
             self._blocked_until = asyncio.get_running_loop().time() + _BLOCKED_SECONDS
             return False
-        return bool(claimed)
+        # Who gave less than asked is left alone now; others may not have been asked.
+        return bool(claimed) or bool(self._ledger.ready)
 
     async def _look(self) -> None:
         """Learn which lanes have ready jobs: those told of, and now and then all."""
@@ -137,7 +124,9 @@ class Fanout:
                 found = await claims.ready_lanes(
                     conn, after=self._scan_after, limit=_SCAN_LANES_MAX
                 )
-                self._ledger.see(found.lanes)
+                self._ledger.see(
+                    lane for lane in found.lanes if not self._claiming.waits(lane.id)
+                )
                 # What one look does not reach, the next one begins with.
                 self._scan_after = found.after
                 self._scanned_at = now
@@ -175,36 +164,43 @@ class Fanout:
         HANDED_OUT.set(len(self._ledger.handed_out))
         try:
             await self._settle_expired(claimed)
-            secrets = await self._sealed({job.organization_id for job in claimed})
+            endpoints = await self._configuration.endpoints(claimed)
+            secrets = await self._configuration.secrets(
+                {job.organization_id for job in claimed}
+            )
         except Unavailable:
             for jobs in batches.values():
                 await self._take_back(jobs)
             raise
+        batches.clear()
+        gone: list[Claimed] = []
+        for job in claimed:
+            if job.expired:
+                continue
+            if job.endpoint_id is None or job.endpoint_id in endpoints:
+                batches.setdefault(job.lease_id, []).append(job)
+            else:
+                gone.append(job)
+        # Their endpoint was deleted since: somebody else sees to them.
+        await self._take_back(gone)
         sent = await asyncio.gather(
-            *(
-                self._send(lease_id, live, secrets)
-                for lease_id, jobs in batches.items()
-                if (live := [job for job in jobs if not job.expired])
-            )
+            *(self._send(jobs, secrets, endpoints) for jobs in batches.values())
         )
         return all(sent)
 
     async def _send(
         self,
-        lease_id: UUID,
         jobs: Sequence[Claimed],
         secrets: dict[UUID, list[bytes]],
+        endpoints: dict[UUID, Configured],
     ) -> bool:
-        room = min(_BODIES_BYTES_MAX, self._bus.payload_bytes_max - _ENVELOPE_BYTES)
-        word = AttemptDeliveries(
-            lease_id=str(lease_id),
+        word = batch(
+            jobs,
             dispatcher=self._ledger.dispatcher,
             lease_seconds=self._settings.lease_seconds,
-            secrets={
-                str(organization_id): secrets[organization_id]
-                for organization_id in {job.organization_id for job in jobs}
-            },
-            jobs=list(_deliveries(jobs, room=room)),
+            secrets=secrets,
+            endpoints=endpoints,
+            message_bytes_max=self._bus.payload_bytes_max,
         )
         try:
             await streams.send(
@@ -221,6 +217,8 @@ class Fanout:
 
     async def _take_back(self, jobs: Sequence[Claimed]) -> None:
         """Release jobs that surely no pod has: the attempt did not happen."""
+        if not jobs:
+            return
         try:
             async with borrow(self._pool) as conn:
                 closed = await settlement.settle(
@@ -239,64 +237,3 @@ class Fanout:
             return
         for job in closed:
             self._ledger.close(job.lease_id, job.lane_id)
-
-    async def _sealed(
-        self, organization_ids: Iterable[UUID]
-    ) -> dict[UUID, list[bytes]]:
-        """Return the sealed secrets that sign for these organizations."""
-        wanted = set(organization_ids)
-        now = time.monotonic()
-        if self._connections != self._bus.connections:
-            # The word that a secret changed may have been lost.
-            self._secrets.clear()
-            self._connections = self._bus.connections
-        known = {
-            id_: self._secrets[id_]
-            for id_ in wanted & self._secrets.keys()
-            if now - self._secrets[id_][1] <= _SECRETS_SECONDS
-        }
-        if stale := wanted - known.keys():
-            async with borrow(self._pool) as conn:
-                found = await signing_secrets.current_secrets(
-                    conn, organization_ids=stale
-                )
-            fresh = {id_: (secrets, now) for id_, secrets in found.items()}
-            self._secrets |= fresh
-            known |= fresh
-        today = datetime.now(UTC)
-        return {
-            id_: [
-                secret.sealed
-                for secret in secrets
-                if secret.expires_at is None or secret.expires_at > today
-            ]
-            for id_, (secrets, _) in known.items()
-        }
-
-
-def _deliveries(jobs: Iterable[Claimed], *, room: int) -> Iterable[Delivery]:
-    """Return what a pod needs of each job; bodies while there is *room* (bytes)."""
-    for job in jobs:
-        if (
-            job.target_url is None
-            or job.target_method is None
-            or job.target_timeout_seconds is None
-        ):
-            continue
-        body = job.payload
-        if body is not None and job.payload_bytes <= room:
-            room -= job.payload_bytes
-            raw = msgspec.Raw(body.encode())
-        else:
-            raw = NULL
-        yield Delivery(
-            job_id=str(job.job_id),
-            organization_id=str(job.organization_id),
-            attempt=job.attempt,
-            url=job.target_url,
-            method=job.target_method,
-            headers=orjson.loads(job.target_headers) if job.target_headers else {},
-            timeout_seconds=job.target_timeout_seconds,
-            body_bytes=job.payload_bytes,
-            body=raw,
-        )

@@ -200,7 +200,7 @@ async def _claim_admitted(
         allowed = list(_within(asked, admitted.quotas))
         if allowed:
             given = await claims.claim_work(
-                conn, asked=allowed, admitted=admitted.queue_of
+                conn, asked=allowed, admitted=admitted.gates_of
             )
             admitted.started(
                 job.lane_id for work in given.work.values() for job in work

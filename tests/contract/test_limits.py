@@ -100,12 +100,12 @@ async def claim(conn, line, count):
                 owner="dispatcher",
                 lease=timedelta(seconds=60),
                 payload_bytes_max=100,
-                admitted=admitted.queue_of,
+                admitted=admitted.gates_of,
             )
         elif quota:
             asked = stock.asks(line, quota)
             given = await claims.claim_work(
-                conn, asked=[asked], admitted=admitted.queue_of
+                conn, asked=[asked], admitted=admitted.gates_of
             )
             jobs = given.work.get(asked.lease_id, [])
         admitted.started(job.lane_id for job in jobs)
@@ -315,7 +315,7 @@ async def test_what_one_lane_leaves_over_another_has_soon(conn, one, line, push)
             owner="dispatcher",
             lease=timedelta(seconds=60),
             payload_bytes_max=100,
-            admitted=admitted.queue_of,
+            admitted=admitted.gates_of,
         )
         admitted.started(job.lane_id for job in jobs)
 

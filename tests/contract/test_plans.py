@@ -30,6 +30,7 @@ from libs.common.store import (
     timers,
 )
 from libs.common.store.leases import Renewed
+from libs.common.store.limits import Gate
 from libs.common.store.settlement import Question, Settled
 from tests.support import stock
 from tests.support.databases import copy_of
@@ -146,8 +147,8 @@ async def ready_lanes(conn, line):
     await claims.ready_lanes(conn, after=line.id, limit=2000)
 
 
-async def lock_queues(conn, line):
-    await limits.lock_queues(conn, lanes=range(line.id, line.id + 8))
+async def lock_gates(conn, line):
+    await limits.lock_gates(conn, lanes=range(line.id, line.id + 8))
 
 
 async def read_rooms(conn, line):
@@ -156,7 +157,8 @@ async def read_rooms(conn, line):
 
 
 async def spend(conn, _):
-    await limits.spend(conn, started={new_id(): 5 for _ in range(8)})
+    started = {Gate(kind, new_id()): 5 for kind in ("queue", "endpoint") * 8}
+    await limits.spend(conn, started=started)
 
 
 async def read_policies(conn, _):
@@ -263,7 +265,7 @@ BY_THE_DISPATCHER = (
     claims.SQL,
     (claim, claim_work, ready_lanes),
     limits.SQL,
-    (lock_queues, read_rooms, spend),
+    (lock_gates, read_rooms, spend),
     settlement.SQL,
     (read_policies, settle, find_room, read_standing),
     leases.SQL,

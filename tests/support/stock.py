@@ -10,7 +10,7 @@ from libs.common.ids import new_id
 from libs.common.store import claims, jobs
 from libs.common.store.claims import Asked, Claimed, ClaimedWork
 from libs.common.store.jobs import NewJob, Push
-from libs.common.store.lanes import LaneName, open_lanes
+from libs.common.store.lanes import LaneName, endpoint_destination, open_lanes
 from libs.common.store.leases import Renewed
 from libs.common.store.settlement import Settled
 
@@ -25,15 +25,61 @@ class Line:
     organization_id: UUID
     queue_name: str
     push: bool
+    #: The lane of its retries, of push jobs.
+    retry_id: int | None = None
+    #: Where its jobs go, if that is configured.
+    endpoint_id: UUID | None = None
 
 
 async def open_line(
     conn, *, organization_id=None, queue_name="mail", push=True
 ) -> Line:
     """Open a lane; without an organization, one of a new organization."""
-    name = LaneName(organization_id or new_id(), queue_name, ORIGIN if push else "")
-    numbers = await open_lanes(conn, names=[name])
-    return Line(numbers[name], name.organization_id, queue_name, push)
+    return await _open(
+        conn, LaneName(organization_id or new_id(), queue_name, ORIGIN if push else "")
+    )
+
+
+async def open_endpoint(
+    conn, *, organization_id=None, queue_name="webhooks", endpoint_id=None, **fields
+) -> Line:
+    """Open the lane of an endpoint: of a new one with *fields*, unless it is named."""
+    if organization_id is None:
+        organization_id = new_id()
+        await conn.execute(
+            "INSERT INTO organizations (id, name, slug) VALUES ($1, 'Acme', $2)",
+            organization_id,
+            f"acme-{organization_id}",
+        )
+    if endpoint_id is None:
+        endpoint_id = new_id()
+        given = {
+            "id": endpoint_id,
+            "organization_id": organization_id,
+            "url": f"{ORIGIN}/endpoint",
+            **fields,
+        }
+        places = ", ".join(f"${number + 1}" for number in range(len(given)))
+        await conn.execute(
+            f"INSERT INTO endpoints ({', '.join(given)}) VALUES ({places})",
+            *given.values(),
+        )
+    destination = endpoint_destination(endpoint_id)
+    return await _open(
+        conn, LaneName(organization_id, queue_name, destination), endpoint_id
+    )
+
+
+async def _open(conn, name: LaneName, endpoint_id: UUID | None = None) -> Line:
+    [number] = (await open_lanes(conn, names=[name])).values()
+    return Line(
+        number,
+        name.organization_id,
+        name.queue_name,
+        name.destination != "",
+        await conn.fetchval("SELECT retry_lane_id FROM lanes WHERE id = $1", number),
+        endpoint_id,
+    )
 
 
 def new_job(line: Line, **fields) -> NewJob:
@@ -49,7 +95,8 @@ def new_job(line: Line, **fields) -> NewJob:
             "rank": 100,
             "max_retries": 3,
             "timeout_seconds": 300,
-            "push": push if line.push else None,
+            "push": push if line.push and line.endpoint_id is None else None,
+            "endpoint_id": line.endpoint_id,
             **fields,
         }
     )

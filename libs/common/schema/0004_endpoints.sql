@@ -77,6 +77,7 @@ CREATE TABLE endpoint_secrets (
 );
 CREATE UNIQUE INDEX endpoint_secrets_current_idx
     ON endpoint_secrets (endpoint_id) WHERE expires_at IS NULL;
+CREATE INDEX endpoint_secrets_of_endpoint_idx ON endpoint_secrets (endpoint_id);
 
 -- How an endpoint does: what every settlement and every claim of it changes.  The breaker
 -- is open until a moment, and then lets one attempt try (half open); the throttle lets
@@ -160,12 +161,27 @@ CREATE INDEX jobs_of_message_idx  ON jobs (message_id, id)  WHERE message_id IS 
 -- An endpoint's lanes: 'endpoint:<id>' is their destination.  Retries of push jobs have a
 -- lane of their own, so that a storm of them leaves room for what is new.
 ALTER TABLE lanes
-    ADD COLUMN endpoint_id   uuid,
+    ADD COLUMN endpoint_id   uuid GENERATED ALWAYS AS (
+        CASE WHEN starts_with(destination, 'endpoint:')
+             THEN substr(destination, length('endpoint:') + 1)::uuid END
+    ) STORED,
     ADD COLUMN retries       boolean NOT NULL DEFAULT false,
     ADD COLUMN retry_lane_id integer,
     DROP CONSTRAINT lanes_organization_id_queue_name_destination_key,
     ADD CONSTRAINT lanes_are_distinct UNIQUE (organization_id, queue_name, destination, retries);
 CREATE INDEX lanes_of_endpoint_idx ON lanes (endpoint_id) WHERE endpoint_id IS NOT NULL;
+INSERT INTO lanes (organization_id, queue_name, destination, retired, opened_at, retries)
+SELECT organization_id, queue_name, destination, retired, opened_at, true
+  FROM lanes
+ WHERE push;
+UPDATE lanes
+   SET retry_lane_id = second.id
+  FROM lanes AS second
+ WHERE second.organization_id = lanes.organization_id
+   AND second.queue_name = lanes.queue_name
+   AND second.destination = lanes.destination
+   AND second.retries
+   AND NOT lanes.retries;
 
 -- --- partitions -------------------------------------------------------------------------
 

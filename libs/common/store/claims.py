@@ -33,6 +33,8 @@ class Claimed:
     target_headers: str | None
     target_timeout_seconds: float | None
     endpoint_id: UUID | None
+    #: How the endpoint was when it was claimed; absent also when it is gone.
+    endpoint_version: int | None
     webhook_id: str | None
     #: Its time to run has passed: settle it so, do not run it.
     expired: bool
@@ -85,7 +87,10 @@ class Given:
 
 
 class Found(NamedTuple):
-    """Lanes with ready jobs of queues that are not paused, and where to look on."""
+    """Lanes with ready jobs that may be claimed, and where to look on.
+
+    Not those of queues that are paused, and of endpoints that are disabled or gone.
+    """
 
     lanes: list[Lane]
     #: The lane after which to look next; 0 when these were the last.
@@ -95,7 +100,7 @@ class Found(NamedTuple):
 async def ready_lanes(conn: Conn, *, after: int, limit: int) -> Found:
     """Look at up to *limit* lanes with ready jobs, of any kind, after lane *after*."""
     rows = await conn.fetch(SQL["ready_lanes"], after, limit)
-    lanes = [Lane(*list(row)[:-1]) for row in rows if not row["paused"]]
+    lanes = [Lane(*list(row)[:-1]) for row in rows if not row["at_rest"]]
     return Found(lanes, rows[-1]["id"] if len(rows) == limit else 0)
 
 
@@ -112,8 +117,8 @@ async def claim(
     """Lease up to ``quotas[lane]`` ready push jobs of each lane.
 
     The jobs come under fresh leases of up to *lease_jobs_max* jobs each, and with
-    them the lanes that gave nothing because their queue has a limit and they are not
-    *admitted* (see `libs.common.admission`).
+    them the lanes that gave nothing because their queue has a limit, or they are an
+    endpoint's, and they are not *admitted* (see `libs.common.admission`).
     """
     leases = -(-sum(quotas.values()) // lease_jobs_max)
     rows = await conn.fetch(

@@ -1,5 +1,7 @@
 -- name: ready_lanes
 -- The lanes that have ready jobs, in order: one probe of the index a lane, never a scan.
+-- With each whether it gives nothing now, because its queue is paused or its endpoint
+-- disabled or gone.
 -- $1 after which lane int, $2 limit int
 WITH RECURSIVE walk AS (
     (SELECT lane_id, 1 AS step
@@ -20,9 +22,15 @@ WITH RECURSIVE walk AS (
      WHERE walk.step < $2
 )
 SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lanes.push,
-       coalesce(queue.paused, false) AS paused
+       lanes.endpoint_id, lanes.retries, coalesce(organization.weight, 1) AS weight,
+       coalesce(queue.paused, false)
+       OR lanes.endpoint_id IS NOT NULL AND endpoint.takes IS NOT true AS at_rest
   FROM walk
   JOIN lanes ON lanes.id = walk.lane_id
+  LEFT JOIN LATERAL (
+        SELECT weight FROM organizations WHERE organizations.id = lanes.organization_id
+         LIMIT 1
+       ) AS organization ON true
   LEFT JOIN LATERAL (
         SELECT paused
           FROM queues
@@ -30,6 +38,12 @@ SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lan
            AND queues.name = lanes.queue_name
          LIMIT 1
        ) AS queue ON true
+  LEFT JOIN LATERAL (
+        SELECT enabled AND deleted_at IS NULL AS takes
+          FROM endpoints
+         WHERE endpoints.id = lanes.endpoint_id
+         LIMIT 1
+       ) AS endpoint ON true
  ORDER BY lanes.id;
 
 -- name: claim
@@ -42,11 +56,12 @@ SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lan
 -- $5 jobs a lease int, $6 owner text, $7 lease interval, $8 bytes int
 WITH wanted AS MATERIALIZED (
     SELECT asked.lane_id, asked.quota,
-           coalesce(queue.limited, false) AND NOT asked.admitted AS refused
+           (coalesce(queue.limited, false) OR lane.endpoint_id IS NOT NULL)
+           AND NOT asked.admitted AS refused
       FROM unnest($1::int[], $2::int[], $3::boolean[])
            AS asked (lane_id, quota, admitted)
      CROSS JOIN LATERAL (
-            SELECT organization_id, queue_name
+            SELECT organization_id, queue_name, endpoint_id
               FROM lanes
              WHERE lanes.id = asked.lane_id
              LIMIT 1
@@ -58,7 +73,14 @@ WITH wanted AS MATERIALIZED (
                AND queues.name = lane.queue_name
              LIMIT 1
            ) AS queue ON true
+      LEFT JOIN LATERAL (
+            SELECT enabled AND deleted_at IS NULL AS takes
+              FROM endpoints
+             WHERE endpoints.id = lane.endpoint_id
+             LIMIT 1
+           ) AS endpoint ON true
      WHERE queue.paused IS NOT true
+       AND (lane.endpoint_id IS NULL OR endpoint.takes)
 ), picked AS MATERIALIZED (
     SELECT first.address
       FROM wanted
@@ -107,6 +129,8 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
                octet_length(spelled.body) AS payload_bytes,
                jobs.organization_id, jobs.target_url, jobs.target_method,
                jobs.target_headers, jobs.target_timeout_seconds, jobs.endpoint_id,
+               (SELECT version FROM endpoints WHERE endpoints.id = jobs.endpoint_id)
+                   AS endpoint_version,
                jobs.webhook_id,
                coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
           FROM jobs
@@ -120,7 +144,7 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
        ) AS body
  UNION ALL
 SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL
+       NULL, NULL, NULL
   FROM wanted
  WHERE refused;
 

@@ -12,7 +12,10 @@ SQL: Final = load(__package__, "lanes")
 
 
 class LaneName(NamedTuple):
-    """What makes a lane: *destination* is an origin, or empty for workers' jobs."""
+    """What makes a lane, together with the one for its retries.
+
+    *destination* is an origin, ``endpoint:<id>``, or empty for workers' jobs.
+    """
 
     organization_id: UUID
     queue_name: str
@@ -29,10 +32,23 @@ class Lane:
     destination: str
     #: Whether its jobs are pushed to the destination, or wait for a worker.
     push: bool = True
+    endpoint_id: UUID | None = None
+    #: Whether it is for jobs that are tried again.
+    retries: bool = False
+    #: Its organization's part of what is carried at once, against that of others.
+    weight: int = 1
+
+
+def endpoint_destination(endpoint_id: UUID) -> str:
+    """Return the destination of the lanes of an endpoint."""
+    return f"endpoint:{endpoint_id}"
 
 
 async def open_lanes(conn: Conn, *, names: Sequence[LaneName]) -> dict[LaneName, int]:
-    """Return the numbers of the lanes with these names, creating what is missing."""
+    """Return the numbers of the lanes with these names, creating what is missing.
+
+    Each is the lane of jobs that are tried for the first time.
+    """
     wanted = list(names)
     found: dict[LaneName, int] = {}
     while wanted:

@@ -1,23 +1,55 @@
 -- name: open_lanes
--- Return the lanes with these names, new ones created; in the order given.  A lane whose
--- queue was deleted comes back.
+-- Return the lanes with these names, new ones created; in the order given.  A lane of push
+-- jobs comes with another for their retries.  A lane whose queue was deleted comes back.
+-- An endpoint that has a lane has its health, too.
 -- $1 organization_ids uuid[], $2 queue_names text[], $3 destinations text[]
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::text[], $3::text[]) WITH ORDINALITY
            AS asked (organization_id, queue_name, destination, place)
-), created AS (
-    INSERT INTO lanes (organization_id, queue_name, destination)
+), missing AS MATERIALIZED (
     SELECT DISTINCT organization_id, queue_name, destination
       FROM asked
      WHERE NOT EXISTS (
             SELECT FROM lanes
              WHERE lanes.organization_id = asked.organization_id
                AND lanes.queue_name = asked.queue_name
-               AND lanes.destination = asked.destination)
+               AND lanes.destination = asked.destination
+               AND NOT lanes.retries)
+), for_retries AS (
+    INSERT INTO lanes (organization_id, queue_name, destination, retries)
+    SELECT organization_id, queue_name, destination, true
+      FROM missing
+     WHERE destination <> ''
      ORDER BY 1, 2, 3
         ON CONFLICT DO NOTHING
     RETURNING id, organization_id, queue_name, destination
+), created AS (
+    INSERT INTO lanes (organization_id, queue_name, destination, retry_lane_id)
+    SELECT organization_id, queue_name, destination, for_retries.id
+      FROM missing
+      LEFT JOIN for_retries USING (organization_id, queue_name, destination)
+     WHERE destination = ''
+        OR for_retries.id IS NOT NULL
+     ORDER BY 1, 2, 3
+        ON CONFLICT DO NOTHING
+    RETURNING id, organization_id, queue_name, destination
+), watched AS (
+    INSERT INTO endpoint_health (endpoint_id)
+    SELECT DISTINCT endpoint.id
+      FROM asked
+     CROSS JOIN LATERAL (
+            SELECT id
+              FROM endpoints
+             WHERE endpoints.id = CASE
+                        WHEN starts_with(asked.destination, 'endpoint:')
+                        THEN substr(asked.destination, length('endpoint:') + 1)::uuid END
+             LIMIT 1
+           ) AS endpoint
+     WHERE NOT EXISTS (
+            SELECT FROM endpoint_health WHERE endpoint_health.endpoint_id = endpoint.id)
+     ORDER BY 1
+        ON CONFLICT DO NOTHING
 ), returning_ones AS MATERIALIZED (
     SELECT lanes.ctid AS address
       FROM asked
@@ -32,8 +64,11 @@ WITH asked AS MATERIALIZED (
 )
 SELECT coalesce(lanes.id, created.id) AS id
   FROM asked
-  LEFT JOIN lanes   USING (organization_id, queue_name, destination)
   LEFT JOIN created USING (organization_id, queue_name, destination)
+  LEFT JOIN lanes ON lanes.organization_id = asked.organization_id
+                 AND lanes.queue_name = asked.queue_name
+                 AND lanes.destination = asked.destination
+                 AND NOT lanes.retries
  ORDER BY asked.place;
 
 -- name: find_lanes
@@ -48,15 +83,21 @@ SELECT lane.*
          WHERE lanes.organization_id = asked.organization_id
            AND lanes.queue_name = asked.queue_name
            AND lanes.destination = asked.destination
+           AND NOT lanes.retries
          LIMIT 1
        ) AS lane;
 
 -- name: read_lanes
 -- What these lanes are.
 -- $1 ids int[]
-SELECT id, organization_id, queue_name, destination, push
+SELECT lanes.id, organization_id, queue_name, destination, push, endpoint_id, retries,
+       coalesce(organization.weight, 1) AS weight
   FROM lanes
- WHERE id = ANY ($1::int[]);
+  LEFT JOIN LATERAL (
+        SELECT weight FROM organizations WHERE organizations.id = lanes.organization_id
+         LIMIT 1
+       ) AS organization ON true
+ WHERE lanes.id = ANY ($1::int[]);
 
 -- name: ready_of_queue
 -- The lanes of a queue in which jobs wait to be begun.

@@ -62,8 +62,8 @@ class Closed:
     """A job that was settled: it left this lane's leased jobs.
 
     *index* is its place among the attempts that were told.  *awaited*: other jobs wait
-    for it (`release_dependents`).  *limited*: its queue limits how many jobs are in
-    work, so there may be room now (`find_room`).
+    for it (`release_dependents`).  *limited*: its queue or endpoint limits how many
+    jobs are in work, so there may be room now (`find_room`).
     """
 
     index: int

@@ -32,7 +32,8 @@ SELECT asked.job_id, held.retry_count, body.max_retries,
 -- Fenced: a batch's job by its lease; a worker's by its owner, the deadline, the
 -- organization, and by the lease too when it is named.  Whatever else is told is left
 -- alone.  Returned are the jobs that were settled, by their place among those told, with
--- whether jobs wait for them, and whether their queue limits how many are in work.
+-- whether jobs wait for them, and whether their queue or endpoint limits how many are in
+-- work.
 -- Arrays, one element a job, in the order of job ids: $1 job_ids uuid, $2 lease_ids
 -- uuid, $3 owners text (null: a batch's), $4 organization_ids uuid, $5 queues text (JSON
 -- array; null: every queue), $6 transitions text (completed, retrying, deadlettered,
@@ -152,19 +153,20 @@ WITH told AS MATERIALIZED (
     SELECT closed.lane_id
       FROM (SELECT DISTINCT lane_id FROM closed) AS closed
      CROSS JOIN LATERAL (
-            SELECT organization_id, queue_name
+            SELECT organization_id, queue_name, endpoint_id
               FROM lanes
              WHERE lanes.id = closed.lane_id
              LIMIT 1
            ) AS lane
-     CROSS JOIN LATERAL (
-            SELECT
+      LEFT JOIN LATERAL (
+            SELECT concurrency
               FROM queues
              WHERE queues.organization_id = lane.organization_id
                AND queues.name = lane.queue_name
-               AND queues.concurrency IS NOT NULL
              LIMIT 1
-           ) AS queue
+           ) AS queue ON true
+     WHERE queue.concurrency IS NOT NULL
+        OR lane.endpoint_id IS NOT NULL
 )
 SELECT number - 1 AS index, job_id, lease_id, lane_id, transition::text AS transition,
        job_id = ANY (ARRAY(SELECT parent_id FROM awaited)) AS awaited,
@@ -172,18 +174,21 @@ SELECT number - 1 AS index, job_id, lease_id, lane_id, transition::text AS trans
   FROM closed;
 
 -- name: find_room
--- The lanes with ready jobs of those queues among these lanes' that limit how many jobs
--- are in work: one of them may have ended.
+-- The lanes with ready jobs of those queues and endpoints among these lanes' that limit
+-- how many jobs are in work: one of them may have ended.
 -- $1 lanes int[]
-WITH queues_left AS MATERIALIZED (
-    SELECT DISTINCT lane.organization_id, lane.queue_name
+WITH left_lanes AS MATERIALIZED (
+    SELECT lane.*
       FROM unnest($1::int[]) AS asked (lane_id)
      CROSS JOIN LATERAL (
-            SELECT organization_id, queue_name
+            SELECT organization_id, queue_name, endpoint_id
               FROM lanes
              WHERE lanes.id = asked.lane_id
              LIMIT 1
            ) AS lane
+), queues_left AS MATERIALIZED (
+    SELECT lane.organization_id, lane.queue_name
+      FROM (SELECT DISTINCT organization_id, queue_name FROM left_lanes) AS lane
      CROSS JOIN LATERAL (
             SELECT
               FROM queues
@@ -192,19 +197,32 @@ WITH queues_left AS MATERIALIZED (
                AND queues.concurrency IS NOT NULL
              LIMIT 1
            ) AS queue
+), theirs AS MATERIALIZED (
+    SELECT lane.id, lane.push
+      FROM queues_left
+     CROSS JOIN LATERAL (
+            SELECT id, push
+              FROM lanes
+             WHERE lanes.organization_id = queues_left.organization_id
+               AND lanes.queue_name = queues_left.queue_name
+            OFFSET 0
+           ) AS lane
+     UNION
+    SELECT lane.id, lane.push
+      FROM (SELECT DISTINCT endpoint_id FROM left_lanes WHERE endpoint_id IS NOT NULL)
+           AS endpoints_left
+     CROSS JOIN LATERAL (
+            SELECT id, push
+              FROM lanes
+             WHERE lanes.endpoint_id = endpoints_left.endpoint_id
+            OFFSET 0
+           ) AS lane
 )
-SELECT lane.id, lane.push
-  FROM queues_left
+SELECT theirs.id, theirs.push
+  FROM theirs
  CROSS JOIN LATERAL (
-        SELECT id, push
-          FROM lanes
-         WHERE lanes.organization_id = queues_left.organization_id
-           AND lanes.queue_name = queues_left.queue_name
-        OFFSET 0
-       ) AS lane
- CROSS JOIN LATERAL (
-        SELECT FROM ready WHERE ready.lane_id = lane.id LIMIT 1
-       ) AS first;
+        SELECT 1 FROM ready WHERE ready.lane_id = theirs.id LIMIT 1
+       ) AS waits;
 
 -- name: read_standing
 -- Where jobs stand and who has them, for who was told no.  One row a job that the
