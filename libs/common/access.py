@@ -264,15 +264,19 @@ def _principal(
         organization_id=row["organization_id"],
         api_key_id=row["id"],
         queues=tuple(row["queues"]),
-        plan=_plan(row, plan_limits),
+        plan=stored_plan(row, plan_limits),
         rate_limit=row["rate_limit"],
         session_id=row["session_id"] if has_session else None,
         email=row["email"] if has_session else None,
     )
 
 
-def _plan(row: Row, plan_limits: PlanLimits | None) -> Plan:
-    """Return the plan; limits of its own that are none are not worth an outage."""
+def stored_plan(row: Row, plan_limits: PlanLimits | None) -> Plan:
+    """Return the plan of an organization, by its tier and its own limits.
+
+    *plan_limits* is what the operator says.  Limits of its own that are none are not
+    worth an outage.
+    """
     tier, stored = row["plan_tier"], row["custom_limits"]
     custom = orjson.loads(stored) if stored else None
     try:

@@ -17,6 +17,7 @@ from uuid import UUID
 import orjson
 import structlog
 
+from libs.common import quotas
 from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
@@ -24,10 +25,9 @@ from libs.common.dependents import release_dependents
 from libs.common.errors import Malformed, QuotaExceeded, Unauthorized, Unavailable
 from libs.common.ids import new_id
 from libs.common.messages import JournalGrew, OrganizationChanged
+from libs.common.quotas import Room, room_of
 from libs.common.store import dependencies, jobs, usage
 from libs.common.store.jobs import Holder, NewJob
-from services.ingest import quotas
-from services.ingest.quotas import Room, room_of
 from services.ingest.remembered import Known, Remembered, is_whole
 from services.ingest.wanted import Wanted, no_such_parent
 

@@ -4,13 +4,13 @@ from uuid import UUID
 
 from aiohttp import web
 
+from libs.common import quotas
 from libs.common.access import Principal
 from libs.common.db import borrow
 from libs.common.errors import Fault, Forbidden, Malformed
 from libs.common.ids import parse_id
 from libs.common.lifecycle import Status
 from libs.common.store import interventions
-from services.ingest import quotas
 from services.ingest.answers import dead_letters as shapes
 from services.ingest.answers.jobs import JobSummary
 from services.ingest.http.errors import answer

@@ -6,12 +6,12 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 
+from libs.common import quotas
 from libs.common.access import Principal
 from libs.common.db import Row, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import BellhopError, Conflict, Fault, Malformed, NotFound
 from libs.common.store import attempts, interventions, jobs, journal
-from services.ingest import quotas
 from services.ingest.answers import jobs as shapes
 from services.ingest.http.errors import answer, details_of, refusal, words_of
 from services.ingest.http.reading import (

@@ -7,12 +7,12 @@ import orjson
 import structlog
 from aiohttp import web
 
+from libs.common import quotas
 from libs.common.access import Principal
 from libs.common.db import borrow
 from libs.common.errors import Fault, Malformed, NotFound, Unavailable
 from libs.common.ids import new_id
 from libs.common.store import lanes, queues, tallies, workers
-from services.ingest import quotas
 from services.ingest.answers import queues as shapes
 from services.ingest.closures import delete_queue
 from services.ingest.http.changes import tell_changed
