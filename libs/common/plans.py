@@ -53,7 +53,7 @@ class Limits(BaseModel):
     max_workflows: Count | None = None
     """Not counted by this version: it has no workflows. 0 is disabled."""
     max_webhooks: Count | None = None
-    """Not counted by this version: it has no outgoing webhooks."""
+    """Endpoints and outgoing webhooks that are enabled; null is no limit."""
     max_payload_size_bytes: Count = 1024 * _KILOBYTE
     """The largest payload of a job; never over 1 MiB."""
     rate_limit_requests_per_second: Count | None = None

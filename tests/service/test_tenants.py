@@ -18,7 +18,14 @@ CONTROL_PLANE = {
     *(
         label(route)
         for route in DESCRIBED
-        if route.module in {"keys", "webhook_tokens", "signing_secrets"}
+        if route.module
+        in {
+            "endpoint_secrets",
+            "endpoints",
+            "keys",
+            "signing_secrets",
+            "webhook_tokens",
+        }
     ),
     "POST /billing/portal",
     "PUT /organizations/{id}",

@@ -24,6 +24,7 @@ class Furnished:
 
     organization_id: str
     key_id: str
+    endpoint_id: str
     pending_id: str
     claimed_id: str
     lease_id: str
@@ -39,6 +40,7 @@ class Furnished:
         return {
             self.organization_id,
             self.key_id,
+            self.endpoint_id,
             *self.job_ids,
             self.lease_id,
             QUEUE,
@@ -48,13 +50,24 @@ class Furnished:
 
 
 async def furnish(api: Api) -> Furnished:
-    """Give the tenant a worker, a configured queue, a key, and a job in each state."""
+    """Give the tenant one of everything, and a job in each state."""
     path = f"/queues/{QUEUE}/config"
     await api.ask("PUT", path, json={"max_retries": 0}, expect=200)
     body = {"queue_name": QUEUE, "hostname": SECRET, "worker_id": WORKER}
     await api.ask("POST", "/workers/register", json=body, expect=201)
     asked = {"name": SECRET, "queues": [QUEUE]}
     key = await api.ask("POST", "/api-keys", json=asked, expect=201)
+    endpoint = await api.ask(
+        "POST",
+        "/endpoints",
+        json={
+            "url": f"http://localhost:9/{SECRET}",
+            "description": SECRET,
+            "event_types": [f"{QUEUE}.*"],
+            "auth": {"kind": "bearer", "token": SECRET},
+        },
+        expect=201,
+    )
     payload = {"secret": SECRET}
     for _ in range(2):
         await api.create(queue_name=QUEUE, payload=payload, tags=[SECRET])
@@ -70,6 +83,7 @@ async def furnish(api: Api) -> Furnished:
     return Furnished(
         organization_id=str(api.tenant.id),
         key_id=key["id"],
+        endpoint_id=endpoint["id"],
         pending_id=await api.create(queue_name=QUEUE, payload=payload),
         claimed_id=ids[1],
         lease_id=leases[1],

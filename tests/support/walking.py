@@ -68,6 +68,10 @@ def bodies(owned):
             {**held, "lease_duration_secs": 3600},
             {**bare, "lease_duration_secs": 5},
         ],
+        "POST /endpoints": [{"url": "http://localhost:9/mine"}],
+        "PATCH /endpoints/{id}": [{"enabled": False}, {"url": "http://localhost:9/"}],
+        "PUT /endpoints/{id}": [{"description": "Conquered"}],
+        "POST /endpoints/{id}/secret/rotate": [{}, {"overlap_seconds": 0}],
         "POST /workers/{id}/heartbeat": [{"current_jobs": 0, "status": "offline"}],
         "POST /workers/register": [
             {"queue_name": "mine", "hostname": "h", "worker_id": WORKER},
@@ -96,6 +100,7 @@ def requests_of(route, owned):
             "queues": {"name": QUEUE},
             "workers": {"id": WORKER},
             "api-keys": {"id": owned.key_id},
+            "endpoints": {"id": owned.endpoint_id},
             "organizations": {"id": owned.organization_id},
             "admin": {"id": owned.organization_id},
         }

@@ -28,11 +28,12 @@ CREATE TABLE endpoints (
     max_concurrency  integer     NOT NULL DEFAULT 10,
     ordered          boolean     NOT NULL DEFAULT false,
     signature_scheme text        NOT NULL DEFAULT 'v1',
-    -- How to show who we are, sealed JSON; the kind is no secret.
-    auth_kind        text,
+    -- How to show who we are, sealed JSON; and what of it is no secret.
     auth             bytea,
-    -- Client certificate and authorities of its own, sealed JSON.
+    auth_shown       jsonb,
+    -- Client certificate and authorities of its own, sealed JSON; and what is no secret.
     tls              bytea,
+    tls_shown        jsonb,
     metadata         jsonb       NOT NULL DEFAULT '{}',
     -- Counts its changes: who remembers an older one looks again.
     version          bigint      NOT NULL DEFAULT 1,
@@ -53,7 +54,8 @@ CREATE TABLE endpoints (
     CONSTRAINT endpoints_concurrency_in_range CHECK (max_concurrency BETWEEN 1 AND 10000),
     CONSTRAINT endpoints_scheme_is_known
         CHECK (signature_scheme IN ('v1', 'v1a', 'contract')),
-    CONSTRAINT endpoints_auth_is_whole CHECK ((auth_kind IS NULL) = (auth IS NULL))
+    CONSTRAINT endpoints_auth_is_whole CHECK ((auth_shown IS NULL) = (auth IS NULL)),
+    CONSTRAINT endpoints_tls_is_whole CHECK ((tls_shown IS NULL) = (tls IS NULL))
 );
 CREATE INDEX endpoints_of_organization_idx ON endpoints (organization_id, id);
 -- Whose jobs somebody has to hold back or to cancel.
@@ -182,6 +184,53 @@ UPDATE lanes
    AND second.destination = lanes.destination
    AND second.retries
    AND NOT lanes.retries;
+
+-- --- what lists show --------------------------------------------------------------------
+
+-- An endpoint as the API shows it: with the public half of what signs, how it does, and
+-- how many jobs wait for it.  Nothing sealed is in it.
+CREATE VIEW endpoints_shown AS
+SELECT endpoints.id, endpoints.organization_id, endpoints.url, endpoints.description,
+       endpoints.event_types, endpoints.filter, endpoints.headers, endpoints.format,
+       endpoints.enabled,
+       endpoints.disabled_reason, endpoints.disabled_at, endpoints.timeout_seconds,
+       endpoints.retry, endpoints.max_retries, endpoints.rate_limit_per_second,
+       endpoints.max_concurrency, endpoints.ordered, endpoints.signature_scheme,
+       endpoints.auth_shown, endpoints.tls_shown, endpoints.metadata, endpoints.version,
+       endpoints.created_at, endpoints.updated_at, current.public_key,
+       health.open_until, nullif(health.throttled_until, '-infinity') AS throttled_until,
+       health.consecutive_failures,
+       health.failing_since, health.last_success_at, health.last_failure_at,
+       health.last_error, lately.succeeded, lately.failed, lately.duration_ms,
+       waiting.jobs AS waiting
+  FROM endpoints
+  LEFT JOIN endpoint_secrets AS current ON current.endpoint_id = endpoints.id
+                                       AND current.expires_at IS NULL
+  LEFT JOIN endpoint_health AS health ON health.endpoint_id = endpoints.id
+ CROSS JOIN LATERAL (
+        SELECT coalesce(sum(succeeded), 0)::bigint AS succeeded,
+               coalesce(sum(failed), 0)::bigint AS failed,
+               sum(duration_ms) AS duration_ms
+          FROM endpoint_minutes
+         WHERE endpoint_minutes.endpoint_id = endpoints.id
+           AND minute > now() - interval '24 hours'
+       ) AS lately
+ CROSS JOIN LATERAL (
+        SELECT count(*) AS jobs
+          FROM lanes
+         CROSS JOIN LATERAL (
+                SELECT FROM ready WHERE ready.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM scheduled WHERE scheduled.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM waiting WHERE waiting.lane_id = lanes.id
+                UNION ALL
+                SELECT FROM held WHERE held.lane_id = lanes.id
+               ) AS standing
+         WHERE lanes.endpoint_id = endpoints.id
+       ) AS waiting
+ WHERE endpoints.kind = 'endpoint'
+   AND endpoints.deleted_at IS NULL;
 
 -- --- partitions -------------------------------------------------------------------------
 

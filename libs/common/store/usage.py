@@ -24,8 +24,9 @@ class Usage:
     queues: int
     workers: int
     api_keys: int
+    #: Endpoints and outgoing webhooks that are enabled.
+    webhooks: int
     #: There are none of these yet.
-    webhooks: int = 0
     schedules: int = 0
     workflows: int = 0
 

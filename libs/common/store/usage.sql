@@ -93,7 +93,12 @@ SELECT CASE WHEN $2
           FROM api_keys
          WHERE organization_id = $1
            AND is_active
-           AND (expires_at IS NULL OR expires_at > now()))::int AS api_keys;
+           AND (expires_at IS NULL OR expires_at > now()))::int AS api_keys,
+       (SELECT count(*)
+          FROM endpoints
+         WHERE organization_id = $1
+           AND enabled
+           AND deleted_at IS NULL)::int AS webhooks;
 
 -- name: forget_days
 -- What was counted on days before yesterday (UTC) is read by nobody.

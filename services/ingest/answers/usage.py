@@ -44,7 +44,7 @@ class PlanLimits(TypedDict):
     max_workflows: int | None
     """Not counted: this version has no workflows."""
     max_webhooks: int | None
-    """Not counted: this version has no outgoing webhooks."""
+    """Endpoints and outgoing webhooks that are enabled."""
     max_payload_size_bytes: int
     """The largest payload of a job."""
     rate_limit_requests_per_second: int

@@ -29,6 +29,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         ],
         "default_max_retries": 5,
     },
+    "ChangeEndpoint": {"event_types": ["invoice.*"], "enabled": True},
     "ChangeKey": {"rate_limit": 600},
     "ChangeOrganization": {"billing_email": "ada@example.com"},
     "ChangePriority": {"priority": 10},
@@ -54,6 +55,12 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "max_retries": 5,
         "rate_limit": 50,
         "settings": {"concurrency": 10, "retry": _RETRY},
+    },
+    "CreateEndpoint": {
+        "url": "https://example.com/webhooks",
+        "description": "Accounting",
+        "event_types": ["invoice.*"],
+        "filter": {"data.amount": {"$gte": 100}},
     },
     "CreateJob": {
         "queue_name": "mail",
@@ -97,6 +104,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "worker_id": "worker-1",
     },
     "RetryDead": {"job_ids": [_ID]},
+    "RotateEndpointSecret": {"overlap_seconds": 86_400},
     "RotateSecret": {"overlap_seconds": 86_400},
     "Validate": {"token": _TOKEN},
 }

@@ -52,7 +52,8 @@ _TAGS: Final = {
     "strategy": " or ".join(
         get_args(shape.model_fields["strategy"].annotation)[0]
         for shape in (Exponential, Schedule)
-    )
+    ),
+    "kind": "basic, bearer, api_key or oauth2",
 }
 
 

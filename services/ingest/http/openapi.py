@@ -121,6 +121,7 @@ _ID: Final = {"type": "string", "format": "uuid"}
 #: What stands in a path, by what comes before it.
 _IN_PATHS: Final = {
     "api-keys": "The id of the API key.",
+    "endpoints": "The id of the endpoint.",
     "jobs": "The id of the job.",
     "organizations": "The id of the organization.",
     "queues": "The queue's name.",
@@ -133,6 +134,7 @@ _TAGS: Final = {
     "auth": "Sign-in",
     "claims": "Work",
     "dependencies": "Jobs",
+    "endpoint_secrets": "Endpoints",
     "keys": "API keys",
     "listing": "Jobs",
     "members": "Organizations",
