@@ -1,19 +1,15 @@
-"""Endpoints: made, shown without their secrets, changed, given new ones, deleted."""
+"""Endpoints: made, shown, changed, disabled and deleted."""
 
 import asyncio
 from base64 import b64decode
 
 import asyncpg
-import orjson
 import pytest
 
-from libs.common.endpoints import decode_auth
-from libs.common.sealing import Sealer
-from libs.common.store import endpoints as store
-from tests.support.house import SECRET_KEY, run_house
+from tests.support.endpoints import URL, create_endpoint, versions
+from tests.support.house import run_house
 from tests.support.tenants import scoped, stranger
 
-URL = "https://hooks.example.com/in"
 RETRY = {"strategy": "schedule", "schedule_seconds": [5, 60], "jitter": 0.1}
 
 
@@ -23,33 +19,8 @@ async def house(database_url, nats_url):
         yield house
 
 
-async def create(api, **fields):
-    return await api.ask("POST", "/endpoints", json={"url": URL, **fields}, expect=201)
-
-
-async def versions(conn, id_):
-    """Return the version of an endpoint, and that of its organization's."""
-    row = await conn.fetchrow(
-        "SELECT version, endpoints_version FROM endpoints"
-        " JOIN organizations ON organizations.id = organization_id"
-        " WHERE endpoints.id = $1",
-        id_,
-    )
-    return tuple(row)
-
-
-async def signing(conn, id_):
-    """Return the keys that sign for an endpoint now, opened: (scheme, bytes)."""
-    found = await store.read_receivers(conn, ids=[id_])
-    return [
-        (key.scheme, Sealer(SECRET_KEY).unseal(key.sealed, owner=str(id_)))
-        for one in found.values()
-        for key in one.receiver.keys
-    ]
-
-
 async def test_an_endpoint_has_what_it_was_given_and_the_rest_by_default(api):
-    made = await create(api)
+    made = await create_endpoint(api)
 
     secret = made.pop("secret")
     assert secret.startswith("whsec_")
@@ -112,7 +83,7 @@ async def test_everything_that_can_be_said_of_an_endpoint_is_kept(api):
         "metadata": {"owner": {"name": "Ada", "big": 2**53 + 1}},
     }
 
-    made = await create(api, **given)
+    made = await create_endpoint(api, **given)
 
     shown = await api.ask("GET", f"/endpoints/{made['id']}", expect=200)
     assert {name: shown[name] for name in given} == given
@@ -122,81 +93,8 @@ async def test_everything_that_can_be_said_of_an_endpoint_is_kept(api):
     assert await api.ask("GET", "/endpoints", expect=200) == [made]
 
 
-async def test_a_secret_is_sealed_and_shown_only_once(api, conn):
-    made = await create(api)
-    id_ = made["id"]
-
-    assert await signing(conn, id_) == [
-        ("v1", b64decode(made["secret"].removeprefix("whsec_")))
-    ]
-    stored = await conn.fetchval("SELECT sealed FROM endpoint_secrets")
-    assert b64decode(made["secret"].removeprefix("whsec_")) not in stored
-    for path in (f"/endpoints/{id_}", "/endpoints"):
-        assert "whsec_" not in str(await api.ask("GET", path, expect=200))
-    assert (await api.ask("GET", f"/endpoints/{id_}/secret"))[0] == 404
-
-
-async def test_a_v1a_endpoint_shows_a_public_key_and_no_secret(api, conn):
-    made = await create(api, signature_scheme="v1a")
-
-    assert "secret" not in made
-    assert made["public_key"].startswith("whpk_")
-    shown = await api.ask("GET", f"/endpoints/{made['id']}", expect=200)
-    assert shown["public_key"] == made["public_key"]
-    [(scheme, seed)] = await signing(conn, made["id"])
-    assert (scheme, len(seed)) == ("v1a", 32)
-
-
-async def test_a_receiver_keeps_the_secret_it_has(api, conn):
-    given = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-    private = (
-        "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ"
-        "6p9lMicMFs6Kvg=="
-    )
-
-    made = await create(api, secret=given)
-    other = await create(api, signature_scheme="v1a", secret=private)
-
-    assert made["secret"] == given
-    assert other["public_key"] == "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
-    assert "secret" not in other
-
-
-async def test_auth_is_sealed_and_only_what_is_no_secret_is_shown(api, conn):
-    shown = {
-        "basic": {"kind": "basic", "username": "ada"},
-        "bearer": {"kind": "bearer"},
-        "api_key": {"kind": "api_key", "header": "X-Key"},
-        "oauth2": {
-            "kind": "oauth2",
-            "token_url": "https://id.example.com/token",
-            "client_id": "us",
-            "scope": "hooks",
-        },
-    }
-    secrets = {
-        "basic": {"password": "s3cret"},
-        "bearer": {"token": "s3cret"},
-        "api_key": {"value": "s3cret"},
-        "oauth2": {"client_secret": "s3cret"},
-    }
-    for kind, told in shown.items():
-        made = await create(api, auth={**told, **secrets[kind]})
-        assert made["auth"] == told
-        assert "s3cret" not in str(
-            await api.ask("GET", f"/endpoints/{made['id']}", expect=200)
-        )
-        sealed = await conn.fetchval(
-            "SELECT auth FROM endpoints WHERE id = $1", made["id"]
-        )
-        assert b"s3cret" not in sealed
-        opened = Sealer(SECRET_KEY).unseal(sealed, owner=made["id"])
-        assert orjson.loads(opened) == {**told, **secrets[kind]}
-        assert decode_auth(opened)
-
-
 async def test_a_change_keeps_what_it_does_not_give(api, conn):
-    made = await create(
+    made = await create_endpoint(
         api,
         description="Accounting",
         filter={"a": 1},
@@ -230,7 +128,7 @@ async def test_null_takes_away_what_may_be_absent_and_nothing_else(api):
         "timeout_seconds": 3,
         "event_types": ["a"],
     }
-    made = await create(api, **given)
+    made = await create_endpoint(api, **given)
 
     changed = await api.ask(
         "PATCH",
@@ -249,7 +147,7 @@ async def test_null_takes_away_what_may_be_absent_and_nothing_else(api):
 async def test_an_endpoint_is_disabled_for_a_reason_and_begins_anew_as_healthy(
     api, conn
 ):
-    made = await create(api)
+    made = await create_endpoint(api)
     path = f"/endpoints/{made['id']}"
 
     off = await api.ask("PATCH", path, json={"enabled": False}, expect=200)
@@ -282,68 +180,15 @@ async def test_an_endpoint_is_disabled_for_a_reason_and_begins_anew_as_healthy(
 
 
 async def test_an_endpoint_may_be_made_disabled(api):
-    made = await create(api, enabled=False)
-    told = await create(api, enabled=False, disabled_reason="not yet")
+    made = await create_endpoint(api, enabled=False)
+    told = await create_endpoint(api, enabled=False, disabled_reason="not yet")
 
     assert (made["enabled"], made["disabled_reason"]) == (False, "manual")
     assert told["disabled_reason"] == "not yet"
 
 
-async def test_a_rotated_secret_leaves_the_old_one_its_overlap(api, conn):
-    made = await create(api)
-    path = f"/endpoints/{made['id']}/secret/rotate"
-    before = await versions(conn, made["id"])
-
-    second = await api.ask("POST", path, json={"overlap_seconds": 3600}, expect=200)
-
-    assert second["secret"] != made["secret"]
-    assert await versions(conn, made["id"]) == (before[0] + 1, before[1] + 1)
-    [previous] = second["previous"]
-    assert previous["signature_scheme"] == "v1"
-    assert previous["expires_at"] > previous["created_at"]
-    raw = [b64decode(one["secret"].removeprefix("whsec_")) for one in (second, made)]
-    assert [key for _, key in await signing(conn, made["id"])] == raw
-
-    # By default it is a day; what is left of an older one is not made longer.
-    third = await api.ask("POST", path, expect=200)
-    assert len(third["previous"]) == 2
-    assert third["previous"][1]["expires_at"] == previous["expires_at"]
-    only = await api.ask("POST", path, json={"overlap_seconds": 0}, expect=200)
-    assert only["previous"] == []
-    assert len(await signing(conn, made["id"])) == 1
-
-
-async def test_rotating_may_change_the_scheme_and_both_sign(api, conn):
-    made = await create(api)
-    path = f"/endpoints/{made['id']}"
-
-    rotated = await api.ask(
-        "POST", f"{path}/secret/rotate", json={"signature_scheme": "v1a"}, expect=200
-    )
-
-    assert "secret" not in rotated
-    assert rotated["public_key"].startswith("whpk_")
-    shown = await api.ask("GET", path, expect=200)
-    assert shown["signature_scheme"] == "v1a"
-    assert shown["public_key"] == rotated["public_key"]
-    assert [scheme for scheme, _ in await signing(conn, made["id"])] == ["v1a", "v1"]
-
-
-async def test_ten_secrets_sign_at_once_and_no_more(api, conn):
-    made = await create(api)
-    path = f"/endpoints/{made['id']}/secret/rotate"
-    for _ in range(9):
-        await api.ask("POST", path, expect=200)
-
-    await api.ask("POST", path, expect=409)
-
-    assert len(await signing(conn, made["id"])) == 10
-    await api.ask("POST", path, json={"overlap_seconds": 0}, expect=200)
-    assert len(await signing(conn, made["id"])) == 1
-
-
 async def test_a_deleted_endpoint_is_gone_with_its_secrets(api, conn):
-    made = await create(api, auth={"kind": "bearer", "token": "t"})
+    made = await create_endpoint(api, auth={"kind": "bearer", "token": "t"})
     path = f"/endpoints/{made['id']}"
     before = await versions(conn, made["id"])
 
@@ -363,7 +208,7 @@ async def test_a_deleted_endpoint_is_gone_with_its_secrets(api, conn):
 
 
 async def test_lists_come_in_pages_the_newest_first(api):
-    made = [(await create(api, description=str(n)))["id"] for n in range(3)]
+    made = [(await create_endpoint(api, description=str(n)))["id"] for n in range(3)]
 
     status, page, headers = await api.ask("GET", "/endpoints?limit=2")
     assert (status, headers["X-Has-More"]) == (200, "true")
@@ -374,7 +219,7 @@ async def test_lists_come_in_pages_the_newest_first(api):
 
 
 async def test_a_key_for_some_queues_has_no_endpoints(api):
-    made = await create(api)
+    made = await create_endpoint(api)
     other = await scoped(api, "webhooks")
 
     for method, path, body in (
@@ -388,13 +233,13 @@ async def test_a_key_for_some_queues_has_no_endpoints(api):
 
 async def test_the_plan_counts_what_is_enabled(api, database_url):
     other = await stranger(api, database_url, max_webhooks=2)
-    made = await create(other)
-    await create(other)
+    made = await create_endpoint(other)
+    await create_endpoint(other)
 
     refused = await other.ask("POST", "/endpoints", json={"url": URL}, expect=429)
     assert (refused["code"], refused["resource"]) == ("QUOTA_EXCEEDED", "webhooks")
     assert (refused["current"], refused["limit"]) == (2, 2)
-    spare = await create(other, enabled=False)
+    spare = await create_endpoint(other, enabled=False)
     on = {"enabled": True}
     await other.ask("PATCH", f"/endpoints/{spare['id']}", json=on, expect=429)
     await other.ask("PATCH", f"/endpoints/{made['id']}", json=on, expect=200)
@@ -416,7 +261,7 @@ async def test_who_creates_at_once_does_not_get_one_too_many(api, database_url):
 
 
 async def test_there_are_a_thousand_at_most(api, conn):
-    made = await create(api)
+    made = await create_endpoint(api)
     await conn.execute(
         "INSERT INTO endpoints (id, organization_id, url)"
         " SELECT gen_random_uuid(), $1, $2 FROM generate_series(1, 999)",
@@ -428,11 +273,11 @@ async def test_there_are_a_thousand_at_most(api, conn):
 
     assert (refused["resource"], refused["limit"]) == ("webhooks", 1000)
     await api.ask("DELETE", f"/endpoints/{made['id']}", expect=204)
-    await create(api)
+    await create_endpoint(api)
 
 
 async def test_changes_at_once_are_all_made(api, conn):
-    made = await create(api)
+    made = await create_endpoint(api)
     path = f"/endpoints/{made['id']}"
     before = await versions(conn, made["id"])
     bodies = [{"description": "x"}, {"timeout_seconds": 7}, {"ordered": True}]
@@ -452,7 +297,7 @@ async def test_changes_at_once_are_all_made(api, conn):
 
 async def test_an_erased_organization_gets_no_endpoint(api, database_url):
     own = await asyncpg.connect(database_url)
-    await create(api)
+    await create_endpoint(api)
     await own.execute("UPDATE organizations SET erased_at = now()")
     await own.close()
 

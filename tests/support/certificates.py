@@ -35,11 +35,11 @@ class Authority:
         """Its own certificate."""
         return _pem(self._certificate)
 
-    def issue(self, host: str) -> Issued:
+    def issue(self, host: str, *, lasts: timedelta = timedelta(hours=1)) -> Issued:
         """Return a certificate of *host*, be it a server or a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            _builder(_name(host), self._name, key.public_key())
+            _builder(_name(host), self._name, key.public_key(), lasts)
             .add_extension(
                 x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False
             )
@@ -70,7 +70,10 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    lasts: timedelta = timedelta(hours=1),
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -80,7 +83,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_after(now + lasts)
     )
 
 

@@ -10,9 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from libs.common import endpoints as sealed
 from libs.common.headers import BadHeader, check_header
+from libs.common.tls import PEM_CHARS_MAX
 from services.ingest.requests.fields import PlainText
-
-_PEM_CHARS_MAX = 64 * 1024
 
 
 def _printable(value: str) -> str:
@@ -31,7 +30,7 @@ Printable = Annotated[
     str, Field(min_length=1, max_length=1024), AfterValidator(_printable)
 ]
 Visible = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_visible)]
-Pem = Annotated[PlainText, Field(min_length=1, max_length=_PEM_CHARS_MAX)]
+Pem = Annotated[PlainText, Field(min_length=1, max_length=PEM_CHARS_MAX)]
 
 
 class _Auth(BaseModel):

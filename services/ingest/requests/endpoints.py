@@ -33,7 +33,7 @@ TEST_BYTES_MAX: Final = 256 * 1024
 def _wanted(value: str) -> str:
     if not is_wanted_pattern(value):
         raise PydanticCustomError(
-            "event_type",
+            "pattern",
             "must be a name such as invoice.paid, or invoice.* for all below it, or * "
             "for all",
         )
@@ -43,7 +43,7 @@ def _wanted(value: str) -> str:
 def _name(value: str) -> str:
     if not is_name(value):
         raise PydanticCustomError(
-            "event_type",
+            "pattern",
             "must be words of letters, digits and _, joined by . or -, at most "
             "256 characters",
         )
