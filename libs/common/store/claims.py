@@ -68,10 +68,9 @@ class ClaimedWork:
     tags: str | None
     idempotency_key: str | None
     created_at: datetime
+    scheduled_at: datetime | None
     claimed_at: datetime
     lease_expires_at: datetime
-    #: A job that runs is not scheduled.
-    run_at: datetime | None = None
 
 
 @dataclass(slots=True)

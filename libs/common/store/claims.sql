@@ -213,7 +213,7 @@ WITH asked AS MATERIALIZED (
            ) AS job
      CROSS JOIN LATERAL (
             SELECT jobs.queue_name, jobs.payload, jobs.max_retries, jobs.timeout_seconds,
-                   jobs.tags, jobs.idempotency_key, jobs.created_at,
+                   jobs.tags, jobs.idempotency_key, jobs.created_at, jobs.scheduled_at,
                    coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
               FROM jobs
              WHERE jobs.id = job.job_id
@@ -259,12 +259,12 @@ WITH asked AS MATERIALIZED (
 )
 SELECT lane_id, job_id, lease_id, queue_name, payload::text AS payload, rank,
        attempt + 1 AS attempt, retry_count, max_retries, timeout_seconds,
-       tags::text AS tags, idempotency_key, created_at,
+       tags::text AS tags, idempotency_key, created_at, scheduled_at,
        statement_timestamp() AS claimed_at,
        statement_timestamp() + lease AS lease_expires_at, expired
   FROM given
  UNION ALL
 SELECT lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL
+       NULL, NULL, NULL, NULL
   FROM wanted
  WHERE refused;

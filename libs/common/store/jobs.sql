@@ -42,11 +42,12 @@ WITH asked AS MATERIALIZED (
     INSERT INTO jobs (id, organization_id, queue_name, payload, job_type, tags,
                       max_retries, timeout_seconds, retry, idempotency_key, expires_at,
                       target_url, target_method, target_headers, target_timeout_seconds,
-                      parent_job_id, endpoint_id, message_id, webhook_id)
+                      parent_job_id, endpoint_id, message_id, webhook_id,
+                      scheduled_at)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
            target_url, target_method, target_headers::jsonb, target_timeout_seconds,
-           parent_id, endpoint_id, message_id, webhook_id
+           parent_id, endpoint_id, message_id, webhook_id, run_at
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
@@ -101,7 +102,8 @@ SELECT idempotency.organization_id, idempotency.key, idempotency.job_id,
 -- One job, whole, with what its place says of it.
 -- $1 organization_id uuid, $2 job_id uuid
 SELECT jobs.*, messages.payload AS message_payload, standing.place, standing.rank, standing.attempt, standing.retry_count,
-       standing.run_at, standing.started_at, standing.settled_at, standing.ending,
+       coalesce(standing.run_at, jobs.scheduled_at) AS run_at,
+       standing.started_at, standing.settled_at, standing.ending,
        status_of(standing.place, standing.ending, standing.retry_count) AS status,
        coalesce(standing.last_error, failed.error) AS last_error,
        standing.lease_id, coalesce(leased.owner, leases.owner) AS owner,

@@ -90,7 +90,7 @@ class JobSummary(TypedDict):
     """As the producer gave them; null when they did not."""
     created_at: datetime
     scheduled_at: datetime | None
-    """When it runs or runs again; null when it waits for no time."""
+    """When it runs or runs again; then when it was asked to run; null when never."""
     started_at: datetime | None
     """When work on it began; null before the first attempt."""
     completed_at: datetime | None

@@ -44,7 +44,7 @@ class JobStatus(TypedDict):
     """What went wrong last; null when nothing did."""
     created_at: datetime
     scheduled_at: datetime | None
-    """When it runs or runs again; null when it waits for no time."""
+    """When it runs or runs again; then when it was asked to run; null when never."""
     started_at: datetime | None
     """When work on it began; null before the first attempt."""
     completed_at: datetime | None

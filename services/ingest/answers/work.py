@@ -33,6 +33,8 @@ class ClaimedJob(TypedDict):
     workflow_id: str | None
     """Always null: this version has no workflows."""
     created_at: datetime
+    scheduled_at: datetime | None
+    """When it was asked to run; null when it was not."""
     claimed_at: datetime
     lease_id: str
     """What to send with ``complete``, ``fail`` and ``heartbeat``."""
@@ -101,6 +103,7 @@ def claimed(work: ClaimedWork) -> ClaimedJob:
         "idempotency_key": work.idempotency_key,
         "workflow_id": None,
         "created_at": work.created_at,
+        "scheduled_at": work.scheduled_at,
         "claimed_at": work.claimed_at,
         "lease_id": str(work.lease_id),
         "lease_expires_at": work.lease_expires_at,

@@ -37,6 +37,7 @@ def claimed(claim: Claim, work: ClaimedWork) -> pb.Job:
         lease_id=str(work.lease_id),
     )
     stamp(job.created_at, work.created_at)
+    stamp(job.scheduled_at, work.scheduled_at)
     stamp(job.started_at, work.claimed_at)
     stamp(job.lease_expires_at, work.lease_expires_at)
     _put_payload(job, work.payload, room=_room(job))
