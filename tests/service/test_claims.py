@@ -49,6 +49,7 @@ async def test_a_claimed_job_comes_whole_and_is_in_work(api):
         "idempotency_key": "once",
         "workflow_id": None,
         "created_at": shown["created_at"],
+        "scheduled_at": None,
         "claimed_at": shown["started_at"],
         "lease_id": shown["lease_id"],
         "lease_expires_at": shown["lease_expires_at"],
