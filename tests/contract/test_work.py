@@ -294,6 +294,32 @@ async def test_a_job_without_retries_left_dies_with_its_workers_lease(conn, line
     assert row["last_error"] == "Max retries exceeded after lease expiration"
 
 
+@pytest.mark.parametrize("ours", [True, False])
+async def test_whose_worker_went_offline_is_told_so(conn, line, ours):
+    """A worker of that name may be another organization's, which says nothing."""
+    there = line.organization_id if ours else new_id()
+    await conn.execute("INSERT INTO organizations VALUES ($1, 'Acme', 'acme')", there)
+    await conn.execute(
+        "INSERT INTO workers (id, organization_id, queue_name, hostname, status)"
+        " VALUES ('worker', $1, 'mail', 'box', 'offline')",
+        there,
+    )
+    await stock.create(conn, line, max_retries=1)
+    told = []
+    for _ in range(2):
+        [claimed] = await stock.claim_work(conn, line)
+        await run_out(conn)
+        await leases.recover_work(conn, limit=10)
+        told.append((await shown(conn, line, claimed))["last_error"])
+
+    assert told == [
+        "Worker went offline" if ours else WORKER_DIED,
+        "Max retries exceeded after worker went offline"
+        if ours
+        else "Max retries exceeded after lease expiration",
+    ]
+
+
 async def test_many_deaths_of_workers_quarantine_nothing(conn, line):
     """A worker's job is charged a retry; only `max_retries` decides."""
     await stock.create(conn, line, max_retries=6)

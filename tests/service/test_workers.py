@@ -330,9 +330,11 @@ async def test_who_falls_silent_is_offline_and_its_jobs_are_somebody_elses(
             api = Api(house.base_url, session, tenant)
             await register(api, worker_id="silent")
             job_id = await api.create(max_retries=0)
+            again = await api.create()
             other = await api.create()
-            [job] = await claim(api, "silent", lease_duration_secs=3600)
-            assert job["id"] == job_id
+            for expected in (job_id, again):
+                [job] = await claim(api, "silent", lease_duration_secs=3600)
+                assert job["id"] == expected
             [kept] = await claim(api, "unregistered", lease_duration_secs=3600)
 
             async def is_offline():
@@ -341,7 +343,17 @@ async def test_who_falls_silent_is_offline_and_its_jobs_are_somebody_elses(
             await until(is_offline)
             dead = await api.until_status(job_id, "deadletter")
 
-            assert dead["last_error"]
+            retried = await api.until_status(again, "pending")
+
+            gone = "Max retries exceeded after worker went offline"
+            assert dead["last_error"] == gone
+            assert (retried["retry_count"], retried["last_error"]) == (
+                1,
+                "Worker went offline",
+            )
+            for lost in (job_id, again):
+                [attempt] = await api.attempts(lost)
+                assert attempt["error"] == "Worker went offline"
             # Nobody has to be registered to hold a job.
             assert (await api.job(other))["lease_id"] == kept["lease_id"]
             await beat(api, "silent")

@@ -169,8 +169,8 @@ WITH asked AS MATERIALIZED (
 SELECT number - 1 AS index, deadline FROM kept;
 
 -- name: recover_work
--- leased → ready, or dead: the worker let its lease run out.  A retry is charged; a job
--- that has none left is dead (contract 4.1).
+-- leased → ready, or dead: the worker let its lease run out, or is offline.  A retry is
+-- charged; a job that has none left is dead (contract 4.1).
 -- $1 limit int
 WITH run_out AS MATERIALIZED (
     SELECT job_id
@@ -185,16 +185,29 @@ WITH run_out AS MATERIALIZED (
      WHERE job_id = ANY (ARRAY(SELECT job_id FROM run_out))
     RETURNING leased.*
 ), judged AS MATERIALIZED (
-    SELECT freed.*, freed.retry_count >= body.max_retries AS hopeless
+    SELECT freed.*, freed.retry_count >= body.max_retries AS hopeless,
+           CASE WHEN worker.offline THEN 'Worker went offline'
+                ELSE 'Lease expired (worker timeout)' END AS lost,
+           CASE WHEN worker.offline THEN 'Max retries exceeded after worker went offline'
+                ELSE 'Max retries exceeded after lease expiration' END AS died
       FROM freed
      CROSS JOIN LATERAL (
-            SELECT max_retries FROM jobs WHERE jobs.id = freed.job_id LIMIT 1
+            SELECT organization_id, max_retries
+              FROM jobs
+             WHERE jobs.id = freed.job_id
+             LIMIT 1
            ) AS body
+      LEFT JOIN LATERAL (
+            SELECT status = 'offline' AS offline
+              FROM workers
+             WHERE workers.id = freed.owner
+               AND workers.organization_id = body.organization_id
+             LIMIT 1
+           ) AS worker ON true
 ), into_attempts AS (
     INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms, error)
     SELECT job_id, attempt, 'lost', owner, claimed_at,
-           extract(epoch FROM now() - claimed_at) * 1000,
-           'Lease expired (worker timeout)'
+           extract(epoch FROM now() - claimed_at) * 1000, lost
       FROM judged
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
@@ -205,7 +218,7 @@ WITH run_out AS MATERIALIZED (
     INSERT INTO dead (job_id, lane_id, rank, attempt, retry_count, reason, last_error,
                       started_at)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'attempts_exhausted',
-           'Max retries exceeded after lease expiration', claimed_at
+           died, claimed_at
       FROM judged
      WHERE hopeless
 ), noted AS (
@@ -216,10 +229,8 @@ WITH run_out AS MATERIALIZED (
            CASE WHEN hopeless
                 THEN json_build_object(
                     'retry_count', retry_count, 'reason', 'attempts_exhausted',
-                    'error', 'Max retries exceeded after lease expiration')
-                ELSE json_build_object(
-                    'retry_count', retry_count + 1,
-                    'error', 'Lease expired (worker timeout)')
+                    'error', died)
+                ELSE json_build_object('retry_count', retry_count + 1, 'error', lost)
            END
       FROM judged
 ), into_rechecks AS (
