@@ -55,7 +55,7 @@ class Limits(BaseModel):
     max_webhooks: Count | None = None
     """Endpoints and outgoing webhooks that are enabled; null is no limit."""
     max_payload_size_bytes: Count = 1024 * _KILOBYTE
-    """The largest payload of a job; never over 1 MiB."""
+    """The largest payload; of a job that is created, 1 MiB whatever the plan says."""
     rate_limit_requests_per_second: Count | None = None
     """Requests per second in the long run; null is no limit."""
     rate_limit_burst: Count | None = None
@@ -149,7 +149,7 @@ TIERS: Final[Mapping[str, Limits]] = {
         job_retention_days=30,
         history_retention_days=30,
     ),
-    "enterprise": Limits(),
+    "enterprise": Limits(max_payload_size_bytes=5 * 1024 * _KILOBYTE),
 }
 DISPLAY_NAMES: Final = {
     "free": "Free",

@@ -5,7 +5,8 @@ Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged
            ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself
 Writes     ``jobs`` with their first place, what people do by hand (cancel, retry,
-           purge), the configuration, ``sessions`` and what is left of rates
+           purge), the configuration, ``sessions``, ``incoming_deliveries`` and what is
+           left of rates
 Never      says yes before Postgres has committed, or makes a request itself (it hands
            sign-in codes to a mail server)
 """

@@ -8,7 +8,7 @@ taken in whole or not at all.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -26,7 +26,8 @@ from libs.common.errors import Malformed, QuotaExceeded, Unauthorized, Unavailab
 from libs.common.ids import new_id
 from libs.common.messages import JournalGrew, OrganizationChanged
 from libs.common.quotas import Room, room_of
-from libs.common.store import dependencies, jobs, usage
+from libs.common.store import dependencies, incoming, jobs, usage
+from libs.common.store.incoming import Delivery, Entry
 from libs.common.store.jobs import Holder, NewJob
 from services.ingest.remembered import Known, Remembered, is_whole
 from services.ingest.wanted import Wanted, no_such_parent
@@ -40,6 +41,8 @@ _COUNTED_MAX: Final = 32
 Holders = dict[tuple[UUID, str], Holder]
 #: The jobs that somebody named as parents: whose they are, and in which queue.
 Parents = Mapping[UUID, tuple[UUID, str]]
+#: What came in from outside, by the job that it is to become.
+Deliveries = Mapping[UUID, Delivery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +132,11 @@ class Intake:
         sound = [job for job in batch if _has_its_parent(job, parents)]
         known = await self._know(sound)
         rows = [_row(job, known) for job in sound]
+        deliveries = _deliveries(sound, rows)
         async with borrow(self._pool) as conn:
-            created = await jobs.create(conn, jobs=rows)
+            created = await _create(conn, rows, deliveries)
         try:
-            holders = await self._find_holders(rows, created)
+            holders = await self._find_holders(rows, created, deliveries)
         except Unavailable as error:
             # What is committed is committed: only who needs the look is told no.
             log.warning("create.holders_unknown", cause=str(error))
@@ -164,7 +168,11 @@ class Intake:
                 conn, known, {job.lane for job in fresh.values()}
             )
             rows = {place: _row(job, known) for place, job in fresh.items()}
-            created = await jobs.create(conn, jobs=list(rows.values()))
+            created = await _create(
+                conn,
+                list(rows.values()),
+                _deliveries(list(fresh.values()), list(rows.values())),
+            )
             await usage.charge(
                 conn,
                 created=Counter(
@@ -186,7 +194,7 @@ class Intake:
         ]
 
     async def _find_holders(
-        self, rows: Sequence[NewJob], created: set[UUID]
+        self, rows: Sequence[NewJob], created: set[UUID], deliveries: Deliveries
     ) -> Holders:
         """Return who holds the keys that were taken; adds to *created* what was free.
 
@@ -202,7 +210,7 @@ class Intake:
                 holders |= await jobs.find_by_keys(conn, keys=list(unknown))
                 left = [row for key, row in unknown.items() if key not in holders]
                 if left:
-                    created |= await jobs.create(conn, jobs=left)
+                    created |= await _create(conn, left, deliveries)
         return holders
 
     async def _find_parents(self, batch: Sequence[Wanted]) -> Parents:
@@ -262,7 +270,7 @@ def _admit(
                     keys.add(job.key)
         try:
             room_of(rooms, request[0].organization_id).take(
-                len(fresh), queue_names={job.lane.queue_name for job in fresh.values()}
+                len(fresh), queue_names=_charged_queues(fresh.values())
             )
         except (QuotaExceeded, Unauthorized) as error:
             refused[number] = error
@@ -272,6 +280,11 @@ def _admit(
     return admitted, refused
 
 
+def _charged_queues(fresh: Iterable[Wanted]) -> set[str]:
+    """Return the queues that count: what came in from outside names its own (5.9)."""
+    return {job.lane.queue_name for job in fresh if job.delivery is None}
+
+
 def _has_its_parent(job: Wanted, parents: Parents) -> bool:
     return job.parent_id is None or parents.get(job.parent_id) == job.lane[:2]
 
@@ -279,6 +292,39 @@ def _has_its_parent(job: Wanted, parents: Parents) -> bool:
 async def _find_by_keys(conn: Conn, batch: Sequence[Wanted]) -> Holders:
     keys = {job.key for job in batch if job.key is not None}
     return await jobs.find_by_keys(conn, keys=sorted(keys)) if keys else {}
+
+
+def _deliveries(batch: Sequence[Wanted], rows: Sequence[NewJob]) -> Deliveries:
+    return {
+        row.id: job.delivery
+        for job, row in zip(batch, rows, strict=True)
+        if job.delivery is not None
+    }
+
+
+async def _create(
+    conn: Conn, rows: Sequence[NewJob], deliveries: Deliveries
+) -> set[UUID]:
+    """Create jobs; what came in from outside is logged by the same commit, or not."""
+    if not any(row.id in deliveries for row in rows):
+        return await jobs.create(conn, jobs=rows)
+    async with conn.transaction():
+        created = await jobs.create(conn, jobs=rows)
+        await incoming.note_created(
+            conn,
+            entries=[
+                Entry(
+                    id=new_id(),
+                    organization_id=row.organization_id,
+                    delivery=deliveries[row.id],
+                    queue_name=row.queue_name,
+                    job_id=row.id,
+                )
+                for row in rows
+                if row.id in created and row.id in deliveries
+            ],
+        )
+    return created
 
 
 def _row(job: Wanted, known: Known) -> NewJob:

@@ -31,9 +31,13 @@ from services.ingest.http.reading import (
     INTAKE,
     KEYS,
     POOL,
+    RECEPTION,
     SEALER,
     SETTLEMENT,
+    SOURCES,
 )
+from services.ingest.incoming.reception import Reception
+from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
 from services.ingest.mail import mail_of
 from services.ingest.settings import Settings
@@ -78,6 +82,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 ("keys.listen", keys.listen),
                 ("keys.note_used", keys.note_used),
                 ("intake.listen", behind.intake.listen),
+                ("sources.listen", app[SOURCES].listen),
                 ("claims.listen", behind.claims.listen),
             ):
                 actors.create_task(
@@ -85,12 +90,13 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 )
             health.open_doors()
             await stopping.wait()
-        await _drain(behind)
+        await _drain(app, behind)
 
 
-async def _drain(behind: Behind) -> None:
+async def _drain(app: web.Application, behind: Behind) -> None:
     """Return when everything under way is committed."""
     for part in (
+        app[RECEPTION],
         behind.intake,
         behind.claims,
         behind.settlement,
@@ -138,7 +144,11 @@ def _application(settings: Settings, health: Health, behind: Behind) -> web.Appl
     app[KEYS], app[ALLOWANCES] = behind.admission.keys, behind.admission.allowances
     app[INTAKE], app[CLAIMS] = behind.intake, behind.claims
     app[SETTLEMENT], app[HEARTBEATS] = behind.settlement, behind.heartbeats
-    app[SEALER] = Sealer(settings.secret_key.get_secret_value())
+    app[SEALER] = sealer = Sealer(settings.secret_key.get_secret_value())
+    app[SOURCES] = Sources(
+        behind.pool, behind.bus, sealer, plan_limits=settings.plan_limits
+    )
+    app[RECEPTION] = Reception(behind.hot, behind.intake)
     app[STRANGERS] = behind.admission.strangers
     app[SIGN_IN] = SignIn(
         behind.pool,

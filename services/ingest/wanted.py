@@ -12,6 +12,7 @@ from libs.common.addresses import checked_url
 from libs.common.errors import Fault, Malformed, PayloadOverPlan
 from libs.common.ids import parse_id
 from libs.common.plans import Plan
+from libs.common.store.incoming import Delivery
 from libs.common.store.jobs import Push
 from libs.common.store.lanes import LaneName
 from services.ingest.requests.jobs import CreateJob
@@ -33,6 +34,8 @@ class Wanted:
     fingerprint: bytes | None
     #: The job that must complete first.
     parent_id: UUID | None
+    #: The webhook that it came in as: it is logged with the job.
+    delivery: Delivery | None = None
 
     @property
     def key(self) -> tuple[UUID, str] | None:
@@ -64,7 +67,7 @@ def wanted(
         payload=payload.decode(),
         lane=LaneName(principal.organization_id, request.queue_name, origin),
         push=push,
-        job_type=_job_type(request.payload),
+        job_type=job_type_in(request.payload),
         fingerprint=_fingerprint(request) if request.idempotency_key else None,
         parent_id=_parent_id(request),
     )
@@ -94,7 +97,7 @@ def _parent_id(request: CreateJob) -> UUID | None:
     return found
 
 
-def _job_type(payload: Any) -> str | None:
+def job_type_in(payload: Any) -> str | None:
     """Return what clients of the contract call a job's type: ``payload.job_type``."""
     if isinstance(payload, dict):
         job_type = payload.get("job_type")

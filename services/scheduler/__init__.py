@@ -8,6 +8,7 @@ Writes     ``ready`` and ``finished`` from ``scheduled``, ``expiries`` and ``wai
            what becomes of workers' leases that ran out; partitions; how far the journal
            is announced, and ``tallies`` of it; which ``workers`` are offline; deletes
            ``sessions``, ``login_codes``, ``allowances`` and ``daily_usage`` that are
-           over, and organizations that are to be erased, with all that they have
+           over, ``incoming_deliveries`` of long ago, and organizations that are to be
+           erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
-from libs.common.store import erasures
+from libs.common.store import erasures, incoming
 
 log = structlog.get_logger()
 
@@ -54,6 +54,13 @@ async def _erase(pool: Pool, organization_id: UUID, stopping: asyncio.Event) -> 
                 )
             )
         after = job_ids[-1]
+    while not stopping.is_set():
+        async with borrow(pool) as conn:
+            erased = await incoming.erase_deliveries(
+                conn, organization_id=organization_id, at_most=_BATCH
+            )
+        if not erased:
+            break
     async with borrow(pool) as conn:
         if await erasures.erase_rest(
             conn, organization_id=organization_id, grace=_GRACE

@@ -1,4 +1,7 @@
-"""What counts for nothing any more is deleted: sessions, codes, allowances, usage."""
+"""What counts for nothing any more is deleted: sessions, codes, allowances, usage.
+
+And what is kept for so long only: the log of webhooks that came in.
+"""
 
 import asyncio
 from datetime import timedelta
@@ -6,12 +9,15 @@ from typing import Final
 
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
-from libs.common.store import allowances, login_codes, sessions, usage
+from libs.common.store import allowances, incoming, login_codes, sessions, usage
 
 _TURN_SECONDS: Final = 60.0
 _ROWS_MAX: Final = 5_000
 #: Codes are counted by the hour (contract 5.6).
 _CODES_KEPT: Final = timedelta(hours=2)
+_DELIVERIES_KEPT: Final = timedelta(days=30)
+#: More than come in within a turn, wherever that is sustained.
+_DELIVERY_BATCHES_MAX: Final = 100
 
 
 async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
@@ -28,5 +34,13 @@ async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
             )
             await allowances.forget_allowances(conn, at_most=_ROWS_MAX)
             await usage.forget_days(conn, at_most=_ROWS_MAX)
+            await incoming.forget_secrets(conn)
+        for _ in range(_DELIVERY_BATCHES_MAX):
+            async with borrow(pool) as conn:
+                forgotten = await incoming.forget_deliveries(
+                    conn, older_than=_DELIVERIES_KEPT, at_most=_ROWS_MAX
+                )
+            if forgotten < _ROWS_MAX or stopping.is_set():
+                break
 
     await every(_TURN_SECONDS, turn, stopping=stopping)

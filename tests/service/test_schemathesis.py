@@ -24,8 +24,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.support.furnished import QUEUE, WORKER, Furnished, furnish
+from tests.support.furnished import PROVIDER, QUEUE, WORKER, Furnished, furnish
 from tests.support.house import ADMIN_KEY, run_house
+from tests.support.senders import EXAMPLES as SENDERS
 
 EXAMPLES = 10
 CHECKS = [
@@ -41,6 +42,8 @@ FINAL = {"DELETE /organizations/{id}", "DELETE /api-keys/{id}"}
 ORDER = {"get": 0, "post": 1, "put": 2, "patch": 2, "delete": 3}
 LATE = {
     "POST /jobs/dlq/retry": 2,
+    "POST /organizations/webhook-token/clear": 2,
+    "POST /organizations/webhook-token/regenerate": 2,
     "POST /workers/{id}/deregister": 2,
     "POST /jobs/dlq/purge": 4,
     "POST /auth/logout": 5,
@@ -76,6 +79,7 @@ class Ids:
     to_complete_id: str
     to_fail_id: str
     waiting_id: str
+    webhook_token: str
 
     def of(self, name, path):
         """Return the ids for the path of an operation."""
@@ -94,6 +98,8 @@ class Ids:
             "endpoints": [{"id": self.owned.endpoint_id}],
             "organizations": [{"id": self.owned.organization_id}],
             "admin": [{"id": self.governed_id}],
+            "incoming-webhooks": [{"provider": PROVIDER}],
+            "webhooks": [{"org_id": self.owned.organization_id}],
         }[path.removeprefix("/api/v1/").split("/")[0]]
 
 
@@ -121,6 +127,7 @@ async def test_every_answer_is_as_described(api):
         to_complete_id=await claimed(api),
         to_fail_id=await claimed(api),
         waiting_id=await api.create(queue_name=QUEUE),
+        webhook_token=await believed(api),
     )
     made = await api.ask(
         "POST", "/auth/login", json={"api_key": api.tenant.api_key}, expect=200
@@ -141,6 +148,32 @@ async def test_every_answer_is_as_described(api):
     # A description whose success is never met is not tested by this.
     assert unmet == NEVER_MET
     assert len(met) == sum(map(len, document["paths"].values()))
+
+
+async def believed(api):
+    """Take webhooks of everybody; return the token of who has no signature."""
+    for provider, (_, secret, *_) in SENDERS.items():
+        path = f"/incoming-webhooks/{provider}"
+        await api.ask("PUT", path, json={"secret": secret}, expect=200)
+    made = await api.ask("POST", "/organizations/webhook-token/regenerate", expect=200)
+    return made["webhook_token"]
+
+
+def signing(name):
+    """Return what signs the bytes of a request for who sends to *name*, or None."""
+    sign = SENDERS.get(name.rpartition("/")[2], (None,))[0]
+    if sign is None or not name.startswith("POST /webhooks/"):
+        return None
+
+    def signed(request):
+        body = request.body or b""
+        body = body.encode() if isinstance(body, str) else body
+        media = request.headers.get("Content-Type")
+        request.headers.update(sign(body))
+        request.headers["Content-Type"] = media
+        return request
+
+    return signed
 
 
 async def claimed(api):
@@ -216,9 +249,17 @@ def make_true(body, ids):
             body.pop(name)
 
 
+def make_said(case, name):
+    """Let what a provider sends say what all that it sends says."""
+    if isinstance(case.body, dict) and name.endswith(("/stripe", "/slack")):
+        case.body |= {"id": "evt_1", "type": "a", "command": "/b"}
+    elif name.endswith(("/stripe", "/slack")):
+        case.body = {"id": "evt_1", "type": "a", "command": "/b"}
+
+
 def run(operation, strategy, base_url, session, credentials, addresses, met, ids):
     """Ask with each example; raises what is not as described."""
-    raw = operation.definition.raw
+    raw, name = operation.definition.raw, label(operation)
     schemes = {scheme for one in raw["security"] for scheme in one}
 
     @SETTINGS
@@ -233,7 +274,12 @@ def run(operation, strategy, base_url, session, credentials, addresses, met, ids
             case.path_parameters or label(operation) in MADE_TRUE
         ):
             make_true(case.body, ids)
-        response = case.call(base_url=base_url, session=session, headers=headers)
+        if name.startswith("POST /webhooks/"):
+            headers["X-Webhook-Token"] = ids.webhook_token
+            make_said(case, name)
+        response = case.call(
+            base_url=base_url, session=session, headers=headers, auth=signing(name)
+        )
         met.setdefault(label(operation), set()).add(response.status_code)
         case.validate_response(response, checks=CHECKS)
 

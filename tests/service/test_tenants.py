@@ -22,6 +22,8 @@ CONTROL_PLANE = {
         in {
             "endpoint_secrets",
             "endpoints",
+            "incoming_deliveries",
+            "incoming_sources",
             "keys",
             "signing_secrets",
             "webhook_tokens",
@@ -35,8 +37,10 @@ CONTROL_PLANE = {
 }
 
 
-#: A queue's name is everybody's to use: these make or count one's own of that name.
+#: A queue's or a provider's name is everybody's to use: these make or count one's own
+#: of that name.
 OWN_OF_THAT_NAME = {
+    "PUT /incoming-webhooks/{provider}",
     "PUT /queues/{name}/config",
     "GET /queues/{name}/stats",
     "POST /workers/{id}/deregister",
@@ -96,9 +100,17 @@ async def session_of(client):
 
 async def test_another_organization_gets_nowhere(api, owned, stranger, conn):
     before = await belongings(conn, owned)
-    assert {"jobs", "leased", "ready", "dead", "queues", "workers", "api_keys"} <= set(
-        before
-    )
+    assert {
+        "api_keys",
+        "dead",
+        "incoming_deliveries",
+        "incoming_sources",
+        "jobs",
+        "leased",
+        "queues",
+        "ready",
+        "workers",
+    } <= set(before)
     wrong = []
 
     session = await session_of(stranger)
@@ -210,7 +222,7 @@ async def test_only_the_administrator_administers(api, owned, conn, headers):
 @pytest.mark.parametrize("route", DESCRIBED, ids=lambda r: f"{r.method} {r.path}")
 def test_a_route_names_who_may_call_it(route):
     """A route for anybody is a decision: here is the list of them."""
-    public = {"auth", "slugs", "billing", "organizations"}
+    public = {"auth", "slugs", "billing", "incoming", "organizations"}
 
     assert (route.access == "anybody") <= (route.module in public)
     assert (route.access == "admin") == route.path.startswith("/api/v1/admin/")

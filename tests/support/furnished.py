@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import asyncpg
 
 from tests.support.house import Api
+from tests.support.senders import github
 
 QUEUE = "victims-queue"
 WORKER = "victims-worker"
 SECRET = "victims-secret"
+PROVIDER = "github"
 #: What changes by itself, or by counting requests: no data of anybody's.
 _RESTLESS_TABLES = {"allowances", "leaders", "migrations"}
 _RESTLESS_COLUMNS = {"last_used_at"}
@@ -68,6 +70,9 @@ async def furnish(api: Api) -> Furnished:
         },
         expect=201,
     )
+    source = {"secret": SECRET, "queue_name": QUEUE}
+    path = f"/incoming-webhooks/{PROVIDER}"
+    await api.ask("PUT", path, json=source, expect=200)
     payload = {"secret": SECRET}
     for _ in range(2):
         await api.create(queue_name=QUEUE, payload=payload, tags=[SECRET])
@@ -80,6 +85,14 @@ async def furnish(api: Api) -> Furnished:
         leases.append(job["lease_id"])
     end = {"worker_id": WORKER, "error": SECRET, "no_retry": True}
     await api.ask("POST", f"/jobs/{ids[0]}/fail", json=end, expect=200)
+    spelled = json.dumps(payload).encode()
+    await api.ask(
+        "POST",
+        f"/webhooks/{api.tenant.id}/{PROVIDER}",
+        data=spelled,
+        headers=github(spelled, secret=SECRET),
+        expect=200,
+    )
     return Furnished(
         organization_id=str(api.tenant.id),
         key_id=key["id"],

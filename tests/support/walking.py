@@ -9,7 +9,7 @@ import asyncio
 from libs.common.health import Health
 from services.ingest.http.app import build
 from services.ingest.http.routing import ROUTES
-from tests.support.furnished import QUEUE, WORKER
+from tests.support.furnished import PROVIDER, QUEUE, WORKER
 from tests.support.house import House, settings_of
 
 NOWHERE = House("http://127.0.0.1:1", "postgresql://nowhere/none", "nats://nowhere")
@@ -54,6 +54,7 @@ def bodies(owned):
         "PUT /api-keys/{id}": [{"is_active": False}],
         "POST /api-keys": [{"name": "mine"}],
         "PUT /organizations/{id}": [{"name": "Conquered"}],
+        "PUT /incoming-webhooks/{provider}": [{"enabled": False}],
         "PUT /jobs/{id}/priority": [{"priority": 100}],
         "PUT /queues/{name}/config": [{"enabled": False}],
         "POST /queues/{name}/pause": [{"reason": "spite"}],
@@ -85,6 +86,7 @@ QUERIES = {
     "GET /jobs": ["", f"?queue_name={QUEUE}", "?q=victims", "?tag=victims-secret"],
     "GET /jobs/dlq": ["", f"?queue_name={QUEUE}"],
     "GET /jobs/stats": ["", f"?queue_name={QUEUE}"],
+    "GET /webhooks/deliveries": ["", f"?queue_name={QUEUE}"],
     "DELETE /queues/{name}": ["", "?delete_jobs=true"],
 }
 
@@ -102,6 +104,8 @@ def requests_of(route, owned):
             "api-keys": {"id": owned.key_id},
             "endpoints": {"id": owned.endpoint_id},
             "organizations": {"id": owned.organization_id},
+            "incoming-webhooks": {"provider": PROVIDER},
+            "webhooks": {"org_id": owned.organization_id},
             "admin": {"id": owned.organization_id},
         }
         for name in route.placeholders:

@@ -79,11 +79,11 @@ class WebhookToken(TypedDict):
     """What incoming webhooks must show, under both its names, and where they go."""
 
     webhook_token: str | None
-    """Null when webhooks need none."""
+    """Null when there is none: then no webhook gets in."""
     token: str | None
     """The same."""
     webhook_url: str
-    """Where incoming webhooks would go; this version takes none yet."""
+    """Where whoever has it sends to."""
 
 
 class Member(TypedDict):

@@ -5,13 +5,14 @@ from uuid import UUID
 from aiohttp import web
 
 from libs.common.messages import OrganizationChanged
-from services.ingest.http.reading import BUS, INTAKE, KEYS
+from services.ingest.http.reading import BUS, INTAKE, KEYS, SOURCES
 
 
 async def tell_changed(request: web.Request, organization_id: UUID) -> None:
-    """Forget an organization's keys, plan and queues, and let everybody forget them."""
+    """Forget what is known of an organization, and let everybody forget it."""
     word = OrganizationChanged(organization_id=str(organization_id))
     # Here at once, whatever the bus does; elsewhere as soon as they hear it.
     request.app[KEYS].forget(word)
     request.app[INTAKE].forget(word)
+    request.app[SOURCES].forget(word)
     await request.app[BUS].ring(word)

@@ -51,6 +51,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "jobs": [{"job_id": _ID, "lease_id": _LEASE_ID, "result": {"sent": True}}],
     },
     "CompleteSignup": {"signup_token": _TOKEN, "name": "Acme", "slug": "acme"},
+    "ConfigureSource": {"secret": "the-secret-you-gave-github"},
     "ConfigureQueue": {
         "max_retries": 5,
         "rate_limit": 50,
@@ -72,6 +73,12 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "retry": _RETRY,
     },
     "CreateKey": {"name": "mailer", "queues": ["mail"], "rate_limit": 600},
+    "CustomWebhook": {
+        "queue_name": "orders",
+        "event_type": "order.paid",
+        "payload": {"order": 42},
+        "idempotency_key": "order-42-paid",
+    },
     "FailJob": {
         "worker_id": "worker-1",
         "lease_id": _LEASE_ID,
@@ -110,7 +117,11 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 #: What stands in a path, by what comes before it; else it is an id.
-_PLACES: Final = {"queues": "mail", "workers": "worker-1"}
+_PLACES: Final = {
+    "incoming-webhooks": "github",
+    "queues": "mail",
+    "workers": "worker-1",
+}
 
 
 def path_of(template: str) -> str:

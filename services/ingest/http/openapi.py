@@ -19,6 +19,7 @@ from services.ingest.answers.errors import Problem, Refusal
 from services.ingest.http import ignored
 from services.ingest.http.attribute_words import words_of
 from services.ingest.http.routing import Access, Route
+from services.ingest.incoming.providers import PROVIDERS
 from services.ingest.version import VERSION
 
 Json = dict[str, Any]
@@ -40,7 +41,7 @@ CODES: Final[tuple[tuple[int, str, str], ...]] = (
     (400, "BAD_REQUEST", "The request makes no sense as a whole, or not to HTTP."),
     (401, "UNAUTHORIZED", "No credential, or one that is not, or no longer, good."),
     (403, "ACCESS_DENIED", "The credential is good, but not for this."),
-    (403, "FEATURE_DISABLED", "The plan, or this Bellhop, does not have this at all."),
+    (403, "FEATURE_DISABLED", "The plan does not have this at all."),
     (404, "NOT_FOUND", "No such thing, or it is somebody else's; no such path."),
     (405, "METHOD_NOT_ALLOWED", "The path has other methods: see the Allow header."),
     (408, "REQUEST_TIMEOUT", "It took too long; the message says what is known of it."),
@@ -81,6 +82,7 @@ _SCHEMES: Final = {
         "description": "The operator's key (BELLHOP_ADMIN_KEY).",
     },
 }
+_JSON: Final = "application/json"
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
 _HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
@@ -104,6 +106,7 @@ _HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
 _LIMITED: Final = tuple(name for name in _HEADERS if name.startswith("X-RateLimit"))
 _PAGED: Final = ("X-Has-More", "X-Next-Cursor", "Link")
 _PLACES: Final[Mapping[str, Json]] = {
+    "incoming-webhooks": {"type": "string", "enum": list(PROVIDERS)},
     "queues": {
         "type": "string",
         "minLength": 1,
@@ -122,9 +125,11 @@ _ID: Final = {"type": "string", "format": "uuid"}
 _IN_PATHS: Final = {
     "api-keys": "The id of the API key.",
     "endpoints": "The id of the endpoint.",
+    "incoming-webhooks": "The provider's name.",
     "jobs": "The id of the job.",
     "organizations": "The id of the organization.",
     "queues": "The queue's name.",
+    "webhooks": "The id of the organization.",
     "workers": "The worker's id.",
 }
 #: Modules whose subject has another name, or a part of one.
@@ -135,6 +140,9 @@ _TAGS: Final = {
     "claims": "Work",
     "dependencies": "Jobs",
     "endpoint_secrets": "Endpoints",
+    "incoming": "Incoming webhooks",
+    "incoming_deliveries": "Incoming webhooks",
+    "incoming_sources": "Incoming webhooks",
     "keys": "API keys",
     "listing": "Jobs",
     "members": "Organizations",
@@ -308,7 +316,15 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         operation["requestBody"] = {
             "required": not route.body_optional,
             "content": {
-                "application/json": {"schema": schemas.of(route.body, "validation")}
+                _JSON: {"schema": schemas.of(route.body, "validation")},
+            },
+        }
+    elif route.takes:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {
+                media: {"schema": {} if media == _JSON else {"type": "object"}}
+                for media in route.takes
             },
         }
     return operation
@@ -319,6 +335,8 @@ def refusals(route: Route) -> list[int]:
     found = {*_ALWAYS, *_BY_ACCESS[route.access], *route.refusals}
     if route.body is not None:
         found.update(_WITH_BODY)
+    if route.takes:
+        found.add(413)
     if route.placeholders:
         found.add(404)
     return sorted(found)
@@ -370,6 +388,8 @@ def _success(route: Route, status: int, shape: Any, schemas: _Schemas) -> Json:
     if shape is not None:
         schema = schemas.of(shape, "serialization")
         response["content"] = {route.media_type: {"schema": schema}}
+        if route.silent:
+            response["content"]["text/plain"] = {"schema": {**_TEXT, "maxLength": 0}}
         if schema.get("type") == "array":
             names.extend(_PAGED)
     response["headers"] = _header_refs(names)

@@ -37,6 +37,8 @@ from services.ingest.http.rates import (
     note_refusal,
     require_room,
 )
+from services.ingest.incoming.reception import Reception
+from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
 from services.ingest.requests.fields import QueueName
 from services.ingest.settings import Settings
@@ -53,6 +55,8 @@ CLAIMS: Final = web.AppKey("claims", Claims)
 SETTLEMENT: Final = web.AppKey("settlement", Settlement)
 HEARTBEATS: Final = web.AppKey("heartbeats", Heartbeats)
 INTAKE: Final = web.AppKey("intake", Intake)
+SOURCES: Final = web.AppKey("sources", Sources)
+RECEPTION: Final = web.AppKey("reception", Reception)
 SEALER: Final = web.AppKey("sealer", Sealer)
 ALLOWANCES: Final = web.AppKey("allowances", Allowances)
 

@@ -39,6 +39,8 @@ class Route:
     body: type[BaseModel] | None = None
     #: An absent or empty body is an empty object.
     body_optional: bool = False
+    #: Media types of a body that is taken as it comes, and checked by nobody's shape.
+    takes: tuple[str, ...] = ()
     query: type[BaseModel] | None = None
     #: Headers of the request that mean something to this route, and what.
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Route:
     access: Access = "key"
     #: What the answer's body is, when it is not JSON.
     media_type: str = "application/json"
+    #: A success may be an empty text instead.
+    silent: bool = False
 
     @property
     def name(self) -> str:

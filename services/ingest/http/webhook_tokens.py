@@ -70,7 +70,10 @@ async def regenerate(request: web.Request) -> web.Response:
 
 
 async def clear(request: web.Request) -> web.Response:
-    """Take the token away, so that webhooks need none; never in production (D6)."""
+    """Take the token away: until there is a new one nobody gets in by it.
+
+    Not in production (D6), where nobody should be without one by mistake.
+    """
     principal = await _keeper(request)
     asked = await read_optional(request, ClearWebhookToken)
     if not asked.confirm:
