@@ -7,12 +7,20 @@ from uuid import UUID
 
 import aiohttp
 import asyncpg
+import brotli
 import pytest
+import zstandard
 
 from tests.support.house import new_tenant, open_api, run_house
 from tests.support.waiting import until
 
 JOB = {"queue_name": "mail", "payload": {"n": 1}}
+UNPACK = {
+    "zstd": zstandard.decompress,
+    "br": brotli.decompress,
+    "gzip": gzip.decompress,
+    None: bytes,
+}
 PREFLIGHT = {
     "Origin": "https://app.example.com",
     "Access-Control-Request-Method": "POST",
@@ -228,31 +236,35 @@ async def test_production_says_neither_its_version_nor_http(production, house, t
 
 
 @pytest.mark.parametrize(
-    ("accepted", "packed"),
+    ("accepted", "coding"),
     [
-        ("gzip, deflate, br", True),
-        ("*", True),
-        ("identity", False),
-        ("gzip;q=0", False),
-        ("br;q=1.0, gzip;q=0.5", True),
-        ("", False),
+        ("gzip, deflate", "gzip"),
+        ("gzip, deflate, br", "br"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("*", "zstd"),
+        ("*, zstd;q=0", "br"),
+        ("identity", None),
+        ("gzip;q=0", None),
+        ("gzip; q=0.000, *;q=0", None),
+        ("br;q=1.0, gzip;q=0.5", "br"),
+        ("br;q=0.2, GZIP ;q=0.5", "gzip"),
+        ("zstd;q=much", None),
+        ("", None),
     ],
 )
-async def test_long_answers_are_packed_for_who_can_unpack(api, accepted, packed):
+async def test_long_answers_are_packed_for_who_can_unpack(api, accepted, coding):
     job_id = await api.create(payload={"text": "bell " * 1000})
     headers = {**api.tenant.headers, "Accept-Encoding": accepted}
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         url = f"{api.base_url}/api/v1/jobs/{job_id}"
         async with session.get(url, headers=headers) as answer:
             body = await answer.read()
-            assert answer.headers.get("Content-Encoding") == (
-                "gzip" if packed else None
-            )
+            assert answer.headers.get("Content-Encoding") == coding
             assert "Accept-Encoding" in answer.headers["Vary"]
             assert int(answer.headers["Content-Length"]) == len(body)
         async with session.get(f"{api.base_url}/health", headers=headers) as answer:
             assert "Content-Encoding" not in answer.headers
-    job = json.loads(gzip.decompress(body) if packed else body)
+    job = json.loads(UNPACK[coding](body))
     assert job["id"] == job_id
 
 

@@ -10,15 +10,13 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
-from aiohttp.web import ContentCoding
 from multidict import CIMultiDict
 
+from services.ingest.http.compression import compress
 from services.ingest.http.deadlines import Deadline, Watchdog
 from services.ingest.settings import Settings
 
 API_VERSION: Final = "1"
-#: From here on compressing an answer saves more than it costs.
-_COMPRESSED_BYTES_MIN: Final = 1024
 _VERSION: Final = re.compile(r"[A-Za-z0-9.]{1,16}")
 _METHODS: Final = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _HEADERS: Final = (
@@ -106,7 +104,7 @@ class Manners:
             headers["Access-Control-Allow-Origin"] = allowed
             headers["Access-Control-Expose-Headers"] = _EXPOSED
         if type(response) is web.Response:
-            _compress(request, response)
+            compress(request, response)
 
     def _may_read(self, origin: str) -> bool:
         return self._any_origin or origin in self._origins
@@ -144,28 +142,3 @@ def takes(accept: str, media_type: str) -> bool:
         if named == media_type:
             return not any(_NO_QUALITY.fullmatch(word) for word in parameters)
     return False
-
-
-def _compress(request: web.Request, response: web.Response) -> None:
-    body = response.body
-    if not isinstance(body, bytes) or len(body) < _COMPRESSED_BYTES_MIN:
-        return
-    headers = response.headers
-    if "Content-Encoding" in headers:
-        return
-    vary = headers.get("Vary")
-    headers["Vary"] = f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
-    if _takes_gzip(request.headers.get("Accept-Encoding", "")):
-        response.enable_compression(ContentCoding.gzip)
-
-
-@lru_cache(maxsize=64)
-def _takes_gzip(accepted: str) -> bool:
-    """Return whether ``Accept-Encoding`` allows gzip (RFC 9110, section 12.5.3)."""
-    weights: dict[str, bool] = {}
-    for part in accepted.lower().split(","):
-        coding, _, parameters = part.partition(";")
-        name, _, weight = parameters.replace(" ", "").partition("=")
-        refused = name == "q" and re.fullmatch(r"0(\.0*)?", weight) is not None
-        weights[coding.strip()] = not refused
-    return weights.get("gzip", weights.get("*", False))
