@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from tests.service.test_organizations import ADMIN, as_key
+from tests.support import senders
 from tests.support.house import (
     Tenant,
     assert_invariants,
@@ -17,7 +18,16 @@ from tests.support.waiting import until
 
 PATH = "/admin/organizations"
 #: Tables in which an organization stands by its id, or its jobs and lanes by theirs.
-OWNED = ("api_keys", "idempotency", "jobs", "lanes", "queues", "signing_secrets")
+OWNED = (
+    "api_keys",
+    "idempotency",
+    "incoming_deliveries",
+    "incoming_sources",
+    "jobs",
+    "lanes",
+    "queues",
+    "signing_secrets",
+)
 OF_JOBS = ("ready", "scheduled", "waiting", "leased", "finished", "dead", "journal")
 
 
@@ -273,6 +283,10 @@ async def test_an_erased_organization_leaves_nothing_behind(
     await api.create(expires_at="2999-01-01T00:00:00Z", tags={"a": "b"})
     await api.ask("DELETE", f"/jobs/{await api.create()}", expect=204)
     await api.ask("PUT", "/queues/mail/config", json={"max_retries": 1}, expect=200)
+    await senders.configure(api, "github", secret="secret")
+    for number in range(10):
+        signed = senders.github(b"{}", secret="secret", delivery=f"delivery {number}")
+        assert (await senders.deliver(api, "github", signed, b"{}"))[0] == 200
     claimed = await api.ask(
         "POST",
         "/jobs/claim",

@@ -5,10 +5,14 @@ import json
 import socket
 import time
 from base64 import b64encode
+from datetime import UTC, datetime
 from functools import partial
+from io import BytesIO
 from uuid import uuid4
 
 import pytest
+import standardwebhooks
+import svix
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.support import senders
@@ -174,6 +178,25 @@ async def test_a_form_of_github_is_the_json_in_it(api, send, conn):
     assert await stored(conn, taken["job_id"]) == '{"zen": 1.0}'
 
 
+@pytest.mark.parametrize("library", [standardwebhooks, svix])
+async def test_what_others_sign_by_their_libraries_is_believed(api, send, library):
+    await configure(api, "standard", secret=STANDARD_SECRET)
+    body, now = '{"type": "user.created", "name": "\u00fc"}', datetime.now(UTC)
+    prefix = "svix" if library is svix else "webhook"
+    headers = {
+        "Content-Type": senders.JSON,
+        f"{prefix}-id": "msg_1",
+        f"{prefix}-timestamp": str(int(now.timestamp())),
+        f"{prefix}-signature": library.Webhook(STANDARD_SECRET).sign(
+            "msg_1", now, body
+        ),
+    }
+
+    assert (await send("standard", headers, body.encode()))[0] == 200
+    headers[f"{prefix}-id"] = "msg_2"
+    assert (await send("standard", headers, body.encode()))[0] == 401
+
+
 async def test_a_public_key_proves_what_its_owner_signed(api, send):
     key = Ed25519PrivateKey.generate()
     public = "whpk_" + b64encode(key.public_key().public_bytes_raw()).decode()
@@ -213,6 +236,15 @@ async def test_strange_words_are_kept_as_they_can_be(api, send):
     (line, _) = await logged(api)
     assert line["event_type"].isascii()
     assert line["delivery_id"].startswith("sha256:")
+
+
+async def test_a_body_that_is_too_large_is_not_read(api, send):
+    await configure(api, "github", secret=SECRET)
+    body = b'"' + b"x" * (2 * 1024 * 1024) + b'"'
+
+    status, refused = await send("github", senders.github(body), BytesIO(body))
+
+    assert (status, refused["code"]) == (413, "PAYLOAD_TOO_LARGE")
 
 
 async def test_headers_and_bodies_of_any_bytes_end_in_a_refusal(api, house, tenant):

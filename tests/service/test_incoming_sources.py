@@ -180,3 +180,24 @@ async def test_a_change_of_sources_reaches_every_process(api, house, tenant, sen
 
     await until(believes_no_more, at_most=5)
     assert await there("second secret") == 200
+
+
+async def test_a_secret_that_nobody_can_open_is_our_trouble_and_not_the_senders(
+    api, send, conn
+):
+    """They try again; meanwhile somebody brings the key, or gives the secret anew."""
+    body = EXAMPLES["github"][2]
+    await configure(api, "github", secret=SECRET)
+    await configure(api, "slack", secret=SECRET)
+    await conn.execute(
+        "UPDATE incoming_sources SET sealed = overlay(sealed placing 'xxxx' from 2)"
+        " WHERE provider = 'github'"
+    )
+    await configure(api, "slack", queue_name="slack")  # which tells everybody
+
+    status, refused = await send("github", senders.github(body), body)
+    assert (status, refused["code"]) == (503, "SERVICE_UNAVAILABLE")
+    event = EXAMPLES["slack"][2]
+    assert (await send("slack", senders.slack(event), event))[0] == 200
+    await configure(api, "github", secret=SECRET)
+    assert (await send("github", senders.github(body), body))[0] == 200
