@@ -15,7 +15,7 @@ import uvloop
 
 from bench.bodies import payload
 from libs.common.ids import new_id
-from services.delivery.signature import Signer
+from services.delivery.signature import Signer, Symmetric
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ async def post(http: aiohttp.ClientSession, plan: Plan, signer: Signer) -> None:
 
 async def post_all(plan: Plan) -> Result:
     """Post everything over so many connections."""
-    signer = Signer([b"a secret of thirty-two bytes ..."])
+    signer = Signer([Symmetric(b"a secret of thirty-two bytes ...")])
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
         began, cpu = time.monotonic(), time.process_time()

@@ -81,7 +81,14 @@ _SPECIAL_V6: Final = tuple(
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 #: A name that is one of these, or ends in one, means a machine of this house.
-_HOUSE_NAMES: Final = ("localhost", "local", "internal", "svc", "home.arpa")
+_HOUSE_NAMES: Final = (
+    "localhost",
+    "localdomain",
+    "local",
+    "internal",
+    "svc",
+    "home.arpa",
+)
 
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)"
@@ -208,11 +215,17 @@ def ends_in_number(host: str) -> bool:
     return _NUMBER.fullmatch(last) is not None
 
 
+def meanings(address: Address) -> tuple[Address, ...]:
+    """Return *address*, and the IPv4 address that it is translated into, if it is."""
+    if isinstance(address, IPv6Address) and address in _NAT64:
+        return address, IPv4Address(int(address) & 0xFFFF_FFFF)
+    return (address,)
+
+
 @lru_cache(maxsize=4096)
 def is_special(address: Address) -> bool:
     """Tell whether *address* is private, local, reserved, or a cloud's own."""
-    if isinstance(address, IPv4Address):
-        return any(address in block for block in _SPECIAL_V4)
-    if address in _NAT64:
-        return is_special(IPv4Address(int(address) & 0xFFFF_FFFF))
-    return any(address in block for block in _SPECIAL_V6)
+    meant = meanings(address)[-1]
+    if isinstance(meant, IPv4Address):
+        return any(meant in block for block in _SPECIAL_V4)
+    return any(meant in block for block in _SPECIAL_V6)

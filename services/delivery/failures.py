@@ -9,6 +9,7 @@ from typing import Final
 
 import aiohttp
 
+from libs.common.tls import BadTls
 from services.delivery.guard import Forbidden
 
 #: What a receiver, or the way there, can do to a request.  `ValueError` is a method
@@ -31,23 +32,30 @@ def is_ours(error: BaseException) -> bool:
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in _OURS
 
 
-def reason(error: BaseException, *, timeout_seconds: float) -> str:  # noqa: C901, PLR0911
-    """Say why an attempt failed that had *timeout_seconds*."""
+def reason(error: BaseException, *, timeout_seconds: float = 0.0) -> str:  # noqa: C901, PLR0911, PLR0912
+    """Say why a request failed, for which there were *timeout_seconds*."""
     match error:
         case aiohttp.ConnectionTimeoutError():
             return "no connection in time"
         case TimeoutError():
             return f"timeout after {timeout_seconds:g} s"
-        case aiohttp.ClientConnectorError(os_error=Forbidden()):
+        case aiohttp.ClientConnectorError(os_error=Forbidden()) | Forbidden():
             return "address not allowed"
+        case BadTls(field=field):
+            return f"TLS: the {field} cannot be used"
         case aiohttp.ClientConnectorDNSError():
             return "name not resolved"
         case aiohttp.ClientConnectorCertificateError(certificate_error=cause):
             return _tls(cause)
         case aiohttp.ClientConnectorSSLError(os_error=cause):
             return _tls(cause)
+        case aiohttp.ClientConnectorError(os_error=ConnectionResetError()):
+            return "connection closed during the handshake"
         case aiohttp.ClientConnectorError():
             return _no_connection(error.errno)
+        case aiohttp.ClientOSError(__cause__=ssl.SSLError() as cause):
+            # Who wants a certificate of ours says so after the handshake.
+            return _tls(cause)
         case aiohttp.ClientPayloadError():
             return "answer broke off or is malformed"
         case aiohttp.ClientResponseError():

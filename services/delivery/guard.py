@@ -20,11 +20,21 @@ from typing import Final
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from libs.common.addresses import ends_in_number, is_house_name, is_special
+from libs.common.addresses import (
+    Address,
+    ends_in_number,
+    is_house_name,
+    is_special,
+    meanings,
+)
+from services.delivery.metrics import BLOCKED, Blocked
 from services.delivery.settings import Settings
 
 #: How long one look-up may take; the time to connect and the deadline cover it too.
 LOOK_UP_SECONDS_MAX: Final = 5.0
+
+#: How many addresses of a name are tried.
+_ADDRESSES_MAX: Final = 8
 
 #: Below this, servers of machines live (RFC 6335), and only HTTP's two are carried to.
 _USER_PORTS: Final = 1024
@@ -39,35 +49,46 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Forbidden(OSError):  # noqa: N818 - what is wrong, no "Error" at the end
     """This is not where we carry to."""
 
+    def __init__(self, reason: Blocked) -> None:
+        super().__init__(reason.value)
+        BLOCKED[reason].inc()
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
     """What the operator allows.
 
-    Inside *allowed* blocks special addresses are carried to; *development* adds the
-    names of this house, and any port inside those blocks.
+    Inside *allowed* blocks special addresses are carried to, inside *denied* ones none
+    is, allowed or not; *development* adds the names of this house, and any port inside
+    the allowed blocks.
     """
 
     allowed: tuple[IPv4Network | IPv6Network, ...]
+    denied: tuple[IPv4Network | IPv6Network, ...]
     denied_ports: frozenset[int]
     development: bool
 
     def check_name(self, name: str) -> None:
         """Raise `Forbidden` for a name that can only mean a machine of this house."""
         if not self.development and is_house_name(name):
-            raise Forbidden("name")
+            raise Forbidden(Blocked.NAME)
 
     def check(self, address: str, port: int) -> None:
         """Raise `Forbidden` unless a connection may lead there."""
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
-            raise Forbidden("not an address") from None
+            raise Forbidden(Blocked.ADDRESS) from None
         allowed = any(parsed in block for block in self.allowed)
-        if not allowed and is_special(parsed):
-            raise Forbidden("address")
+        if (not allowed and is_special(parsed)) or self._is_denied(parsed):
+            raise Forbidden(Blocked.ADDRESS)
         if not (allowed and self.development) and not self._may_use(port):
-            raise Forbidden("port")
+            raise Forbidden(Blocked.PORT)
+
+    def _is_denied(self, address: Address) -> bool:
+        return any(
+            meant in block for block in self.denied for meant in meanings(address)
+        )
 
     def _may_use(self, port: int) -> bool:
         return port in _HTTP_PORTS or (
@@ -102,6 +123,8 @@ class GuardedResolver(AbstractResolver):
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         for answer in answers:
             self._guard.check(answer["host"], port)
+        # All are judged, and few are tried: one attempt must not become a hundred
+        # knocks at the doors that somebody's name server likes to name.
         return [
             ResolveResult(
                 hostname=host,
@@ -111,7 +134,7 @@ class GuardedResolver(AbstractResolver):
                 proto=answer["proto"],
                 flags=answer["flags"],
             )
-            for answer in answers
+            for answer in answers[:_ADDRESSES_MAX]
         ]
 
     async def close(self) -> None:
@@ -133,12 +156,14 @@ def guard_of(settings: Settings) -> Guard:
     """Return what *settings* allow, and log it."""
     guard = Guard(
         allowed=settings.allowed_networks,
+        denied=settings.denied_networks,
         denied_ports=settings.denied_ports,
         development=settings.development,
     )
     log.info(
         "targets.guarded",
         allowed_cidrs=[str(block) for block in guard.allowed],
+        denied_cidrs=[str(block) for block in guard.denied],
         denied_ports=sorted(guard.denied_ports),
         development=guard.development,
     )

@@ -26,13 +26,12 @@ from libs.common.messages import (
     Delivery,
     Verdict,
 )
-from libs.common.sealing import Unsealable
 from services.delivery.bodies import body_of
 from services.delivery.leases import Leases
+from services.delivery.manners import Manner, Manners, key_of
 from services.delivery.metrics import DURATION, ENDED, Outcome
 from services.delivery.reports import Reports
-from services.delivery.sender import Sender
-from services.delivery.signature import KeyRing, Signer
+from services.delivery.sender import Sender, unsent
 
 log = structlog.get_logger()
 
@@ -48,7 +47,7 @@ class Inbox:
         bus: Bus,
         *,
         sender: Sender,
-        keys: KeyRing,
+        manners: Manners,
         leases: Leases,
         reports: Reports,
         slots: int,
@@ -56,7 +55,7 @@ class Inbox:
     ) -> None:
         self._bus = bus
         self._sender = sender
-        self._keys = keys
+        self._manners = manners
         self._leases = leases
         self._reports = reports
         self._slots = asyncio.Semaphore(slots)
@@ -88,9 +87,10 @@ class Inbox:
         left = batch.lease_seconds - WORK.age_max.total_seconds()
         start_by = self._loop.time() + (0 if late else left)
         await self._leases.accept(batch.dispatcher, batch.lease_id)
+        manners: dict[str, Manner | None] = {}
         for job in batch.jobs:
             task = attempts.create_task(
-                spare("attempt", partial(self._attempt, job, batch, start_by))
+                spare("attempt", partial(self._attempt, job, batch, manners, start_by))
             )
             self._leases.take(batch.dispatcher, batch.lease_id)
             # However the task ends, cancelled before its first step included, what
@@ -107,11 +107,18 @@ class Inbox:
             self._reports.put(batch.dispatcher, verdict)
 
     async def _attempt(
-        self, job: Delivery, batch: AttemptDeliveries, start_by: float
+        self,
+        job: Delivery,
+        batch: AttemptDeliveries,
+        manners: dict[str, Manner | None],
+        start_by: float,
     ) -> Verdict:
-        """Make one attempt, or hand the job back when the lease may be gone."""
-        signer = self._signer(job, batch)
-        if signer is None:
+        """Make one attempt, or hand the job back when the lease may be gone.
+
+        *manners* are those of the batch that are known already.
+        """
+        manner = self._manner(job, batch, manners)
+        if manner is None:
             return await self._handed_back(job, batch)
         body = await body_of(job, self._bus, lease_id=batch.lease_id, start_by=start_by)
         async with self._slots:
@@ -121,36 +128,37 @@ class Inbox:
                 log.warning("attempt.too_late", job_id=job.job_id, attempt=job.attempt)
                 return await self._handed_back(job, batch)
             verdict = await self._sender.attempt(
-                job, body, signer, lease_id=batch.lease_id
+                job, body, manner, lease_id=batch.lease_id
             )
         if not verdict.sent:
             log.error("attempt.not_made", job_id=job.job_id, attempt=job.attempt)
             return await self._handed_back(job, batch)
-        _tell(job, verdict)
+        tell(job, verdict)
         return verdict
 
-    def _signer(self, job: Delivery, batch: AttemptDeliveries) -> Signer | None:
-        try:
-            return self._keys.signer(
-                job.organization_id, batch.secrets.get(job.organization_id, ())
+    def _manner(
+        self,
+        job: Delivery,
+        batch: AttemptDeliveries,
+        manners: dict[str, Manner | None],
+    ) -> Manner | None:
+        key = key_of(job)
+        if key not in manners:
+            manners[key] = self._manners.of_job(
+                job,
+                secrets=batch.secrets.get(job.organization_id, ()),
+                receiver=batch.receivers.get(key),
             )
-        except Unsealable as error:
-            log.error(  # noqa: TRY400 - no traceback: a person should look at the keys
-                "secret.unsealable",
-                organization_id=job.organization_id,
-                job_id=job.job_id,
-                cause=str(error),
-            )
-            return None
+        return manners[key]
 
     async def _handed_back(self, job: Delivery, batch: AttemptDeliveries) -> Verdict:
         await pause(_HAND_BACK_SECONDS, self._stopping)
         ENDED[Outcome.HANDED_BACK].inc()
-        return Verdict(job_id=job.job_id, lease_id=batch.lease_id, sent=False)
+        return unsent(job, lease_id=batch.lease_id)
 
 
-def _tell(job: Delivery, verdict: Verdict) -> None:
-    """Leave one line, and count."""
+def tell(job: Delivery, verdict: Verdict) -> None:
+    """Leave one line of an attempt, and count it."""
     DURATION.observe(verdict.duration_ms / 1000)
     if verdict.status is None:
         outcome = Outcome.FAILED
@@ -163,6 +171,7 @@ def _tell(job: Delivery, verdict: Verdict) -> None:
     write(
         "attempt.ended",
         job_id=job.job_id,
+        endpoint_id=job.endpoint_id,
         attempt=job.attempt,
         outcome=outcome,
         status=verdict.status,

@@ -35,3 +35,27 @@ REPORTS_REPEATED: Final = Counter(
     "bellhop_delivery_reports_repeated_total",
     "Times a report had to be said again because nobody answered.",
 )
+_CONNECTIONS: Final = Counter(
+    "bellhop_outbound_connections_total",
+    "Connections that requests went out on, by whether they were there already.",
+    ["reused"],
+)
+CONNECTIONS_NEW: Final = _CONNECTIONS.labels(reused="false")
+CONNECTIONS_REUSED: Final = _CONNECTIONS.labels(reused="true")
+
+
+class Blocked(StrEnum):
+    """Why nothing is carried to a place."""
+
+    URL = "url"  # it is none of ours to begin with
+    NAME = "name"  # it can only mean a machine of this house
+    ADDRESS = "address"  # special, or denied by the operator
+    PORT = "port"
+
+
+_BLOCKED: Final = Counter(
+    "bellhop_ssrf_blocked_total",
+    "Connections that were refused because of where they would lead.",
+    ["reason"],
+)
+BLOCKED: Final = {reason: _BLOCKED.labels(reason=reason) for reason in Blocked}

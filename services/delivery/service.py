@@ -9,10 +9,11 @@ from libs.common.ids import new_id
 from libs.common.sealing import Sealer
 from services.delivery.inbox import Inbox
 from services.delivery.leases import Leases
+from services.delivery.manners import Manners
 from services.delivery.reports import Reports
 from services.delivery.sender import Sender, open_sender
 from services.delivery.settings import Settings
-from services.delivery.signature import KeyRing
+from services.delivery.trials import Trials
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -38,10 +39,12 @@ async def _work(
     pod, slots = str(new_id()), settings.delivery_slots
     leases = Leases(bus, pod=pod, slots=slots, stopping=stopping)
     reports = Reports(bus, leases, pod=pod)
+    manners = Manners(Sealer(settings.secret_key.get_secret_value()))
+    trials = Trials(bus, sender=sender, manners=manners, stopping=stopping)
     inbox = Inbox(
         bus,
         sender=sender,
-        keys=KeyRing(Sealer(settings.secret_key.get_secret_value())),
+        manners=manners,
         leases=leases,
         reports=reports,
         slots=slots,
@@ -50,6 +53,7 @@ async def _work(
     async with asyncio.TaskGroup() as actors:
         actors.create_task(keep("leases", leases.say, stopping=stopping))
         reporting = actors.create_task(keep("reports", reports.run, stopping=stopping))
+        actors.create_task(keep("trials", trials.run, stopping=stopping))
         await keep("inbox", inbox.run, stopping=stopping)
         reports.close()
         await reporting

@@ -35,11 +35,16 @@ class Settings(ServiceSettings):
     delivery_connect_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
     #: How long an idle connection to a receiver is kept for the next attempt.
     delivery_keepalive_seconds: float = Field(default=30.0, ge=0, le=600)
+    #: How many idle connections are kept: those that have been idle for longest go.
+    delivery_idle_connections_max: int = Field(default=4096, ge=0, le=100_000)
     #: How long the address of a name is remembered.
     delivery_dns_cache_seconds: int = Field(default=10, ge=0, le=3600)
     #: Blocks of private or otherwise special addresses that names may lead to,
     #: separated by commas; absent, none in production.
     delivery_allowed_cidrs: str | None = None
+    #: Blocks that nothing is carried to, separated by commas, whatever else is
+    #: allowed: public addresses of this house, of its nodes or its API server.
+    delivery_denied_cidrs: str | None = None
     #: Ports from 1024 on that nothing is carried to, separated by commas.  Of the
     #: lower ones 80 and 443 are carried to.
     delivery_denied_ports: str = _DENIED_PORTS
@@ -51,11 +56,16 @@ class Settings(ServiceSettings):
         return _networks(self.delivery_allowed_cidrs or absent)
 
     @property
+    def denied_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The blocks that are not carried to although they are ordinary."""
+        return _networks(self.delivery_denied_cidrs or "")
+
+    @property
     def denied_ports(self) -> frozenset[int]:
         """The ports that nothing is carried to."""
         return frozenset(_ports(self.delivery_denied_ports))
 
-    @field_validator("delivery_allowed_cidrs")
+    @field_validator("delivery_allowed_cidrs", "delivery_denied_cidrs")
     @classmethod
     def _are_networks(cls, value: str | None) -> str | None:
         _networks(value or "")

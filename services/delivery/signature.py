@@ -1,57 +1,69 @@
-"""Signatures as Standard Webhooks 1.0 has them (pure).
+"""Signatures as Standard Webhooks 1.0 has them, and the contract's own (pure).
 
 Signed are ``id.timestamp.body``, the body being the exact bytes that are sent.  Each
-signature reads ``v1,`` and the base64 of HMAC-SHA256.  There is one for every secret
-that is still good, newest first, with a space between them: a receiver that has not
-yet heard of a rotation finds the one it can check.
+signature reads ``v1,`` and the base64 of HMAC-SHA256, or ``v1a,`` and that of ed25519.
+There is one for every key that is still good, the current one first, with a space
+between them: a receiver that has not yet heard of a rotation, or of another scheme,
+finds the one it can check.
+
+Outgoing webhooks have a signature beside it that knows no id (contract 5.7).
 """
 
 import hmac
 from base64 import b64encode
 from collections.abc import Sequence
-from functools import lru_cache
 
-from libs.common.sealing import Sealer, Unsealable
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+class Symmetric:
+    """Signs as ``v1``."""
+
+    def __init__(self, secret: bytes) -> None:
+        # Hashing the key is half the work for a small body: it is done once.
+        self._code = hmac.new(secret, digestmod="sha256")
+
+    def sign(self, head: bytes, body: bytes) -> str:
+        """Return the signature of *head* followed by *body*."""
+        code = self._code.copy()
+        code.update(head)
+        code.update(body)
+        return "v1," + b64encode(code.digest()).decode()
+
+
+class Asymmetric:
+    """Signs as ``v1a``."""
+
+    def __init__(self, seed: bytes) -> None:
+        """Raise `ValueError` unless *seed* has 32 bytes."""
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+
+    def sign(self, head: bytes, body: bytes) -> str:
+        """Return the signature of *head* followed by *body*."""
+        return "v1a," + b64encode(self._key.sign(head + body)).decode()
 
 
 class Signer:
-    """Signs with all the secrets an organization has, newest first."""
+    """Signs with all the keys there are, the current one first."""
 
-    def __init__(self, secrets: Sequence[bytes]) -> None:
-        # Hashing the key is half the work for a small body: it is done once.
-        self._keys = [hmac.new(secret, digestmod="sha256") for secret in secrets]
+    def __init__(self, keys: Sequence[Symmetric | Asymmetric]) -> None:
+        self._keys = tuple(keys)
 
     def sign(self, id_: str, timestamp: int, body: bytes) -> str:
         """Return the ``webhook-signature`` of *body*, sent at *timestamp* (Unix)."""
         head = f"{id_}.{timestamp}.".encode()
-        return " ".join([_signature(key, head, body) for key in self._keys])
+        return " ".join([key.sign(head, body) for key in self._keys])
 
 
-def _signature(key: hmac.HMAC, head: bytes, body: bytes) -> str:
-    code = key.copy()
-    code.update(head)
-    code.update(body)
-    return "v1," + b64encode(code.digest()).decode()
+class ContractSigner:
+    """Signs ``timestamp.body`` with the text of a secret, in hex (contract 5.7)."""
 
+    def __init__(self, secret: bytes) -> None:
+        self._code = hmac.new(secret, digestmod="sha256")
 
-class KeyRing:
-    """Opens sealed secrets, and remembers the signers it made of them."""
-
-    def __init__(self, sealer: Sealer) -> None:
-        self._sealer = sealer
-        self._signer = lru_cache(maxsize=4096)(self._open)
-
-    def signer(self, organization_id: str, sealed: Sequence[bytes]) -> Signer:
-        """Return who signs for an organization with these secrets, newest first.
-
-        Raises `Unsealable` when one of them cannot be opened, or there is none: an
-        attempt is never made unsigned.
-        """
-        return self._signer(organization_id, tuple(sealed))
-
-    def _open(self, organization_id: str, sealed: tuple[bytes, ...]) -> Signer:
-        if not sealed:
-            raise Unsealable("an organization without a signing secret")
-        return Signer(
-            [self._sealer.unseal(secret, owner=organization_id) for secret in sealed]
-        )
+    def sign(self, timestamp: int, body: bytes) -> str:
+        """Return the ``X-Spooled-Signature`` of *body*, sent at *timestamp* (Unix)."""
+        code = self._code.copy()
+        code.update(f"{timestamp}.".encode())
+        code.update(body)
+        return f"sha256={code.hexdigest()}"

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from libs.cli.embedded.ports import free_port
-from libs.common import streams
+from libs.common import endpoints, streams
 from libs.common.bus import Bus, Question, open_bus
 from libs.common.ids import new_id
 from libs.common.messages import (
@@ -22,6 +22,8 @@ from libs.common.messages import (
     BodyWanted,
     Delivery,
     LeasesHeld,
+    Receiver,
+    SealedKey,
     Verdict,
 )
 from libs.common.sealing import Sealer
@@ -60,6 +62,22 @@ def sealed(secret: bytes = SECRET, *, owner: str = ORGANIZATION) -> list[bytes]:
     return [SEALER.seal(secret, owner=owner)]
 
 
+def receiver(endpoint_id: str, *, auth=None, tls=None, **fields) -> Receiver:
+    """Return a configured endpoint, signed with `SECRET` unless told otherwise."""
+
+    def seal(part: bytes) -> bytes:
+        return SEALER.seal(part, owner=endpoint_id)
+
+    return Receiver(
+        **{
+            "keys": [SealedKey(scheme="v1", sealed=seal(SECRET))],
+            "auth": None if auth is None else seal(endpoints.encode(auth)),
+            "tls": None if tls is None else seal(endpoints.encode(tls)),
+            **fields,
+        }
+    )
+
+
 class Dispatcher:
     """Hands batches out and hears how they went; answers unless told not to."""
 
@@ -76,7 +94,11 @@ class Dispatcher:
         self._questions: asyncio.Queue[tuple[Question, bytes]] = asyncio.Queue()
 
     async def hand_out(
-        self, *jobs: Delivery, lease_seconds: float = 8.0, secrets=None
+        self,
+        *jobs: Delivery,
+        lease_seconds: float = 8.0,
+        secrets=None,
+        receivers=None,
     ) -> str:
         """Send one batch, and return its lease id."""
         word = AttemptDeliveries(
@@ -84,6 +106,7 @@ class Dispatcher:
             dispatcher=self.name,
             lease_seconds=lease_seconds,
             secrets={ORGANIZATION: sealed()} if secrets is None else secrets,
+            receivers=receivers or {},
             jobs=list(jobs),
         )
         await self.send(word.encode())

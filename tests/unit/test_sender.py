@@ -10,20 +10,20 @@ from base64 import b64encode
 import pytest
 
 from libs.common.messages import Verdict
+from services.delivery.exchange import KEPT_BYTES_MAX
+from services.delivery.manners import plain
 from services.delivery.sender import (
-    KEPT_BYTES_MAX,
     KEPT_HEADER_CHARS_MAX,
     KEPT_HEADERS_MAX,
     Sender,
     open_sender,
 )
 from services.delivery.settings import Settings
-from services.delivery.signature import Signer
 from tests.support.delivery import SECRET, SECRET_KEY, WHSEC, job
 from tests.support.endpoint import Answer
 from tests.support.receivers import run_receiver, saying
 
-SIGNER = Signer([SECRET])
+MANNER = plain([SECRET])
 
 
 def settings(**knobs):
@@ -38,14 +38,14 @@ async def sender():
 
 async def attempt(sender: Sender, url: str, body: bytes = b"{}", **fields) -> Verdict:
     return await sender.attempt(
-        job(url, body, **fields), body, SIGNER, lease_id="lease-1"
+        job(url, body, **fields), body, MANNER, lease_id="lease-1"
     )
 
 
 async def test_a_request_is_signed_and_says_what_it_is(sender, endpoint):
     target = job(endpoint.url, b'{"a": 1}')
 
-    verdict = await sender.attempt(target, b'{"a": 1}', SIGNER, lease_id="lease-1")
+    verdict = await sender.attempt(target, b'{"a": 1}', MANNER, lease_id="lease-1")
 
     (request,) = endpoint.requests
     request.verify(WHSEC)

@@ -14,15 +14,15 @@ from pydantic import ValidationError
 from libs.common.addresses import is_special
 from libs.common.messages import Verdict
 from services.delivery.guard import Forbidden, Guard, guard_of
+from services.delivery.manners import plain
 from services.delivery.resolver import open_resolver
 from services.delivery.sender import Sender, open_sender
 from services.delivery.settings import Settings
-from services.delivery.signature import Signer
 from tests.support.delivery import SECRET, SECRET_KEY, job
 from tests.support.receivers import run_receiver, saying
 from tests.unit.test_addresses import BLOCKS, ODD_LOOPBACKS, addresses_in
 
-SIGNER = Signer([SECRET])
+MANNER = plain([SECRET])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NOT_ALLOWED = "address not allowed"
 #: This machine has all of 127.0.0.0/8; of it the tests allow one address.
@@ -79,7 +79,7 @@ class Names(AbstractResolver):
 
 
 async def attempt(sender: Sender, url: str, **fields) -> Verdict:
-    return await sender.attempt(job(url, b"{}", **fields), b"{}", SIGNER, lease_id="l")
+    return await sender.attempt(job(url, b"{}", **fields), b"{}", MANNER, lease_id="l")
 
 
 def refused(verdict: Verdict) -> None:

@@ -5,36 +5,23 @@ import errno
 import os
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
 
 from libs.common.messages import Verdict
-from services.delivery.sender import (
-    KEPT_BYTES_MAX,
-    READ_BYTES_MAX,
-    Sender,
-    open_sender,
-)
+from services.delivery.exchange import KEPT_BYTES_MAX, READ_BYTES_MAX, Exchange
+from services.delivery.manners import plain
+from services.delivery.sender import Sender, open_sender
 from services.delivery.settings import Settings
-from services.delivery.signature import Signer
+from tests.support.certificates import write_certificate
 from tests.support.delivery import SECRET, SECRET_KEY, job
 from tests.support.endpoint import DROP, HANG
 from tests.support.receivers import run_receiver, saying, saying_and_closing
 from tests.support.waiting import until
 
-SIGNER = Signer([SECRET])
+MANNER = plain([SECRET])
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -51,7 +38,7 @@ async def sender():
 
 async def attempt(sender: Sender, url: str, body: bytes = b"{}", **fields) -> Verdict:
     return await sender.attempt(
-        job(url, body, **fields), body, SIGNER, lease_id="lease-1"
+        job(url, body, **fields), body, MANNER, lease_id="lease-1"
     )
 
 
@@ -94,14 +81,7 @@ async def drip_headers(_: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await asyncio.sleep(0.01)
 
 
-async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.001)
-
-
-@pytest.mark.parametrize("talk", [drip, drip_headers, flood])
+@pytest.mark.parametrize("talk", [drip, drip_headers])
 async def test_one_deadline_stands_over_the_whole_attempt(sender, talk):
     async with run_receiver(talk) as receiver:
         verdict = await attempt(sender, receiver.url, timeout_seconds=0.3)
@@ -253,7 +233,7 @@ class Names(AbstractResolver):
 async def attempt_with(names: Names) -> Verdict:
     connector = aiohttp.TCPConnector(resolver=names)
     async with aiohttp.ClientSession(connector=connector) as http:
-        sender = Sender(http, development=True)
+        sender = Sender(Exchange(http), development=True)
         return await attempt(sender, "http://a.example/", timeout_seconds=0.2)
 
 
@@ -282,26 +262,8 @@ async def test_when_this_machine_is_out_of_something_nothing_was_sent():
 @pytest.fixture
 def self_signed(tmp_path):
     """A TLS server's context that has only its own word for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path / "certificate.pem"
-    file.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + certificate.public_bytes(Encoding.PEM)
-    )
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(file)
+    context.load_cert_chain(*write_certificate(tmp_path, "localhost"))
     return context
 
 

@@ -4,13 +4,17 @@ import os
 import time
 from base64 import b64decode, b64encode
 
-import pytest
 import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.sealing import Sealer, Unsealable
-from services.delivery.signature import KeyRing, Signer
+from libs.common.keys import read_seed
+from services.delivery.signature import (
+    Asymmetric,
+    ContractSigner,
+    Signer,
+    Symmetric,
+)
 
 #: The vector of Standard Webhooks.
 SECRET = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -18,6 +22,14 @@ ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
 TIMESTAMP = 1614265330
 BODY = b'{"test": 2432232314}'
 SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+SEED = (
+    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9l"
+    "MicMFs6Kvg=="
+)
+ASYMMETRIC_SIGNATURE = (
+    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8E"
+    "M+m7TBAg=="
+)
 
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
 secrets = st.binary(min_size=24, max_size=64)
@@ -32,12 +44,32 @@ def headers(id_, timestamp, signature):
     }
 
 
-def test_the_vector_of_the_specification():
-    assert Signer([b64decode(SECRET)]).sign(ID, TIMESTAMP, BODY) == SIGNATURE
+def test_the_vectors_of_the_specification():
+    symmetric, asymmetric = Symmetric(b64decode(SECRET)), Asymmetric(read_seed(SEED))
+
+    assert Signer([symmetric]).sign(ID, TIMESTAMP, BODY) == SIGNATURE
+    assert Signer([asymmetric]).sign(ID, TIMESTAMP, BODY) == ASYMMETRIC_SIGNATURE
+
+
+def test_keys_of_both_schemes_sign_in_the_order_they_are_given():
+    symmetric, asymmetric = Symmetric(b64decode(SECRET)), Asymmetric(read_seed(SEED))
+
+    both = Signer([asymmetric, symmetric]).sign(ID, TIMESTAMP, BODY)
+
+    assert both == f"{ASYMMETRIC_SIGNATURE} {SIGNATURE}"
+
+
+def test_the_signature_of_an_outgoing_webhook():
+    # printf '1700000000.{}' | openssl dgst -sha256 -hmac s3cret
+    signature = ContractSigner(b"s3cret").sign(1700000000, b"{}")
+
+    assert signature == (
+        "sha256=97926816e98fbb41ccb1673225ff29a2f35369099990e1b1561651e7bd097ebf"
+    )
 
 
 def test_a_signer_signs_again_and_again():
-    signer = Signer([b64decode(SECRET)])
+    signer = Signer([Symmetric(b64decode(SECRET))])
 
     signer.sign("another", 1, b"another")
 
@@ -47,7 +79,7 @@ def test_a_signer_signs_again_and_again():
 @given(ids, json_bodies, st.lists(secrets, min_size=1, max_size=3, unique=True))
 def test_whoever_knows_one_of_the_secrets_can_check(id_, body, known):
     now = int(time.time())
-    signature = Signer(known).sign(id_, now, body)
+    signature = Signer([Symmetric(secret) for secret in known]).sign(id_, now, body)
 
     for secret in known:
         receiver = standardwebhooks.Webhook("whsec_" + b64encode(secret).decode())
@@ -58,7 +90,7 @@ def test_whoever_knows_one_of_the_secrets_can_check(id_, body, known):
 def test_one_bit_of_difference_is_another_signature(id_, body, secret, place, bit):
     other = bytearray(body or b"\0")
     other[place % len(other)] ^= 1 << bit
-    signer = Signer([secret])
+    signer = Signer([Symmetric(secret)])
 
     assert signer.sign(id_, 1, body) != signer.sign(id_, 1, bytes(other))
     assert signer.sign(id_, 1, body) != signer.sign(id_, 2, body)
@@ -67,47 +99,9 @@ def test_one_bit_of_difference_is_another_signature(id_, body, secret, place, bi
 def test_the_newest_secret_signs_first():
     new, old = os.urandom(32), os.urandom(32)
 
-    both = Signer([new, old]).sign(ID, TIMESTAMP, BODY)
+    both = Signer([Symmetric(new), Symmetric(old)]).sign(ID, TIMESTAMP, BODY)
 
     assert both.split(" ") == [
-        Signer([new]).sign(ID, TIMESTAMP, BODY),
-        Signer([old]).sign(ID, TIMESTAMP, BODY),
+        Signer([Symmetric(new)]).sign(ID, TIMESTAMP, BODY),
+        Signer([Symmetric(old)]).sign(ID, TIMESTAMP, BODY),
     ]
-
-
-@pytest.fixture
-def sealer():
-    return Sealer(b64encode(os.urandom(32)).decode())
-
-
-def test_a_key_ring_opens_what_was_sealed_for_an_organization(sealer):
-    sealed = sealer.seal(b64decode(SECRET), owner="org-1")
-
-    signer = KeyRing(sealer).signer("org-1", [sealed])
-
-    assert signer.sign(ID, TIMESTAMP, BODY) == SIGNATURE
-
-
-def test_a_key_ring_opens_the_same_secrets_once(sealer):
-    keys = KeyRing(sealer)
-    old, new = (sealer.seal(os.urandom(32), owner="org-1") for _ in range(2))
-
-    assert keys.signer("org-1", [old]) is keys.signer("org-1", [old])
-    assert keys.signer("org-1", [old]) is not keys.signer("org-1", [new, old])
-
-
-def test_nothing_goes_out_unsigned(sealer):
-    keys = KeyRing(sealer)
-    sealed = sealer.seal(os.urandom(32), owner="org-1")
-    foreign = Sealer(b64encode(os.urandom(32)).decode()).seal(b"x" * 32, owner="org-1")
-
-    for organization, secrets_ in [
-        ("org-1", []),
-        ("org-2", [sealed]),
-        ("org-1", [foreign]),
-        ("org-1", [sealed, foreign]),
-        ("org-1", [sealed[:-1]]),
-        ("org-1", [b""]),
-    ]:
-        with pytest.raises(Unsealable):
-            keys.signer(organization, secrets_)

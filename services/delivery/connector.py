@@ -1,0 +1,142 @@
+"""Connections: guarded, counted, used again, and cut when too much comes of them.
+
+The library bounds the lines of an answer's head, and how much of its body is read
+ahead.  What it does not bound is what comes besides: interim answers (1xx) without
+end, extensions of chunks, trailers, or a second answer that nobody asked for, which
+would be taken for that to the next request.  A `Line` does.
+"""
+
+import asyncio
+import time
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+
+from services.delivery.metrics import CONNECTIONS_NEW, CONNECTIONS_REUSED
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ConnectionKey
+
+#: How much one answer may take on the wire, with all that is around its body.
+HEARD_BYTES_MAX: Final = 1024 * 1024
+#: How many interim answers may come before the answer.
+INTERIM_MAX: Final = 16
+
+#: How often idle connections are counted, when there may be too many.
+_COUNT_SECONDS: Final = 1.0
+
+_INTERIM: Final = range(100, 200)
+_SWITCHING: Final = 101
+
+
+class Line(ResponseHandler):
+    """One connection: it hears one answer to each request, and not without end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._used = False
+        self._heard = 0
+        self._interim = 0
+        self._answered = False
+
+    def set_response_params(self, **params: Any) -> None:
+        """Begin to hear an answer."""
+        if self._used:
+            CONNECTIONS_REUSED.inc()
+        else:
+            CONNECTIONS_NEW.inc()
+            self._used = True
+        self._heard = 0
+        self._interim = 0
+        self._answered = False
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Hear more, unless it is too much, or nothing was asked."""
+        self._heard += len(data)
+        if self._heard > HEARD_BYTES_MAX or (data and self._is_idle()):
+            self._cut()
+        else:
+            super().data_received(data)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """Take a head, unless it is one too many."""
+        code = data[0].code
+        if self._answered:
+            self._cut()
+            return
+        if code in _INTERIM and code != _SWITCHING:
+            self._interim += 1
+            if self._interim > INTERIM_MAX:
+                self._cut()
+                return
+        else:
+            self._answered = True
+        super().feed_data(data, size)
+
+    def _is_idle(self) -> bool:
+        whole = self._payload is None or self._payload.is_eof()
+        return self._answered and whole
+
+    def _cut(self) -> None:
+        error = HttpProcessingError(message="more than an answer")
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError(), error)
+        if self._exception is None:
+            self.set_exception(error)
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Connector(aiohttp.TCPConnector):
+    """Keeps connections for the next request to the same receiver.
+
+    At most *idle_max*, give or take a second: then those are closed that have been
+    idle for longest.
+    """
+
+    def __init__(self, *, idle_max: int, **knobs: Any) -> None:
+        super().__init__(limit=0, **knobs)  # the slots are the limit
+        self._factory = partial(  # type: ignore[assignment]
+            Line, loop=asyncio.get_running_loop()
+        )
+        self._idle_max = idle_max
+        self._idle = 0
+        self._counted_at = 0.0
+
+    def _release(
+        self,
+        key: "ConnectionKey",
+        protocol: ResponseHandler,
+        *,
+        should_close: bool = False,
+    ) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        # How many of these are used again or closed is counted when it matters.
+        self._idle += 1
+        if self._idle > self._idle_max:
+            now = time.monotonic()
+            if now - self._counted_at > _COUNT_SECONDS:
+                self._counted_at = now
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Count what is idle, and close a quarter of it if it is too much."""
+        self._idle = sum(map(len, self._conns.values()))
+        if self._idle <= self._idle_max:
+            return
+        idle = sorted(
+            ((since, key) for key, kept in self._conns.items() for _, since in kept),
+            key=itemgetter(0),
+        )
+        for _, key in idle[: self._idle - self._idle_max * 3 // 4]:
+            # The one that has been there for longest stands first.
+            protocol, _ = self._conns[key].popleft()
+            protocol.close()
+            self._idle -= 1
+            if not self._conns[key]:
+                del self._conns[key]
