@@ -1,7 +1,8 @@
 """How long to wait before the next attempt (pure).
 
-A policy belongs to a job, else to its queue (`policy_of`); without one it is 1, 2, 4,
-… 60 seconds (contract 4.2).  Jitter only ever adds: an attempt may be late, never early
+A policy belongs to a job, else to its endpoint, else to its queue (`policy_of`).
+Without one it is `STANDARD_WEBHOOKS` for endpoints, and for all others 1, 2, 4, … 60
+seconds (contract 4.2).  Jitter only ever adds: an attempt may be late, never early
 (Standard Webhooks, "retries over multiple days, with random jitter").  A receiver's
 ``Retry-After`` moves an attempt later, never earlier, and at most to 24 hours
 (RFC 9110, section 10.2.3).
@@ -57,6 +58,16 @@ class Schedule(BaseModel):
 RetryPolicy = Annotated[Exponential | Schedule, Field(discriminator="strategy")]
 
 _ADAPTER: Final[TypeAdapter[Exponential | Schedule]] = TypeAdapter(RetryPolicy)
+
+#: The delays that Standard Webhooks suggests after a first attempt at once: 5 s, 5 min,
+#: 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h, three days in all.
+STANDARD_WEBHOOKS: Final = Schedule(
+    strategy="schedule",
+    schedule_seconds=[5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400],
+    jitter=0.1,
+)
+#: How often what goes to an endpoint is tried again when nobody says it.
+STANDARD_RETRIES: Final = len(STANDARD_WEBHOOKS.schedule_seconds)
 
 #: Contract 4.2: min(2^min(n, 6), 60) seconds and up to half a second on top.
 _CONTRACT_JITTER_SECONDS: Final = 0.499

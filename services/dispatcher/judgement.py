@@ -12,7 +12,12 @@ from uuid import UUID
 
 import orjson
 
-from libs.common.backoff import delay_seconds, parse_retry_after, policy_of
+from libs.common.backoff import (
+    STANDARD_WEBHOOKS,
+    delay_seconds,
+    parse_retry_after,
+    policy_of,
+)
 from libs.common.messages import Verdict
 from libs.common.store.settlement import Death, How, Policy, Settled
 
@@ -61,8 +66,11 @@ def _fate_of_failed(verdict: Verdict, policy: Policy, *, luck: float) -> Fate:
         return Fate("deadlettered", death="gone")
     if policy.retry_count >= policy.max_retries:
         return Fate("deadlettered", death="attempts_exhausted")
+    chosen = policy_of(policy.retry, policy.knobs)
+    if chosen is None and policy.to_endpoint:
+        chosen = STANDARD_WEBHOOKS
     delay = delay_seconds(
-        policy_of(policy.retry, policy.knobs),
+        chosen,
         retry_count=policy.retry_count,
         luck=luck,
         retry_after_seconds=parse_retry_after(

@@ -44,6 +44,8 @@ class Ledger:
     _dispatchers: dict[str, float] = field(default_factory=dict)
     _by_lane: Counter[int] = field(default_factory=Counter)
     _by_organization: Counter[UUID] = field(default_factory=Counter)
+    #: How many jobs of lanes of retries are out.
+    _retrying: int = 0
 
     # --- who is there --------------------------------------------------------------
 
@@ -104,8 +106,15 @@ class Ledger:
         if free <= 0 or not self.ready:
             return {}
         waiting = (
-            Waiting(id_, self.lanes[id_].organization_id, self._by_lane[id_])
+            Waiting(
+                id_,
+                lane.organization_id,
+                self._by_lane[id_],
+                retries=lane.retries,
+                weight=lane.weight,
+            )
             for id_ in self.ready
+            for lane in (self.lanes[id_],)
         )
         return share(
             waiting,
@@ -113,6 +122,7 @@ class Ledger:
             free=free,
             in_flight=self._by_organization,
             most=most,
+            retrying=self._retrying,
         )
 
     # --- what is out ---------------------------------------------------------------
@@ -123,8 +133,10 @@ class Ledger:
         """Note a batch that was claimed, one lane id a job."""
         self.handed_out[lease_id] = HandedOut(open=Counter(lane_ids), alive_at=now)
         for lane_id in lane_ids:
+            lane = self.lanes[lane_id]
             self._by_lane[lane_id] += 1
-            self._by_organization[self.lanes[lane_id].organization_id] += 1
+            self._by_organization[lane.organization_id] += 1
+            self._retrying += lane.retries
 
     def close(self, lease_id: UUID, lane_id: int) -> None:
         """Note that one job of a batch is no longer out."""
@@ -166,7 +178,9 @@ class Ledger:
             self.handed_out[lease_id].alive_at = now
 
     def _give_back(self, lane_id: int, jobs: int) -> None:
-        organization_id = self.lanes[lane_id].organization_id
+        lane = self.lanes[lane_id]
+        organization_id = lane.organization_id
+        self._retrying -= jobs * lane.retries
         self._by_lane[lane_id] -= jobs
         self._by_organization[organization_id] -= jobs
         if self._by_lane[lane_id] <= 0:

@@ -5,15 +5,17 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-import asyncpg
 import pytest
 
-from libs.common.admission import admission
-from libs.common.db import BY_KEY
 from libs.common.ids import new_id
-from libs.common.store import claims, invariants, leases, settlement
-from libs.common.store.claims import Claimed
+from libs.common.store import (
+    claims,
+    invariants,
+    leases,
+    settlement,
+)
 from tests.support import stock
+from tests.support.gates import change, claim, dispatching, retry, trip
 from tests.support.rivals import settle
 
 
@@ -23,11 +25,7 @@ async def connect(database_url):
     async with AsyncExitStack() as stack:
 
         async def opened():
-            conn = await asyncpg.connect(
-                database_url, server_settings={"jit": "off", **BY_KEY}
-            )
-            stack.push_async_callback(conn.close)
-            return conn
+            return await stack.enter_async_context(dispatching(database_url))
 
         yield opened
 
@@ -48,85 +46,6 @@ async def every_job_is_in_one_place_afterwards(conn):
 async def line(conn):
     """The lane of an endpoint with the limits that everybody has."""
     return await stock.open_endpoint(conn)
-
-
-async def change(conn, line, **fields):
-    """Change the endpoint."""
-    for name, value in fields.items():
-        await conn.execute(
-            f"UPDATE endpoints SET {name} = $2 WHERE id = $1", line.endpoint_id, value
-        )
-
-
-async def trip(conn, line, **moments):
-    """Change how the endpoint does: *moments* are SQL."""
-    for name, moment in moments.items():
-        await conn.execute(
-            f"UPDATE endpoint_health SET {name} = {moment} WHERE endpoint_id = $1",
-            line.endpoint_id,
-        )
-
-
-async def retry(conn, line, count):
-    """Create jobs that stand in the lane of retries."""
-    ids = await stock.create(conn, line, count)
-    await conn.execute(
-        "UPDATE ready SET lane_id = $1 WHERE job_id = ANY ($2)", line.retry_id, ids
-    )
-    return ids
-
-
-async def claim(conn, asked):
-    """Claim as a dispatcher does; return the jobs and the admission."""
-    jobs: list[Claimed] = []
-    async with admission(conn, asked=asked) as admitted:
-        if admitted.quotas:
-            jobs, refused = await claims.claim(
-                conn,
-                quotas=admitted.quotas,
-                lease_jobs_max=64,
-                owner="dispatcher",
-                lease=timedelta(seconds=60),
-                payload_bytes_max=100,
-                admitted=admitted.gates_of,
-            )
-            assert refused == set()
-        admitted.started(job.lane_id for job in jobs)
-    return jobs, admitted
-
-
-# --- lanes ----------------------------------------------------------------------------
-
-
-async def test_a_push_lane_has_another_for_its_retries(conn, line):
-    rows = await conn.fetch(
-        "SELECT id, endpoint_id, retries, retry_lane_id, push FROM lanes"
-        " WHERE endpoint_id = $1 ORDER BY id",
-        line.endpoint_id,
-    )
-    assert {tuple(row) for row in rows} == {
-        (line.id, line.endpoint_id, False, line.retry_id, True),
-        (line.retry_id, line.endpoint_id, True, None, True),
-    }
-    again = await stock.open_endpoint(
-        conn, organization_id=line.organization_id, endpoint_id=line.endpoint_id
-    )
-    assert again == line
-
-    workers = await stock.open_line(conn, push=False)
-    assert workers.retry_id is None
-
-
-async def test_many_who_open_a_lane_at_once_open_the_same(conn, connect):
-    organization_id = new_id()
-    rivals = [await connect() for _ in range(8)]
-
-    lines = await asyncio.gather(
-        *(stock.open_line(each, organization_id=organization_id) for each in rivals)
-    )
-
-    assert len(set(lines)) == 1
-    assert await conn.fetchval("SELECT count(*) FROM lanes") == 2
 
 
 # --- who is refused -------------------------------------------------------------------
@@ -356,36 +275,3 @@ async def test_a_probe_that_died_makes_room_for_the_next(conn, one, line):
     await leases.recover(conn, limit=10)
 
     assert len((await claim(one, {line.id: 3}))[0]) == 1
-
-
-# --- retries --------------------------------------------------------------------------
-
-
-async def test_retries_leave_places_for_what_is_new(conn, one, line):
-    await retry(conn, line, 30)
-
-    jobs, admitted = await claim(one, {line.retry_id: 30})
-    assert (len(jobs), admitted.again) == (8, {})
-
-    await stock.create(conn, line, 30)
-    jobs, _ = await claim(one, {line.retry_id: 30, line.id: 30})
-    assert Counter(job.lane_id for job in jobs) == {line.id: 2}
-
-
-async def test_who_is_new_and_who_is_tried_again_share_what_is_free(conn, one, line):
-    await retry(conn, line, 30)
-    await stock.create(conn, line, 30)
-
-    jobs, _ = await claim(one, {line.retry_id: 30, line.id: 30})
-
-    assert Counter(job.lane_id for job in jobs) == {line.id: 5, line.retry_id: 5}
-
-
-@pytest.mark.parametrize(("places", "retries"), [(1, 1), (2, 1), (4, 3), (5, 4)])
-async def test_even_the_narrowest_endpoint_is_tried_again(
-    conn, one, line, places, retries
-):
-    await retry(conn, line, 10)
-    await change(conn, line, max_concurrency=places)
-
-    assert len((await claim(one, {line.retry_id: 10}))[0]) == retries

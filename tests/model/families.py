@@ -43,6 +43,8 @@ class Families(Working):
             how = self.luck.choice(["completed", "completed", "deadlettered"])
             live = [each for each in self.house.live() if each.job_id in child.parents]
             self._settle([(each, how) for each in live])
+            if self.luck.random() < 0.5:
+                self._release()
             return
         for parent in [self.house.jobs[id_] for id_ in child.parents]:
             ending = interventions.cancel(
@@ -57,6 +59,9 @@ class Families(Working):
     @rule()
     def release(self):
         """Somebody looks until there is nothing left to be seen."""
+        self._release()
+
+    def _release(self):
         limit = self.luck.choice([1, 2, 100])
         standing = {job.id: job.place for job in self.house.standing()}
         met = cancelled = 0
@@ -77,7 +82,7 @@ class Families(Working):
         gone = [job for job in moved if job.place is Place.FINISHED]
         assert (met, cancelled) == (len(moved) - len(gone), len(gone))
         ready = [job for job in moved if job.place is Place.READY]
-        assert lanes == {(job.line.id, job.line.push) for job in ready}
+        assert lanes == {(job.lane_id, job.line.push) for job in ready}
 
     @while_some(*OPEN)
     @rule()

@@ -51,6 +51,18 @@ MISTAKES = {
         "attempt, retry_count + 1, crash_count\n",
         "attempt, retry_count, crash_count\n",
     ),
+    "let a retry stand among what is new": Mistake(
+        settlement,
+        "settle",
+        "SELECT retry_lane_id FROM lanes WHERE lanes.id = closed.lane_id",
+        "SELECT id FROM lanes WHERE lanes.id = closed.lane_id",
+    ),
+    "requeue among what is new": Mistake(
+        interventions,
+        "requeue",
+        "SELECT retry_lane_id FROM lanes",
+        "SELECT id FROM lanes",
+    ),
     "claim by age alone": Mistake(
         claims,
         "claim",

@@ -88,8 +88,11 @@ class Places(Families):
 
         found = {each.lane_id: (each.jobs, each.push) for each in promoted}
         assert found == {
-            line.id: (sum(job.line == line for job in due), line.push)
-            for line in {job.line for job in due}
+            job.lane_id: (
+                sum(job.lane_id == each.lane_id for each in due),
+                job.line.push,
+            )
+            for job in due
         }
         for job in due:
             self.house.promote(job)
@@ -157,7 +160,7 @@ class Places(Families):
         )
 
         assert {each.job_id: (each.lane_id, each.push) for each in requeued} == {
-            job.id: (job.line.id, job.line.push)
+            job.id: (job.lane_id, job.line.push)
             for job in self._of(organization_id, dead + others)
             if (queues is None or job.line.queue_name in queues)
             and self.house.requeue(job)

@@ -41,13 +41,14 @@ class Working(Scene):
 
     def _claim_push(self, *, count, ticks):
         lines = [line for line in self.stage.lines if line.push]
-        expected = [job for line in lines for job in self.house.next_of(line, count)]
+        lanes = [line.id for line in lines] + [line.retry_id for line in lines]
+        expected = [job for lane in lanes for job in self.house.next_of(lane, count)]
         lease_jobs_max = self.luck.randint(1, 3)
 
         claimed, refused = self.do(
             claims.claim(
                 self.conn,
-                quotas={line.id: count for line in lines},
+                quotas=dict.fromkeys(lanes, count),
                 lease_jobs_max=lease_jobs_max,
                 owner="pod",
                 lease=ticks * TICK,
@@ -199,7 +200,7 @@ class Working(Scene):
         for each in closed:
             job = self.house.jobs[each.job_id]
             assert each.how in asked[each.job_id]
-            assert (each.lease_id, each.lane_id) == (job.lease, job.line.id)
+            assert (each.lease_id, each.lane_id) == (job.lease, job.lane_id)
             assert told[each.index][0].job_id == job.id
             assert told[each.index][1] == each.how
             ended = each.how in {"completed", "deadlettered", "expired"}
@@ -277,7 +278,7 @@ class Working(Scene):
         assert {each.job_id: each.dead for each in recovered} == hopeless
         for each in recovered:
             assert each.lease_id == held[each.job_id]
-            assert each.lane_id == self.house.jobs[each.job_id].line.id
+            assert each.lane_id == self.house.jobs[each.job_id].lane_id
 
     # --- leases of workers ------------------------------------------------------------
 
@@ -347,7 +348,7 @@ class Working(Scene):
         assert sorted(held[each.job_id][1] for each in recovered) == first
         for each in recovered:
             job = self.house.jobs[each.job_id]
-            assert (each.lease_id, each.lane_id) == (held[job.id][0], job.line.id)
+            assert (each.lease_id, each.lane_id) == (held[job.id][0], job.lane_id)
             assert each.dead == self.house.recover_work(job)
 
     @precondition(lambda self: self._held())

@@ -119,6 +119,9 @@ async def test_an_organization_is_made_on_any_plan(admin, api):
         ({"settings": {"a": "x" * 70_000}}, 400, "settings"),
         ({"billing_email": "nobody"}, 400, "billing_email"),
         ({"name": "x"}, 400, "name"),
+        ({"weight": 0}, 400, "weight"),
+        ({"weight": 1001}, 400, "weight"),
+        ({"weight": "x"}, 422, "weight"),
     ],
 )
 async def test_a_bad_change_is_named(admin, tenant, body, status, field):
@@ -160,6 +163,19 @@ async def test_a_plan_changes_at_once_and_null_resets(admin, api, tenant):
     assert (reset["custom_limits"], reset["stripe_customer_id"]) == (None, None)
     assert reset["stripe_subscription_id"] == "sub_1"
     await api.ask("POST", "/api-keys", json={"name": "second"}, expect=201)
+
+
+async def test_an_organization_s_weight_is_changed_and_shown(admin, api, tenant):
+    path = f"{PATH}/{tenant.id}"
+    assert (await admin("GET", path, expect=200))["weight"] == 1
+
+    changed = await admin("PATCH", path, json={"weight": 7}, expect=200)
+    assert changed["weight"] == 7
+    kept = await admin("PATCH", path, json={"weight": None}, expect=200)
+    assert kept["weight"] == 7
+
+    [listed] = (await admin("GET", PATH, expect=200))["organizations"]
+    assert listed["weight"] == 7
 
 
 async def test_the_list_is_filtered_searched_sorted_and_paged(admin, api, tenant):

@@ -33,6 +33,8 @@ class Job:
     key: str | None = None
     attempt: int = 0
     retry_count: int = 0
+    #: Whether it stands with those that are tried again.
+    retried: bool = False
     crash_count: int = 0
     lease: UUID | None = None
     #: Of a job that a worker has; a batch's has its lease's.
@@ -48,6 +50,13 @@ class Job:
         return self.line.organization_id, self.key
 
     @property
+    def lane_id(self) -> int:
+        """The lane it stands in."""
+        if self.retried and self.line.retry_id is not None:
+            return self.line.retry_id
+        return self.line.id
+
+    @property
     def turn(self) -> tuple[int, float, UUID]:
         """What decides who is claimed first."""
         return self.rank, self.since, self.id
@@ -57,7 +66,7 @@ class Job:
         counts = self.place in {Place.READY, Place.SCHEDULED, Place.HELD, Place.LEASED}
         return (
             str(self.place),
-            self.line.id,
+            self.lane_id,
             self.rank,
             self.attempt,
             self.retry_count,
@@ -161,8 +170,8 @@ class House:
             created.add(job.id)
         return created
 
-    def next_of(self, line: Line, count: int) -> list[Job]:
-        waiting = [job for job in self.in_place(Place.READY) if job.line == line]
+    def next_of(self, lane_id: int | None, count: int) -> list[Job]:
+        waiting = [job for job in self.in_place(Place.READY) if job.lane_id == lane_id]
         return sorted(waiting, key=lambda job: job.turn)[:count]
 
     def claim(self, jobs: list[Job]) -> None:
@@ -173,7 +182,7 @@ class House:
     def give(self, line: Line, counts: list[int]) -> list[tuple[list[Job], int]]:
         """Give each worker so many jobs of a line, without those that expire of it."""
         given = []
-        queue = self.next_of(line, sum(counts))
+        queue = self.next_of(line.id, sum(counts))
         for count in counts:
             mine, queue = queue[:count], queue[count:]
             late = [job for job in mine if self.is_expired(job)]
@@ -200,6 +209,7 @@ class House:
             case Transition.RETRYING:
                 job.attempts[job.attempt] = verdict
                 job.retry_count += 1
+                job.retried = True
                 job.run_at = self.now + delay
                 self.move(job, transition, Place.SCHEDULED)
             case Transition.DEADLETTERED:
@@ -311,6 +321,7 @@ class House:
         if job.place is not Place.DEAD:
             return False
         job.retry_count = job.crash_count = 0
+        job.retried = True
         self.move(job, Transition.REQUEUED, Place.READY)
         return True
 

@@ -112,19 +112,24 @@ async def create(conn, line: Line, count: int = 1, **fields) -> list[UUID]:
 async def claim(
     conn, line: Line, count: int = 1, *, seconds=60.0, owner="pod", lease_jobs_max=64
 ) -> Sequence[Claimed | ClaimedWork]:
-    """Claim up to *count* jobs of *line* for *seconds*."""
+    """Claim up to *count* jobs of *line* for *seconds*, what is tried again as well."""
     if not line.push:
         return await claim_work(conn, line, count, seconds=seconds, owner=owner)
-    claimed, refused = await claims.claim(
-        conn,
-        quotas={line.id: count},
-        lease_jobs_max=lease_jobs_max,
-        owner=owner,
-        lease=timedelta(seconds=seconds),
-        payload_bytes_max=1 << 20,
-    )
-    assert refused == set()
-    return claimed
+    found: list[Claimed] = []
+    for lane_id in (line.id, line.retry_id):
+        if lane_id is None or len(found) == count:
+            continue
+        claimed, refused = await claims.claim(
+            conn,
+            quotas={lane_id: count - len(found)},
+            lease_jobs_max=lease_jobs_max,
+            owner=owner,
+            lease=timedelta(seconds=seconds),
+            payload_bytes_max=1 << 20,
+        )
+        assert refused == set()
+        found += claimed
+    return found
 
 
 async def claim_work(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.backoff import STANDARD_RETRIES
 from libs.common.messages import Verdict
 from libs.common.store.settlement import Policy
 from services.dispatcher.judgement import is_delivered, judge
@@ -48,6 +49,39 @@ def test_every_status_has_its_fate(status):
     else:
         assert (fresh.how, fresh.delay_seconds) == ("retrying", 1.0)
         assert (fresh.death, last.death) == (None, "attempts_exhausted")
+
+
+def test_what_goes_to_an_endpoint_is_tried_again_for_three_days():
+    """At 5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h, and up to a tenth later."""
+    minutes, hours = 60, 3600
+    expected = [5, 5 * minutes, 30 * minutes]
+    expected += [hours * each for each in (2, 5, 10, 14, 20, 24)]
+
+    for count, seconds in enumerate(expected):
+        policy = Policy(count, STANDARD_RETRIES, None, to_endpoint=True)
+        assert judged(policy).delay_seconds == seconds
+        late = judged(policy, luck=0.999_999).delay_seconds
+        assert seconds * 1.09 < late <= seconds * 1.1
+    last = Policy(len(expected), STANDARD_RETRIES, None, to_endpoint=True)
+    assert judged(last).how == "deadlettered"
+    assert sum(expected) == 75 * hours + 35 * minutes + 5
+
+
+def test_an_endpoint_s_own_policy_goes_before_the_usual_one():
+    retry = '{"strategy": "schedule", "schedule_seconds": [7], "jitter": 0}'
+
+    assert judged(Policy(0, 9, retry, to_endpoint=True)).delay_seconds == 7
+    assert judged(Policy(0, 9, retry)).delay_seconds == 7
+    assert judged(Policy(0, 9, None)).delay_seconds == 1
+
+
+@pytest.mark.parametrize("asked", [0, 1, 4, 5, 6, 3600, 86_400, 10**9])
+def test_retry_after_moves_an_attempt_later_never_earlier(asked):
+    policy = Policy(0, 9, None, to_endpoint=True)
+
+    delay = judged(policy, status=503, retry_after=str(asked)).delay_seconds
+
+    assert delay == max(5, min(asked, 86_400))
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,17 @@ PIECE = 16
 def situations(draw):
     """Lanes of some organizations, each with something in flight."""
     slots = draw(st.integers(0, 3000))
+    weights = draw(st.lists(st.integers(1, 1000), min_size=5, max_size=5))
     lanes = [
-        Waiting(number, UUID(int=organization), in_flight)
-        for number, (organization, in_flight) in enumerate(
-            draw(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 200))))
+        Waiting(
+            number, UUID(int=organization), in_flight, retries, weights[organization]
+        )
+        for number, (organization, in_flight, retries) in enumerate(
+            draw(
+                st.lists(
+                    st.tuples(st.integers(1, 4), st.integers(0, 200), st.booleans())
+                )
+            )
         )
     ]
     # Lanes that do not wait have something in flight, too.
@@ -30,34 +37,48 @@ def situations(draw):
         + draw(st.integers(0, 50))
         for organization in {lane.organization_id for lane in lanes}
     }
-    free = draw(st.integers(0, slots))
-    return lanes, slots, free, in_flight, draw(st.integers(0, 600))
+    # Lanes of retries that do not wait have something in flight as well.
+    retrying = sum(x.in_flight for x in lanes if x.retries) + draw(st.integers(0, 50))
+    return lanes, {
+        "slots": slots,
+        "free": draw(st.integers(0, slots)),
+        "in_flight": in_flight,
+        "most": draw(st.integers(0, 600)),
+        "retrying": retrying,
+    }
 
 
 def caps(slots):
     return max(1, slots // 2), max(1, int(slots * 0.75))
 
 
+def left_for_retries(lanes, *, slots, free, most, retrying, **_):
+    """How much retries may get; None when nothing else waits."""
+    if all(lane.retries for lane in lanes):
+        return None
+    return max(0, min(max(1, slots // 2) - retrying, -(-min(free, most) // 2)))
+
+
 @given(situations())
 def test_nobody_gets_more_than_there_is(situation):
-    lanes, slots, free, in_flight, most = situation
-    quotas = share(lanes, slots=slots, free=free, in_flight=in_flight, most=most)
+    lanes, rest = situation
+    quotas = share(lanes, **rest)
 
     assert all(quota > 0 for quota in quotas.values())
     assert quotas.keys() <= {lane.lane_id for lane in lanes}
-    assert sum(quotas.values()) <= min(free, most)
+    assert sum(quotas.values()) <= min(rest["free"], rest["most"])
 
 
 @given(situations())
 def test_nobody_is_brought_over_its_cap(situation):
-    lanes, slots, free, in_flight, most = situation
-    quotas = share(lanes, slots=slots, free=free, in_flight=in_flight, most=most)
-    lane_cap, organization_cap = caps(slots)
+    lanes, rest = situation
+    quotas = share(lanes, **rest)
+    lane_cap, organization_cap = caps(rest["slots"])
 
     for lane in lanes:
         if quota := quotas.get(lane.lane_id):
             assert lane.in_flight + quota <= lane_cap
-    for organization, held in in_flight.items():
+    for organization, held in rest["in_flight"].items():
         got = sum(
             quotas.get(lane.lane_id, 0)
             for lane in lanes
@@ -68,19 +89,68 @@ def test_nobody_is_brought_over_its_cap(situation):
 
 @given(situations())
 def test_nothing_stays_free_while_somebody_may_have_it(situation):
-    lanes, slots, free, in_flight, most = situation
-    quotas = share(lanes, slots=slots, free=free, in_flight=in_flight, most=most)
-    lane_cap, organization_cap = caps(slots)
-    got = dict(in_flight)
+    lanes, rest = situation
+    quotas = share(lanes, **rest)
+    lane_cap, organization_cap = caps(rest["slots"])
+    got = dict(rest["in_flight"])
     for lane in lanes:
         got[lane.organization_id] += quotas.get(lane.lane_id, 0)
+    retries = sum(quotas.get(lane.lane_id, 0) for lane in lanes if lane.retries)
 
-    if sum(quotas.values()) < min(free, most):
+    if sum(quotas.values()) < min(rest["free"], rest["most"]):
         assert all(
             got[lane.organization_id] >= organization_cap
             or lane.in_flight + quotas.get(lane.lane_id, 0) >= lane_cap
+            or (lane.retries and retries == left_for_retries(lanes, **rest))
             for lane in lanes
         )
+
+
+@given(situations())
+def test_retries_leave_half_to_what_is_new(situation):
+    lanes, rest = situation
+    quotas = share(lanes, **rest)
+
+    retries = sum(quotas.get(lane.lane_id, 0) for lane in lanes if lane.retries)
+    most = left_for_retries(lanes, **rest)
+    assert most is None or retries <= most
+
+
+def test_a_storm_of_retries_leaves_half_of_the_slots_to_a_newcomer():
+    storm = [Waiting(number, ACME, 0, retries=True) for number in range(100)]
+    everybody = [*storm, Waiting(200, OTHER, 0)]
+
+    def shared(lanes, free=400, retrying=0):
+        return share(
+            lanes, slots=400, free=free, in_flight={}, most=512, retrying=retrying
+        )
+
+    assert sum(shared(storm).values()) == 300
+    # While something new waits, at most half of all are tried again, wherever.
+    quotas = shared(everybody)
+    assert quotas.pop(200) == 200
+    assert sum(quotas.values()) == 200
+    assert shared(everybody, free=200, retrying=200) == {200: 200}
+
+
+def test_who_is_new_comes_first_when_nobody_has_anything():
+    waiting = [Waiting(1, ACME, 0, retries=True), Waiting(2, ACME, 0)]
+
+    quotas = share(waiting, slots=1000, free=1000, in_flight={}, most=1)
+
+    assert quotas == {2: 1}
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(100, 600))
+def test_organizations_get_what_is_their_weight(one, other, most):
+    waiting = [Waiting(1, ACME, 0, weight=one), Waiting(2, OTHER, 0, weight=other)]
+
+    quotas = share(waiting, slots=10_000, free=10_000, in_flight={}, most=most)
+
+    got = [quotas.get(1, 0), quotas.get(2, 0)]
+    assert sum(got) == most
+    # To a piece, which weighs the more the less its owner does.
+    assert abs(got[0] / one - got[1] / other) <= PIECE / min(one, other)
 
 
 @given(st.integers(2, 6), st.integers(1, 5), st.integers(0, 600))

@@ -13,7 +13,13 @@ from services.dispatcher.ledger import Ledger
 ME, YOU, NOBODY = "dispatcher-me", "dispatcher-you", "dispatcher-gone"
 ORGANIZATIONS = [UUID(int=n) for n in (1, 2, 3)]
 LANES = [
-    Lane(number, ORGANIZATIONS[number % 3], f"queue-{number}", "http://receiver.test")
+    Lane(
+        number,
+        ORGANIZATIONS[number % 3],
+        f"queue-{number}",
+        "http://receiver.test",
+        retries=number >= 3,
+    )
     for number in range(6)
 ]
 LEASES = [UUID(int=n) for n in range(100, 112)]
@@ -169,6 +175,9 @@ def assert_adds_up(ledger):
         by_organization[LANES[lane_id].organization_id] += jobs
     assert ledger._by_lane == +by_lane
     assert ledger._by_organization == +by_organization
+    assert ledger._retrying == sum(
+        jobs for lane_id, jobs in by_lane.items() if LANES[lane_id].retries
+    )
     assert all(jobs > 0 for jobs in ledger._by_lane.values())
 
 
@@ -215,6 +224,7 @@ def test_the_counters_add_up_whatever_happens(steps):
     assert not ledger.handed_out
     assert not ledger._by_lane
     assert not ledger._by_organization
+    assert not ledger._retrying
 
 
 def test_what_was_forgotten_may_still_be_closed_by_somebody():

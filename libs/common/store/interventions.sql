@@ -79,7 +79,8 @@ WITH owned AS MATERIALIZED (
 SELECT 100 - rank AS old_priority FROM changed;
 
 -- name: requeue
--- dead → ready, by hand: retries and crashes start from zero, attempts count on.
+-- dead → ready, by hand: retries and crashes start from zero, attempts count on.  Push
+-- jobs stand in line with those that are tried again.
 -- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text, $4 queue names
 -- text[] or null for all
 WITH chosen AS MATERIALIZED (
@@ -104,7 +105,9 @@ WITH chosen AS MATERIALIZED (
     -- No join: see `claim`.
     DELETE FROM dead
      WHERE job_id = ANY (ARRAY(SELECT job_id FROM chosen))
-    RETURNING job_id, lane_id, rank, attempt
+    RETURNING job_id, coalesce((SELECT retry_lane_id FROM lanes
+                                 WHERE lanes.id = dead.lane_id), lane_id) AS lane_id,
+              rank, attempt
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
     SELECT lane_id, rank, now(), job_id, attempt

@@ -72,9 +72,14 @@ async def change_organization(
 
 
 async def change_account(
-    conn: Conn, *, id_: UUID, plan_tier: str | None, changes: Mapping[str, Any]
+    conn: Conn,
+    *,
+    id_: UUID,
+    plan_tier: str | None,
+    changes: Mapping[str, Any],
+    weight: int | None = None,
 ) -> Row | None:
-    """Change the tier, and each of *changes*, to None as well.
+    """Change tier and weight if they are given, and each of *changes*, to None as well.
 
     *changes* are some of ``custom_limits`` (JSON), ``stripe_customer_id`` and
     ``stripe_subscription_id``.  Returns None when there is no such organization.
@@ -87,6 +92,7 @@ async def change_account(
         changes.get("stripe_customer_id"),
         changes.get("stripe_subscription_id"),
         list(changes),
+        weight,
     )
 
 

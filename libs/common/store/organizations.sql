@@ -37,13 +37,14 @@ UPDATE organizations
 RETURNING *;
 
 -- name: change_account
--- What only the administrator changes.  A null tier keeps what is there; the others
--- are changed when the array names them, to null as well.
+-- What only the administrator changes.  A null tier or weight keeps what is there; the
+-- others are changed when the array names them, to null as well.
 -- $1 id uuid, $2 plan_tier text, $3 custom_limits text (JSON object or null),
 -- $4 stripe_customer_id text, $5 stripe_subscription_id text, $6 columns that are given
--- text[]
+-- text[], $7 weight smallint
 UPDATE organizations
    SET plan_tier              = coalesce($2, plan_tier),
+       weight                 = coalesce($7, weight),
        custom_limits          = CASE WHEN 'custom_limits' = ANY ($6::text[])
                                      THEN $3::text::jsonb ELSE custom_limits END,
        stripe_customer_id     = CASE WHEN 'stripe_customer_id' = ANY ($6::text[])

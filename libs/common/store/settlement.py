@@ -20,14 +20,16 @@ Death = Literal["attempts_exhausted", "gone", "given_up"]
 class Policy:
     """What decides whether and when a job is tried again.
 
-    *retry* is the job's policy, else its queue's (JSON, or None); *knobs* are the
-    queue's simple settings for the same (JSON object; see `backoff.policy_of`).
+    *retry* is the job's policy, else its endpoint's, else its queue's (JSON, or None);
+    *knobs* are the queue's simple settings for the same (JSON object; see
+    `backoff.policy_of`).
     """
 
     retry_count: int
     max_retries: int
     retry: str | None
     knobs: str | None = None
+    to_endpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,11 @@ async def read_policies(
     )
     return {
         row["job_id"]: Policy(
-            row["retry_count"], row["max_retries"], row["retry"], row["knobs"]
+            row["retry_count"],
+            row["max_retries"],
+            row["retry"],
+            row["knobs"],
+            row["to_endpoint"],
         )
         for row in rows
     }

@@ -3,11 +3,13 @@
 -- Arrays, one element a job: $1 job_ids uuid, $2 lease_ids uuid (null: whichever lease
 -- the owner has), $3 owners text (null: a batch's)
 SELECT asked.job_id, held.retry_count, body.max_retries,
-       coalesce(body.retry, nullif(queues.settings -> 'retry', 'null'))::text AS retry,
+       coalesce(body.retry, endpoint.retry,
+                nullif(queues.settings -> 'retry', 'null'))::text AS retry,
        jsonb_strip_nulls(jsonb_build_object(
            'retry_delay_ms', queues.settings -> 'retry_delay_ms',
            'backoff_multiplier', queues.settings -> 'backoff_multiplier',
-           'max_retry_delay_ms', queues.settings -> 'max_retry_delay_ms'))::text AS knobs
+           'max_retry_delay_ms', queues.settings -> 'max_retry_delay_ms'))::text AS knobs,
+       body.endpoint_id IS NOT NULL AS to_endpoint
   FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS asked (job_id, lease_id, owner)
  CROSS JOIN LATERAL (
         SELECT retry_count
@@ -18,11 +20,14 @@ SELECT asked.job_id, held.retry_count, body.max_retries,
          LIMIT 1
        ) AS held
  CROSS JOIN LATERAL (
-        SELECT organization_id, queue_name, max_retries, retry
+        SELECT organization_id, queue_name, max_retries, retry, endpoint_id
           FROM jobs
          WHERE jobs.id = asked.job_id
          LIMIT 1
        ) AS body
+  LEFT JOIN LATERAL (
+        SELECT retry FROM endpoints WHERE endpoints.id = body.endpoint_id LIMIT 1
+       ) AS endpoint ON true
   LEFT JOIN queues ON queues.organization_id = body.organization_id
                   AND queues.name = body.queue_name;
 
@@ -108,8 +113,11 @@ WITH told AS MATERIALIZED (
      WHERE transition = 'expired'
 ), into_scheduled AS (
     INSERT INTO scheduled (run_at, job_id, lane_id, rank, attempt, retry_count, crash_count)
-    SELECT now() + delay_seconds * interval '1 second',
-           job_id, lane_id, rank, attempt, retry_count + 1, crash_count
+    -- Into the lane for retries, if there is one.
+    SELECT now() + delay_seconds * interval '1 second', job_id,
+           coalesce((SELECT retry_lane_id FROM lanes WHERE lanes.id = closed.lane_id),
+                    lane_id),
+           rank, attempt, retry_count + 1, crash_count
       FROM closed
      WHERE transition = 'retrying'
 ), into_dead AS (

@@ -35,6 +35,8 @@ class Organization(OrganizationSummary):
     """Its own JSON, without the webhook token."""
     custom_limits: Any
     """Which limits differ from the plan's; null when none do."""
+    weight: int
+    """Its part of the webhooks that are sent at once, against that of others."""
     stripe_customer_id: str | None
     """As the operator noted it; null when they did not."""
     stripe_subscription_id: str | None
@@ -142,6 +144,7 @@ def organization(row: Row) -> Organization:
         "billing_email": row["billing_email"],
         "settings": settings,
         "custom_limits": None if limits is None else orjson.loads(limits),
+        "weight": row["weight"],
         "stripe_customer_id": row["stripe_customer_id"],
         "stripe_subscription_id": row["stripe_subscription_id"],
         "stripe_subscription_status": None,

@@ -233,7 +233,11 @@ async def change(request: web.Request) -> web.Response:
             settings=_spelled(asked.settings),
         )
         row = await organizations.change_account(
-            conn, id_=id_, plan_tier=asked.plan_tier, changes=given
+            conn,
+            id_=id_,
+            plan_tier=asked.plan_tier,
+            weight=asked.weight,
+            changes=given,
         )
     shown = organization_shapes.organization(_found(row))
     await tell_changed(request, id_)

@@ -65,7 +65,8 @@ class AdminCreateOrganization(CreateOrganization):
 class AdminChangeOrganization(BaseModel):
     """What to change; absent keeps what is there.
 
-    Null resets ``custom_limits`` and the Stripe ids, and keeps the others.  Limits that
+    Null resets ``custom_limits`` and the Stripe ids, and keeps the others, ``weight``
+    among them.  Limits that
     ``custom_limits`` do not name are the plan's.
     """
 
@@ -82,6 +83,10 @@ class AdminChangeOrganization(BaseModel):
     custom_limits: Limits | None = None
     """Which limits differ from the plan's; those that are not named are the plan's.
     Null: all are the plan's again.
+    """
+    weight: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Its part of the webhooks that are sent at once, against that of others: who has 2
+    gets twice as much as who has 1, while both want more.
     """
     stripe_customer_id: StripeId | None = None
     """A note for the operator; null takes it away."""
