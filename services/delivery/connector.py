@@ -21,8 +21,11 @@ from services.delivery.metrics import CONNECTIONS_NEW, CONNECTIONS_REUSED
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
 
-#: How much one answer may take on the wire, with all that is around its body.
-HEARD_BYTES_MAX: Final = 1024 * 1024
+#: How much an answer may take on the wire besides its body.  What costs us most, by the
+#: byte, is all in there.
+AROUND_BYTES_MAX: Final = 64 * 1024
+#: How much is heard before somebody looks whether it is too much.
+_SLICE_BYTES: Final = 32 * 1024
 #: How many interim answers may come before the answer.
 INTERIM_MAX: Final = 16
 
@@ -39,6 +42,7 @@ class Line(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._used = False
+        self._is_cut = False
         self._heard = 0
         self._interim = 0
         self._answered = False
@@ -57,11 +61,24 @@ class Line(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Hear more, unless it is too much, or nothing was asked."""
-        self._heard += len(data)
-        if self._heard > HEARD_BYTES_MAX or (data and self._is_idle()):
+        if len(data) <= _SLICE_BYTES:
+            self._hear(data)
+            return
+        for start in range(0, len(data), _SLICE_BYTES):
+            self._hear(data[start : start + _SLICE_BYTES])
+
+    def _hear(self, data: bytes) -> None:
+        if self._is_cut:
+            return
+        if data and self._is_idle():
             self._cut()
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        self._heard += len(data)
+        payload = self._payload
+        body_bytes = 0 if payload is None else payload.total_bytes
+        if self._heard - body_bytes > AROUND_BYTES_MAX:
+            self._cut()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Take a head, unless it is one too many."""
@@ -83,6 +100,7 @@ class Line(ResponseHandler):
         return self._answered and whole
 
     def _cut(self) -> None:
+        self._is_cut = True
         error = HttpProcessingError(message="more than an answer")
         if self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(aiohttp.ClientPayloadError(), error)
