@@ -14,7 +14,8 @@ A name may still resolve to anything.  Who connects asks `is_special` about the
 address it is about to connect to (`services.delivery.guard`).
 
 The blocks are those of the IANA special-purpose registries (RFC 6890), multicast,
-and the addresses under which clouds keep their metadata.  `ipaddress.is_global` is
+what is not given out to anybody, and the addresses under which clouds keep their
+metadata.  `ipaddress.is_global` is
 no help: it calls 192.88.99.1, 168.63.129.16 and ``::127.0.0.1`` global.
 """
 
@@ -75,6 +76,10 @@ _SPECIAL_V6: Final = tuple(
         "fe80::/10",  # link-local
         "fec0::/10",  # site-local
         "ff00::/8",  # multicast
+        # Whatever else is outside 2000::/3 is nobody's yet (IANA, global unicast).
+        "::/3",
+        "4000::/2",
+        "8000::/1",
     )
 )
 #: NAT64 (RFC 6052): as good or bad as the IPv4 address in its last 32 bits.

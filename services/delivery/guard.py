@@ -27,7 +27,7 @@ from libs.common.addresses import (
     is_special,
     meanings,
 )
-from services.delivery.metrics import BLOCKED, Blocked
+from services.delivery.metrics import ALLOWED, BLOCKED, Blocked
 from services.delivery.settings import Settings
 
 #: How long one look-up may take; the time to connect and the deadline cover it too.
@@ -99,6 +99,8 @@ class Guard:
         """Return a socket for *info*; raises `Forbidden` before there is one."""
         family, kind, protocol, _, (host, port, *_) = info
         self.check(str(host), int(str(port)))
+        if is_special(ipaddress.ip_address(str(host))):
+            ALLOWED.inc()
         return socket.socket(family, kind, protocol)
 
 

@@ -59,3 +59,7 @@ _BLOCKED: Final = Counter(
     ["reason"],
 )
 BLOCKED: Final = {reason: _BLOCKED.labels(reason=reason) for reason in Blocked}
+ALLOWED: Final = Counter(
+    "bellhop_ssrf_allowed_total",
+    "Connections to special addresses that the operator allows.",
+)

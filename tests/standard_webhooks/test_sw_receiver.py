@@ -19,21 +19,15 @@ from multidict import CIMultiDict
 
 from libs.common.keys import read_seed, spelled_secret
 from libs.common.verification import Reason, Seen, Unverified, Verified, Verifier
-
-#: The vectors of the specification.
-BODY = b'{"test": 2432232314}'
-ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
-TIMESTAMP = 1614265330
-WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-V1 = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-WHSK = (
-    "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9l"
-    "MicMFs6Kvg=="
-)
-WHPK = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
-V1A = (
-    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8E"
-    "M+m7TBAg=="
+from tests.standard_webhooks.vectors import (
+    BODY,
+    ID,
+    TIMESTAMP,
+    V1,
+    V1A,
+    WHPK,
+    WHSEC,
+    WHSK,
 )
 
 GENUINE = Verified(ID, TIMESTAMP)
