@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from libs.common.messages import NULL, AttemptDeliveries, Delivery, Receiver, SealedKey
+from libs.common.messages import NULL, AttemptDeliveries, Delivery, Receiver
 from libs.common.store.claims import Claimed
 from libs.common.store.receivers import Configured
 
@@ -33,7 +33,7 @@ def batch(
     *secrets* are those of the jobs' organizations, *endpoints* those that jobs go to.
     """
     receivers = {
-        str(id_): receiver_of(endpoints[id_], now=datetime.now(UTC))
+        str(id_): endpoints[id_].receiver(now=datetime.now(UTC))
         for id_ in {job.endpoint_id for job in jobs if job.endpoint_id is not None}
     }
     room = message_bytes_max - _ENVELOPE_BYTES - _bytes_of(receivers)
@@ -48,21 +48,6 @@ def batch(
         jobs=list(
             _deliveries(jobs, endpoints=endpoints, room=min(_BODIES_BYTES_MAX, room))
         ),
-    )
-
-
-def receiver_of(endpoint: Configured, *, now: datetime) -> Receiver:
-    """Return how an endpoint wants its requests, without keys that have expired."""
-    return Receiver(
-        style="contract" if endpoint.kind == "outgoing" else "standard",
-        keys=[
-            SealedKey(scheme=key.scheme, sealed=key.sealed)
-            for key in endpoint.keys
-            if key.expires_at is None or key.expires_at > now
-        ],
-        headers=orjson.loads(endpoint.headers),
-        auth=endpoint.auth,
-        tls=endpoint.tls,
     )
 
 

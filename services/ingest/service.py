@@ -30,20 +30,24 @@ from services.ingest.http.reading import (
     HOT,
     INTAKE,
     KEYS,
+    MESSAGES,
     POOL,
     RECEPTION,
     SEALER,
     SETTLEMENT,
     SOURCES,
+    SUBSCRIBERS,
 )
 from services.ingest.incoming.reception import Reception
 from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
 from services.ingest.mail import mail_of
+from services.ingest.messages import MessageIntake
 from services.ingest.settings import Settings
 from services.ingest.settlement import Settlement
 from services.ingest.sign_in import SignIn
 from services.ingest.strangers import Strangers
+from services.ingest.subscribers import Subscribers
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -83,6 +87,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 ("keys.note_used", keys.note_used),
                 ("intake.listen", behind.intake.listen),
                 ("sources.listen", app[SOURCES].listen),
+                ("messages.listen", behind.messages.listen),
                 ("claims.listen", behind.claims.listen),
             ):
                 actors.create_task(
@@ -98,6 +103,7 @@ async def _drain(app: web.Application, behind: Behind) -> None:
     for part in (
         app[RECEPTION],
         behind.intake,
+        behind.messages,
         behind.claims,
         behind.settlement,
         behind.heartbeats,
@@ -116,6 +122,7 @@ def _behind(settings: Settings, pool: Pool, hot: Pool, bus: Bus) -> Behind:
     )
     batch_max, lanes = settings.work_batch_max, settings.work_lanes
     fenced = settings.require_lease_id
+    subscribers = Subscribers(bus)
     return Behind(
         pool=pool,
         hot=hot,
@@ -127,6 +134,14 @@ def _behind(settings: Settings, pool: Pool, hot: Pool, bus: Bus) -> Behind:
             batch_max=settings.create_batch_max,
             lanes=settings.create_lanes,
         ),
+        messages=MessageIntake(
+            hot,
+            bus,
+            subscribers=subscribers,
+            batch_max=settings.create_batch_max,
+            lanes=settings.create_lanes,
+        ),
+        subscribers=subscribers,
         claims=Claims(hot, bus, batch_max=batch_max, lanes=lanes),
         settlement=Settlement(
             hot, bus, batch_max=batch_max, lanes=lanes, require_lease_id=fenced
@@ -143,6 +158,7 @@ def _application(settings: Settings, health: Health, behind: Behind) -> web.Appl
     app[POOL], app[HOT], app[BUS] = behind.pool, behind.hot, behind.bus
     app[KEYS], app[ALLOWANCES] = behind.admission.keys, behind.admission.allowances
     app[INTAKE], app[CLAIMS] = behind.intake, behind.claims
+    app[MESSAGES], app[SUBSCRIBERS] = behind.messages, behind.subscribers
     app[SETTLEMENT], app[HEARTBEATS] = behind.settlement, behind.heartbeats
     app[SEALER] = sealer = Sealer(settings.secret_key.get_secret_value())
     app[SOURCES] = Sources(

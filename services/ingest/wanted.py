@@ -48,7 +48,7 @@ def wanted(
     principal: Principal, request: CreateJob, *, payload: bytes, development: bool
 ) -> Wanted:
     """Check what shapes cannot say; raises `Malformed` and `PayloadOverPlan`."""
-    _require_room(principal.plan, len(payload))
+    require_room(principal.plan, len(payload))
     push, origin = None, ""
     if request.target is not None:
         target = request.target
@@ -73,19 +73,20 @@ def wanted(
     )
 
 
-def no_such_parent() -> Malformed:
-    """Return what is wrong with a parent that is no job of the queue (contract 1.4)."""
-    return Malformed(
-        Fault("parent_job_id", "must be a job of the same queue", "unknown_parent")
-    )
-
-
-def _require_room(plan: Plan, payload_bytes: int) -> None:
+def require_room(plan: Plan, payload_bytes: int) -> None:
+    """Raise unless a payload is not too large: `Malformed`, `PayloadOverPlan`."""
     if payload_bytes > PAYLOAD_BYTES_MAX:
         raise Malformed(Fault("payload", "Payload too large: at most 1 MiB", "size"))
     limit = plan.limits.max_payload_size_bytes
     if payload_bytes > limit:
         raise PayloadOverPlan(current=payload_bytes, limit=limit, plan=plan.tier)
+
+
+def no_such_parent() -> Malformed:
+    """Return what is wrong with a parent that is no job of the queue (contract 1.4)."""
+    return Malformed(
+        Fault("parent_job_id", "must be a job of the same queue", "unknown_parent")
+    )
 
 
 def _parent_id(request: CreateJob) -> UUID | None:

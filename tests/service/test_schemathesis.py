@@ -96,6 +96,7 @@ class Ids:
             "workers": [{"id": WORKER}],
             "api-keys": [{"id": self.owned.key_id}],
             "endpoints": [{"id": self.owned.endpoint_id}],
+            "messages": [{"id": self.owned.message_id}],
             "organizations": [{"id": self.owned.organization_id}],
             "admin": [{"id": self.governed_id}],
             "incoming-webhooks": [{"provider": PROVIDER}],

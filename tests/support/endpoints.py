@@ -1,7 +1,9 @@
 """Endpoints of the API, made for tests, and what the database says of them."""
 
+from uuid import UUID
+
 from libs.common.sealing import Sealer
-from libs.common.store import endpoints as store
+from libs.common.store import receivers
 from tests.support.house import SECRET_KEY
 
 URL = "https://hooks.example.com/in"
@@ -25,9 +27,15 @@ async def versions(conn, id_):
 
 async def signing(conn, id_):
     """Return the keys that sign for an endpoint now, opened: (scheme, bytes)."""
-    found = await store.read_receivers(conn, ids=[id_])
+    found = await receivers.read_receivers(conn, endpoint_ids=[UUID(id_)])
     return [
-        (key.scheme, Sealer(SECRET_KEY).unseal(key.sealed, owner=str(id_)))
+        (key.scheme, Sealer(SECRET_KEY).unseal(key.sealed, owner=id_))
         for one in found.values()
-        for key in one.receiver.keys
+        for key in one.keys
     ]
+
+
+async def send(api, event_type, payload, **fields):
+    """Send a message; return what is said of it."""
+    body = {"event_type": event_type, "payload": payload, **fields}
+    return await api.ask("POST", "/messages", json=body, expect=201)

@@ -27,6 +27,7 @@ class Furnished:
     organization_id: str
     key_id: str
     endpoint_id: str
+    message_id: str
     pending_id: str
     claimed_id: str
     lease_id: str
@@ -43,6 +44,7 @@ class Furnished:
             self.organization_id,
             self.key_id,
             self.endpoint_id,
+            self.message_id,
             *self.job_ids,
             self.lease_id,
             QUEUE,
@@ -74,6 +76,8 @@ async def furnish(api: Api) -> Furnished:
     path = f"/incoming-webhooks/{PROVIDER}"
     await api.ask("PUT", path, json=source, expect=200)
     payload = {"secret": SECRET}
+    sent = {"event_type": f"{QUEUE}.sent", "payload": payload, "ordering_key": SECRET}
+    message = await api.ask("POST", "/messages", json=sent, expect=201)
     for _ in range(2):
         await api.create(queue_name=QUEUE, payload=payload, tags=[SECRET])
     ids, leases = [], []
@@ -97,6 +101,7 @@ async def furnish(api: Api) -> Furnished:
         organization_id=str(api.tenant.id),
         key_id=key["id"],
         endpoint_id=endpoint["id"],
+        message_id=message["id"],
         pending_id=await api.create(queue_name=QUEUE, payload=payload),
         claimed_id=ids[1],
         lease_id=leases[1],

@@ -69,6 +69,7 @@ def bodies(owned):
             {**held, "lease_duration_secs": 3600},
             {**bare, "lease_duration_secs": 5},
         ],
+        "POST /messages": [{"event_type": "mine", "payload": {}}],
         "POST /endpoints": [{"url": "http://localhost:9/mine"}],
         "PATCH /endpoints/{id}": [{"enabled": False}, {"url": "http://localhost:9/"}],
         "PUT /endpoints/{id}": [{"description": "Conquered"}],
@@ -88,6 +89,7 @@ QUERIES = {
     "GET /jobs/stats": ["", f"?queue_name={QUEUE}"],
     "GET /webhooks/deliveries": ["", f"?queue_name={QUEUE}"],
     "DELETE /queues/{name}": ["", "?delete_jobs=true"],
+    "GET /messages": ["", f"?event_type={QUEUE}.sent"],
 }
 
 
@@ -103,6 +105,7 @@ def requests_of(route, owned):
             "workers": {"id": WORKER},
             "api-keys": {"id": owned.key_id},
             "endpoints": {"id": owned.endpoint_id},
+            "messages": {"id": owned.message_id},
             "organizations": {"id": owned.organization_id},
             "incoming-webhooks": {"provider": PROVIDER},
             "webhooks": {"org_id": owned.organization_id},

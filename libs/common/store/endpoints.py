@@ -5,7 +5,6 @@ What changes one counts on its version and that of the organization's endpoints.
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -13,7 +12,6 @@ import orjson
 
 from libs.common.db import Conn, Row
 from libs.common.errors import NotFound
-from libs.common.messages import Receiver, SealedKey
 from libs.common.sql import load
 
 SQL: Final = load(__package__, "endpoints")
@@ -57,24 +55,6 @@ class Count(NamedTuple):
 
     all_of_them: int
     enabled: int
-
-
-@dataclass(frozen=True, slots=True)
-class Addressee:
-    """How an endpoint wants its requests, as of *version*.
-
-    Of its receiver's keys the first signs for good; *key_ends* says until when each
-    does.
-    """
-
-    id: UUID
-    organization_id: UUID
-    version: int
-    url: str
-    timeout_seconds: float
-    enabled: bool
-    receiver: Receiver
-    key_ends: tuple[datetime | None, ...]
 
 
 async def create_endpoint(
@@ -135,36 +115,6 @@ async def read_subscriptions(
 ) -> list[Row]:
     """Return what the endpoints of these organizations ask for, by organization."""
     return list(await conn.fetch(SQL["read_subscriptions"], list(organization_ids)))
-
-
-async def read_receivers(conn: Conn, *, ids: Collection[UUID]) -> dict[UUID, Addressee]:
-    """Return how these endpoints want their requests; who is no more is left out."""
-    rows = await conn.fetch(SQL["read_receivers"], list(ids))
-    return {row["id"]: _addressee(row) for row in rows}
-
-
-def _addressee(row: Row) -> Addressee:
-    return Addressee(
-        id=row["id"],
-        organization_id=row["organization_id"],
-        version=row["version"],
-        url=row["url"],
-        timeout_seconds=row["timeout_seconds"],
-        enabled=row["enabled"],
-        receiver=Receiver(
-            style="contract" if row["kind"] == "outgoing" else "standard",
-            keys=[
-                SealedKey(scheme=scheme, sealed=sealed)
-                for scheme, sealed in zip(
-                    row["schemes"] or (), row["sealed"] or (), strict=True
-                )
-            ],
-            headers=orjson.loads(row["headers"]),
-            auth=row["auth"],
-            tls=row["tls"],
-        ),
-        key_ends=tuple(row["expires_at"] or ()),
-    )
 
 
 def _columns(given: Mapping[str, Any]) -> str:

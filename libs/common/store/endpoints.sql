@@ -64,7 +64,7 @@ WITH before AS MATERIALIZED (
        AND organization_id = $1
        AND kind = 'endpoint'
        AND deleted_at IS NULL
-       FOR UPDATE
+       FOR NO KEY UPDATE
 ), changed AS (
     UPDATE endpoints
        SET (url, description, event_types, filter, headers, format, enabled,
@@ -140,22 +140,3 @@ SELECT organizations.id AS organization_id, organizations.endpoints_version,
  WHERE organizations.id = ANY ($1::uuid[])
    AND organizations.erased_at IS NULL
  ORDER BY organizations.id, wish.id;
-
--- name: read_receivers
--- How these endpoints want their requests, with the keys that sign for them: the current
--- one first, and until when each of the others signs.
--- $1 ids uuid[]
-SELECT endpoints.id, endpoints.organization_id, endpoints.kind, endpoints.version,
-       endpoints.url, endpoints.headers, endpoints.timeout_seconds, endpoints.enabled,
-       endpoints.auth, endpoints.tls, keys.schemes, keys.sealed, keys.expires_at
-  FROM endpoints
- CROSS JOIN LATERAL (
-        SELECT array_agg(scheme ORDER BY expires_at DESC NULLS FIRST) AS schemes,
-               array_agg(sealed ORDER BY expires_at DESC NULLS FIRST) AS sealed,
-               array_agg(expires_at ORDER BY expires_at DESC NULLS FIRST) AS expires_at
-          FROM endpoint_secrets
-         WHERE endpoint_id = endpoints.id
-           AND (expires_at IS NULL OR expires_at > now())
-       ) AS keys
- WHERE endpoints.id = ANY ($1::uuid[])
-   AND endpoints.deleted_at IS NULL;

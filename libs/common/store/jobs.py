@@ -63,6 +63,8 @@ class NewJob:
     parent_id: UUID | None = None
     #: The endpoint it goes to, instead of a *push*.
     endpoint_id: UUID | None = None
+    #: Headers for the endpoint, on top of its own: a JSON object.
+    headers: str | None = None
     #: The message it delivers.
     message_id: UUID | None = None
     #: The ``webhook-id`` it is sent under, absent its own id.
@@ -122,7 +124,7 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(job.fingerprint for job in jobs),
         column(push and push.url for push in pushes),
         column(push and push.method for push in pushes),
-        column(push and push.headers for push in pushes),
+        column(job.push.headers if job.push else job.headers for job in jobs),
         column(push and push.timeout_seconds for push in pushes),
         column(job.parent_id for job in jobs),
         column(job.endpoint_id for job in jobs),

@@ -3,7 +3,7 @@
 A delivery of a message is a job (`store.jobs`) in the queue `QUEUE`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -62,6 +62,11 @@ class Filter:
     created_before: datetime | None = None
     limit: int = 50
     offset: int = 0
+
+
+async def hold_endpoints(conn: Conn, *, organization_ids: Collection[UUID]) -> None:
+    """Let nobody change these organizations' endpoints until the transaction ends."""
+    await conn.execute(SQL["hold_endpoints"], list(organization_ids))
 
 
 async def create(conn: Conn, *, messages: Sequence[NewMessage]) -> dict[UUID, Outcome]:

@@ -1,3 +1,12 @@
+-- name: hold_endpoints
+-- Let nobody change an endpoint of these organizations until the transaction ends.
+-- $1 organization_ids uuid[]
+SELECT id
+  FROM organizations
+ WHERE id = ANY ($1::uuid[])
+ ORDER BY id
+   FOR SHARE;
+
 -- name: create
 -- Let messages in, with their keys.  Only those whose sender knows the endpoints of its
 -- organization as they are; nobody changes one until our transaction ends, in which the

@@ -6,7 +6,10 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
+import orjson
+
 from libs.common.db import Conn
+from libs.common.messages import Receiver, SealedKey
 from libs.common.sql import load
 
 SQL: Final = load(__package__, "receivers")
@@ -35,6 +38,20 @@ class Configured:
     tls: bytes | None
     #: Those that sign, the current one first.
     keys: tuple[Key, ...]
+
+    def receiver(self, *, now: datetime) -> Receiver:
+        """Return how it wants its requests, without keys that have expired."""
+        return Receiver(
+            style="contract" if self.kind == "outgoing" else "standard",
+            keys=[
+                SealedKey(scheme=key.scheme, sealed=key.sealed)
+                for key in self.keys
+                if key.expires_at is None or key.expires_at > now
+            ],
+            headers=orjson.loads(self.headers),
+            auth=self.auth,
+            tls=self.tls,
+        )
 
 
 async def read_receivers(

@@ -8,7 +8,9 @@ from services.ingest.claims import Claims
 from services.ingest.grpc.admission import Admission
 from services.ingest.heartbeats import Heartbeats
 from services.ingest.intake import Intake
+from services.ingest.messages import MessageIntake
 from services.ingest.settlement import Settlement
+from services.ingest.subscribers import Subscribers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,8 @@ class Behind:
     bus: Bus
     admission: Admission
     intake: Intake
+    messages: MessageIntake
+    subscribers: Subscribers
     claims: Claims
     settlement: Settlement
     heartbeats: Heartbeats

@@ -5,7 +5,7 @@ from uuid import UUID
 from aiohttp import web
 
 from libs.common.messages import OrganizationChanged
-from services.ingest.http.reading import BUS, INTAKE, KEYS, SOURCES
+from services.ingest.http.reading import BUS, INTAKE, KEYS, MESSAGES, SOURCES
 
 
 async def tell_changed(request: web.Request, organization_id: UUID) -> None:
@@ -15,4 +15,5 @@ async def tell_changed(request: web.Request, organization_id: UUID) -> None:
     request.app[KEYS].forget(word)
     request.app[INTAKE].forget(word)
     request.app[SOURCES].forget(word)
+    request.app[MESSAGES].forget(word)
     await request.app[BUS].ring(word)

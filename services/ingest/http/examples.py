@@ -113,6 +113,12 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "RetryDead": {"job_ids": [_ID]},
     "RotateEndpointSecret": {"overlap_seconds": 86_400},
     "RotateSecret": {"overlap_seconds": 86_400},
+    "SendMessage": {
+        "event_type": "invoice.paid",
+        "payload": {"invoice": "inv_42", "data": {"amount": 500}},
+        "idempotency_key": "inv_42-paid",
+        "ordering_key": "inv_42",
+    },
     "Validate": {"token": _TOKEN},
 }
 

@@ -10,10 +10,11 @@ from libs.common import quotas
 from libs.common.access import Principal
 from libs.common.db import Row, borrow
 from libs.common.dependents import release_dependents
-from libs.common.errors import BellhopError, Conflict, Fault, Malformed, NotFound
+from libs.common.errors import BellhopError, Conflict, Malformed, NotFound
 from libs.common.store import attempts, interventions, jobs, journal
 from services.ingest.answers import jobs as shapes
-from services.ingest.http.errors import answer, details_of, refusal, words_of
+from services.ingest.http.errors import answer, details_of, words_of
+from services.ingest.http.idempotency import HEADER, key_in_header, reused
 from services.ingest.http.reading import (
     BUS,
     HOT,
@@ -58,7 +59,7 @@ def routes() -> list[Route]:
             path="/api/v1/jobs",
             handler=create,
             body=CreateJob,
-            headers={"Idempotency-Key": "The job's idempotency key, bare or quoted."},
+            headers={HEADER: "The job's idempotency key, bare or quoted."},
             answers={201: shapes.Made, 200: shapes.Made},
         ),
         Route(
@@ -117,12 +118,8 @@ async def create(request: web.Request) -> web.Response:
     principal = await whoever(request)
     body, data = await read_json(request)
     asked = understood(request, CreateJob, data)
-    key = _key_in_header(request)
+    key = key_in_header(request, asked.idempotency_key)
     if key is not None:
-        if asked.idempotency_key not in (None, key):
-            raise Malformed(
-                Fault("idempotency_key", "differs from the Idempotency-Key header")
-            )
         asked = checked(CreateJob, {**data, "idempotency_key": key})
     principal.require(asked.queue_name)
     job = wanted(
@@ -133,11 +130,7 @@ async def create(request: web.Request) -> web.Response:
     )
     created = await request.app[INTAKE].create(job)
     if key is not None and created.differs:
-        return refusal(
-            422,
-            "IDEMPOTENCY_KEY_REUSED",
-            "Idempotency-Key: was used with another request",
-        )
+        return reused()
     return answer(
         {"id": str(created.job_id), "created": created.created},
         status=201 if created.created else 200,
@@ -309,12 +302,3 @@ def _failed(index: int, error: BellhopError) -> shapes.BulkFailed:
     if isinstance(error, Malformed):
         failed["details"] = details_of(error)
     return failed
-
-
-def _key_in_header(request: web.Request) -> str | None:
-    """Return the ``Idempotency-Key``: a structured-field string, or bare."""
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    quoted = len(key) > 1 and key[0] == key[-1] == '"'
-    return key[1:-1].replace('\\"', '"').replace("\\\\", "\\") if quoted else key

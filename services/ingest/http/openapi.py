@@ -127,6 +127,7 @@ _IN_PATHS: Final = {
     "endpoints": "The id of the endpoint.",
     "incoming-webhooks": "The provider's name.",
     "jobs": "The id of the job.",
+    "messages": "The id of the message.",
     "organizations": "The id of the organization.",
     "queues": "The queue's name.",
     "webhooks": "The id of the organization.",

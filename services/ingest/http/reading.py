@@ -40,9 +40,11 @@ from services.ingest.http.rates import (
 from services.ingest.incoming.reception import Reception
 from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
+from services.ingest.messages import MessageIntake
 from services.ingest.requests.fields import QueueName
 from services.ingest.settings import Settings
 from services.ingest.settlement import Settlement
+from services.ingest.subscribers import Subscribers
 
 SETTINGS: Final = web.AppKey("settings", Settings)
 #: For questions; and for what is on the way of a job, whose plans depend on no
@@ -57,6 +59,8 @@ HEARTBEATS: Final = web.AppKey("heartbeats", Heartbeats)
 INTAKE: Final = web.AppKey("intake", Intake)
 SOURCES: Final = web.AppKey("sources", Sources)
 RECEPTION: Final = web.AppKey("reception", Reception)
+MESSAGES: Final = web.AppKey("messages", MessageIntake)
+SUBSCRIBERS: Final = web.AppKey("subscribers", Subscribers)
 SEALER: Final = web.AppKey("sealer", Sealer)
 ALLOWANCES: Final = web.AppKey("allowances", Allowances)
 
