@@ -36,27 +36,40 @@ class Strangers:
         self._spent_until.move_to_end(rate.subject)
         while len(self._spent_until) > self._known_max:
             self._spent_until.popitem(last=False)
-        return Allowance(
-            scope=rate.scope,
-            limit=rate.burst,
-            remaining=max(0, floor(rate.burst - missing * rate.per_second + 1e-6)),
-            reset_at=ceil(time.time() + missing),
-            window_seconds=rate.window_seconds,
-        )
+        return _left(rate, missing)
+
+    def left(self, rate: Rate) -> Allowance:
+        """Return what is left, and count nothing."""
+        return _left(rate, self._missing(rate))
 
     def require_room(self, rate: Rate) -> float:
         """Raise `RateLimited` when `admit` would, and count nothing.
 
         Returns in how many seconds all of it has grown back.
         """
-        now = asyncio.get_running_loop().time()
-        missing = max(0.0, self._spent_until.get(rate.subject, now) - now)
+        missing = self._missing(rate)
         piece = 1 / rate.per_second
         wait = missing + piece - rate.burst * piece
         # Less than a rounding is no wait.
         if wait > piece * 1e-6:
             raise refusal(rate, wait_seconds=wait, spent_seconds=missing)
         return missing
+
+    def _missing(self, rate: Rate) -> float:
+        now = asyncio.get_running_loop().time()
+        return max(0.0, self._spent_until.get(rate.subject, now) - now)
+
+
+def _left(rate: Rate, missing_seconds: float) -> Allowance:
+    pieces = rate.burst - missing_seconds * rate.per_second
+    return Allowance(
+        scope=rate.scope,
+        limit=rate.burst,
+        # Less than a rounding is not missing.
+        remaining=max(0, floor(pieces + 1e-6)),
+        reset_at=ceil(time.time() + missing_seconds),
+        window_seconds=rate.window_seconds,
+    )
 
 
 def public_rate(settings: Settings, client: str) -> Rate:

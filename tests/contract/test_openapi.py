@@ -121,6 +121,23 @@ def test_every_refusal_that_is_spoken_is_described():
     assert spoken <= described
 
 
+@pytest.mark.parametrize("route", DESCRIBED, ids=lambda r: f"{r.method} {r.path}")
+def test_answers_and_refusals_say_which_headers_tell_of_rates(route):
+    operation = DOCUMENT["paths"][route.template][route.method.lower()]
+    limited = {
+        *(f"X-RateLimit-{name}" for name in ("Limit", "Remaining", "Reset", "Scope")),
+        "RateLimit",
+        "RateLimit-Policy",
+    }
+    told = route.path.startswith("/api/") and route.media_type == "application/json"
+
+    for status in route.answers:
+        headers = operation["responses"][str(status)]["headers"].keys()
+        assert (headers & limited) == (limited if told else set())
+    for refusal in DOCUMENT["components"]["responses"].values():
+        assert limited <= refusal["headers"].keys()
+
+
 def test_every_schema_can_be_checked_with():
     for name in DOCUMENT["components"]["schemas"]:
         jsonschema_rs.Draft202012Validator(

@@ -167,6 +167,26 @@ async def test_every_answer_says_what_is_left(api, conn):
     assert (status, headers["X-RateLimit-Remaining"]) == (404, "0")
 
 
+async def test_who_is_not_counted_hears_what_their_address_has_left(api):
+    left = []
+    for method, path, headers in (
+        ("GET", "/no/such/path", {}),
+        ("PATCH", "/jobs", {}),
+        ("GET", "/jobs", {"X-API-Version": "2"}),
+        ("GET", "/auth/me", {"Authorization": "Bearer nobody"}),
+    ):
+        status, _, said = await api.ask(method, path, headers=headers)
+        assert 400 <= status < 500
+        assert said["X-RateLimit-Scope"] == "ip"
+        assert said["RateLimit"].startswith('"ip"')
+        left.append(int(said["X-RateLimit-Remaining"]))
+    async with api.session.get(f"{api.base_url}/health") as answer:
+        assert "X-RateLimit-Limit" not in answer.headers
+
+    # Only who showed a wrong key was counted.
+    assert left == [200, 200, 200, 199]
+
+
 async def test_no_limit_is_said_as_well(api):
     _, _, headers = await ask(api)
 

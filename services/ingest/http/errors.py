@@ -40,6 +40,7 @@ from services.ingest.http.deadlines import Watchdog
 from services.ingest.http.ignored import ignored_headers
 from services.ingest.http.manners import DEADLINE, MANNERS, takes, wrong_version
 from services.ingest.http.rates import rate_headers
+from services.ingest.http.reading import SETTINGS
 
 log = structlog.get_logger()
 
@@ -231,7 +232,7 @@ async def translated(request: web.Request, handler: Handler) -> web.StreamRespon
         if response.status >= HTTPStatus.BAD_REQUEST:
             response = _worded(request, response, request_id)
         manners.dress(request, response)
-        response.headers.update(rate_headers(request))
+        response.headers.update(rate_headers(request, request.app[SETTINGS]))
         response.headers.update(ignored_headers(request))
         response.headers["x-request-id"] = request_id
     _counter(request.method, response.status).inc()

@@ -90,7 +90,12 @@ _HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
     "X-RateLimit-Limit": ("Requests that fit into the bucket.", _COUNT),
     "X-RateLimit-Remaining": ("Requests that still fit.", _COUNT),
     "X-RateLimit-Reset": ("When the bucket is empty again, in Unix seconds.", _COUNT),
-    "X-RateLimit-Scope": ("What is counted: org, key or ip.", _TEXT),
+    "X-RateLimit-Scope": ("What is counted: org, key, ip or email.", _TEXT),
+    "RateLimit-Policy": (
+        "The bucket, as draft-ietf-httpapi-ratelimit-headers-10 has it, if any.",
+        _TEXT,
+    ),
+    "RateLimit": ("What is left of it, and in how many seconds all is.", _TEXT),
     "Retry-After": ("Seconds to wait; not with QUOTA_EXCEEDED.", _COUNT),
     "X-Has-More": (
         "Whether there is another page.",
@@ -103,7 +108,7 @@ _HEADERS: Final[Mapping[str, tuple[str, Json]]] = {
         _TEXT,
     ),
 }
-_LIMITED: Final = tuple(name for name in _HEADERS if name.startswith("X-RateLimit"))
+_LIMITED: Final = tuple(name for name in _HEADERS if "RateLimit" in name)
 _PAGED: Final = ("X-Has-More", "X-Next-Cursor", "Link")
 _PLACES: Final[Mapping[str, Json]] = {
     "incoming-webhooks": {"type": "string", "enum": list(PROVIDERS)},
@@ -381,7 +386,7 @@ def _parameter(name: str, where: str, schema: Json, *, required: bool = False) -
 
 def _success(route: Route, status: int, shape: Any, schemas: _Schemas) -> Json:
     names = ["x-request-id"]
-    if route.access in {"key", "session"}:
+    if route.path.startswith("/api/") and route.media_type == "application/json":
         names.extend(_LIMITED)
     if route.body is not None:
         names.append(ignored.HEADER)
@@ -398,7 +403,7 @@ def _success(route: Route, status: int, shape: Any, schemas: _Schemas) -> Json:
 
 
 def _refusal(status: int, schemas: _Schemas) -> Json:
-    names = ["x-request-id"]
+    names = ["x-request-id", *_LIMITED]
     if status in {429, 503}:
         names.append("Retry-After")
     return {

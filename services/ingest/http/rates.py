@@ -89,11 +89,17 @@ def note_refusal(request: web.Request, error: RateLimited) -> None:
     request[ALLOWANCE] = nothing_left(error)
 
 
-def rate_headers(request: web.Request) -> dict[str, str]:
-    """Return the headers that say what is left; none when nothing was counted."""
+def rate_headers(request: web.Request, settings: Settings) -> dict[str, str]:
+    """Return the headers that say what is left; none outside the API.
+
+    Who asked what was answered before anybody counted hears what their address has.
+    """
     left = request.get(ALLOWANCE)
     if left is None:
-        return {}
+        if not request.path.startswith("/api/"):
+            return {}
+        rate = public_rate(settings, client_address(request, settings))
+        left = request.app[STRANGERS].left(rate)
     headers = {
         "X-RateLimit-Limit": str(left.limit),
         "X-RateLimit-Remaining": str(left.remaining),
