@@ -147,7 +147,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     When *body* is null while *body_bytes* is not 0, it does not travel with the
     batch (too large, not JSON, or null itself): ask for it (`BodyWanted`).
     *webhook_id* is what it is sent under, absent the job's id.  With *endpoint_id* the
-    request is as its `Receiver` wants it, and signed with its keys.
+    request is as its `Receiver` wants it, and signed with its keys.  A completion
+    webhook has one as well: its *endpoint_id* is the id of the job whose end it tells.
     """
 
     job_id: str

@@ -8,8 +8,9 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from libs.common.messages import NULL, AttemptDeliveries, Delivery, Receiver
+from libs.common.messages import NULL, AttemptDeliveries, Delivery, Receiver, SealedKey
 from libs.common.store.claims import Claimed
+from libs.common.store.completions import Signing
 from libs.common.store.receivers import Configured
 
 #: Bodies that share a message, together.
@@ -26,15 +27,22 @@ def batch(
     lease_seconds: float,
     secrets: Mapping[UUID, list[bytes]],
     endpoints: Mapping[UUID, Configured],
+    completions: Mapping[UUID, Signing],
     message_bytes_max: int,
 ) -> AttemptDeliveries:
     """Return the message that carries *jobs*, which are all under one lease.
 
-    *secrets* are those of the jobs' organizations, *endpoints* those that jobs go to.
+    *secrets* are those of the jobs' organizations, *endpoints* those that jobs go to,
+    *completions* what signs those jobs that tell the end of another.
     """
     receivers = {
         str(id_): endpoints[id_].receiver(now=datetime.now(UTC))
         for id_ in {job.endpoint_id for job in jobs if job.endpoint_id is not None}
+    }
+    receivers |= {
+        str(end.completion_of): _receiver_of_end(end)
+        for job in jobs
+        if (end := completions.get(job.job_id)) is not None
     }
     room = message_bytes_max - _ENVELOPE_BYTES - _bytes_of(receivers)
     return AttemptDeliveries(
@@ -46,9 +54,29 @@ def batch(
         },
         receivers=receivers,
         jobs=list(
-            _deliveries(jobs, endpoints=endpoints, room=min(_BODIES_BYTES_MAX, room))
+            _deliveries(
+                jobs,
+                endpoints=endpoints,
+                completions=completions,
+                room=min(_BODIES_BYTES_MAX, room),
+            )
         ),
     )
+
+
+def _receiver_of_end(end: Signing) -> Receiver:
+    """Return how the end of a job is told: as outgoing webhooks tell (contract 5.7)."""
+    keys = (
+        [] if end.sealed is None else [SealedKey(scheme="contract", sealed=end.sealed)]
+    )
+    return Receiver(style="contract", keys=keys)
+
+
+def _receiver_id(job: Claimed, completions: Mapping[UUID, Signing]) -> str | None:
+    """Return under which id a job's receiver is in the batch."""
+    end = completions.get(job.job_id)
+    id_ = job.endpoint_id if end is None else end.completion_of
+    return None if id_ is None else str(id_)
 
 
 def _bytes_of(receivers: Mapping[str, Receiver]) -> int:
@@ -56,7 +84,11 @@ def _bytes_of(receivers: Mapping[str, Receiver]) -> int:
 
 
 def _deliveries(
-    jobs: Iterable[Claimed], *, endpoints: Mapping[UUID, Configured], room: int
+    jobs: Iterable[Claimed],
+    *,
+    endpoints: Mapping[UUID, Configured],
+    completions: Mapping[UUID, Signing],
+    room: int,
 ) -> Iterable[Delivery]:
     """Return what a pod needs of each job; bodies while there is *room* (bytes)."""
     for job in jobs:
@@ -70,7 +102,7 @@ def _deliveries(
         yield Delivery(
             job_id=str(job.job_id),
             webhook_id=job.webhook_id,
-            endpoint_id=None if job.endpoint_id is None else str(job.endpoint_id),
+            endpoint_id=_receiver_id(job, completions),
             organization_id=str(job.organization_id),
             attempt=job.attempt,
             url=url,

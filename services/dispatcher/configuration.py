@@ -5,15 +5,16 @@ that was changed is never sent to as it was before.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
-from libs.common.store import receivers, signing_secrets
+from libs.common.store import completions, receivers, signing_secrets
 from libs.common.store.claims import Claimed
+from libs.common.store.completions import Signing
 from libs.common.store.receivers import Configured
 from libs.common.store.signing_secrets import SealedSecret
 
@@ -91,3 +92,10 @@ class Configuration:
             self._endpoints |= found
             known |= found
         return known
+
+    async def completions(self, job_ids: Collection[UUID]) -> dict[UUID, Signing]:
+        """Return what signs these deliveries of completion webhooks."""
+        if not job_ids:
+            return {}
+        async with borrow(self._pool) as conn:
+            return await completions.read_secrets(conn, job_ids=job_ids)

@@ -19,8 +19,10 @@ from libs.common.db import Pool, borrow
 from libs.common.errors import Unavailable
 from libs.common.loops import Doorbell, on_bell
 from libs.common.messages import WORK, LanesReady, OrganizationChanged
+from libs.common.outgoing import COMPLETION
 from libs.common.store import claims, lanes, settlement
 from libs.common.store.claims import Claimed
+from libs.common.store.completions import Signing
 from libs.common.store.receivers import Configured
 from libs.common.store.settlement import Settled
 from services.dispatcher.batches import batch
@@ -165,6 +167,9 @@ class Fanout:
         try:
             await self._settle_expired(claimed)
             endpoints = await self._configuration.endpoints(claimed)
+            completions = await self._configuration.completions(
+                [job.job_id for job in claimed if self._tells_an_end(job)]
+            )
             secrets = await self._configuration.secrets(
                 {job.organization_id for job in claimed}
             )
@@ -184,15 +189,23 @@ class Fanout:
         # Their endpoint was deleted since: somebody else sees to them.
         await self._take_back(gone)
         sent = await asyncio.gather(
-            *(self._send(jobs, secrets, endpoints) for jobs in batches.values())
+            *(
+                self._send(jobs, secrets, endpoints, completions)
+                for jobs in batches.values()
+            )
         )
         return all(sent)
+
+    def _tells_an_end(self, job: Claimed) -> bool:
+        """Whether it is a completion webhook: their lanes are called so."""
+        return self._ledger.lanes[job.lane_id].destination.startswith(COMPLETION)
 
     async def _send(
         self,
         jobs: Sequence[Claimed],
         secrets: dict[UUID, list[bytes]],
         endpoints: dict[UUID, Configured],
+        completions: dict[UUID, Signing],
     ) -> bool:
         word = batch(
             jobs,
@@ -200,6 +213,7 @@ class Fanout:
             lease_seconds=self._settings.lease_seconds,
             secrets=secrets,
             endpoints=endpoints,
+            completions=completions,
             message_bytes_max=self._bus.payload_bytes_max,
         )
         try:

@@ -26,9 +26,10 @@ from libs.common.errors import Malformed, QuotaExceeded, Unauthorized, Unavailab
 from libs.common.ids import new_id
 from libs.common.messages import JournalGrew, OrganizationChanged
 from libs.common.quotas import Room, room_of
-from libs.common.store import dependencies, incoming, jobs, usage
-from libs.common.store.incoming import Delivery, Entry
-from libs.common.store.jobs import Holder, NewJob
+from libs.common.sealing import Sealer
+from libs.common.store import dependencies, jobs, usage
+from libs.common.store.jobs import Completion, Holder, NewJob
+from services.ingest.creating import Deliveries, create_jobs
 from services.ingest.remembered import Known, Remembered, is_whole
 from services.ingest.wanted import Wanted, no_such_parent
 
@@ -41,8 +42,6 @@ _COUNTED_MAX: Final = 32
 Holders = dict[tuple[UUID, str], Holder]
 #: The jobs that somebody named as parents: whose they are, and in which queue.
 Parents = Mapping[UUID, tuple[UUID, str]]
-#: What came in from outside, by the job that it is to become.
-Deliveries = Mapping[UUID, Delivery]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,12 @@ Refused = QuotaExceeded | Unauthorized
 class Intake:
     """Commits jobs in batches and tells who waits for them."""
 
-    def __init__(self, pool: Pool, bus: Bus, *, batch_max: int, lanes: int) -> None:
+    def __init__(
+        self, pool: Pool, bus: Bus, sealer: Sealer, *, batch_max: int, lanes: int
+    ) -> None:
         self._pool = pool
         self._bus = bus
+        self._sealer = sealer
         self._remembered = Remembered(bus)
         self._batcher: Batcher[Wanted, Answer] = Batcher(
             "create", self._flush, batch_max=batch_max, lanes=lanes
@@ -131,10 +133,10 @@ class Intake:
         parents = await self._find_parents(batch)
         sound = [job for job in batch if _has_its_parent(job, parents)]
         known = await self._know(sound)
-        rows = [_row(job, known) for job in sound]
+        rows = [self._row(job, known) for job in sound]
         deliveries = _deliveries(sound, rows)
         async with borrow(self._pool) as conn:
-            created = await _create(conn, rows, deliveries)
+            created = await create_jobs(conn, rows, deliveries)
         try:
             holders = await self._find_holders(rows, created, deliveries)
         except Unavailable as error:
@@ -167,8 +169,8 @@ class Intake:
             await self._remembered.complete(
                 conn, known, {job.lane for job in fresh.values()}
             )
-            rows = {place: _row(job, known) for place, job in fresh.items()}
-            created = await _create(
+            rows = {place: self._row(job, known) for place, job in fresh.items()}
+            created = await create_jobs(
                 conn,
                 list(rows.values()),
                 _deliveries(list(fresh.values()), list(rows.values())),
@@ -193,6 +195,21 @@ class Intake:
             for number, request in enumerate(requests)
         ]
 
+    def _row(self, job: Wanted, known: Known) -> NewJob:
+        id_ = new_id()
+        return _row(job, known, id_, self._completion(job, id_))
+
+    def _completion(self, job: Wanted, id_: UUID) -> Completion | None:
+        """Return whom to tell when a job ends; what signs it is sealed for the job."""
+        if job.completion is None:
+            return None
+        secret, sealed = job.request.completion_webhook_secret, None
+        if secret is not None:
+            sealed = self._sealer.seal(secret.encode(), owner=str(id_))
+        return Completion(
+            url=job.completion.url, origin=job.completion.origin, sealed=sealed
+        )
+
     async def _find_holders(
         self, rows: Sequence[NewJob], created: set[UUID], deliveries: Deliveries
     ) -> Holders:
@@ -210,7 +227,7 @@ class Intake:
                 holders |= await jobs.find_by_keys(conn, keys=list(unknown))
                 left = [row for key, row in unknown.items() if key not in holders]
                 if left:
-                    created |= await _create(conn, left, deliveries)
+                    created |= await create_jobs(conn, left, deliveries)
         return holders
 
     async def _find_parents(self, batch: Sequence[Wanted]) -> Parents:
@@ -302,36 +319,11 @@ def _deliveries(batch: Sequence[Wanted], rows: Sequence[NewJob]) -> Deliveries:
     }
 
 
-async def _create(
-    conn: Conn, rows: Sequence[NewJob], deliveries: Deliveries
-) -> set[UUID]:
-    """Create jobs; what came in from outside is logged by the same commit, or not."""
-    if not any(row.id in deliveries for row in rows):
-        return await jobs.create(conn, jobs=rows)
-    async with conn.transaction():
-        created = await jobs.create(conn, jobs=rows)
-        await incoming.note_created(
-            conn,
-            entries=[
-                Entry(
-                    id=new_id(),
-                    organization_id=row.organization_id,
-                    delivery=deliveries[row.id],
-                    queue_name=row.queue_name,
-                    job_id=row.id,
-                )
-                for row in rows
-                if row.id in created and row.id in deliveries
-            ],
-        )
-    return created
-
-
-def _row(job: Wanted, known: Known) -> NewJob:
+def _row(job: Wanted, known: Known, id_: UUID, completion: Completion | None) -> NewJob:
     request = job.request
     defaults = known.defaults[job.lane[:2]]
     return NewJob(
-        id=new_id(),
+        id=id_,
         organization_id=job.organization_id,
         queue_name=request.queue_name,
         lane_id=known.lanes[job.lane],
@@ -350,6 +342,7 @@ def _row(job: Wanted, known: Known) -> NewJob:
         fingerprint=job.fingerprint,
         push=job.push,
         parent_id=job.parent_id,
+        completion=completion,
     )
 
 

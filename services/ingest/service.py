@@ -131,6 +131,7 @@ def _behind(settings: Settings, pool: Pool, hot: Pool, bus: Bus) -> Behind:
         intake=Intake(
             hot,
             bus,
+            Sealer(settings.secret_key.get_secret_value()),
             batch_max=settings.create_batch_max,
             lanes=settings.create_lanes,
         ),

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.access import Principal
-from libs.common.addresses import checked_url
+from libs.common.addresses import Target, checked_url
 from libs.common.errors import Fault, Malformed, PayloadOverPlan
 from libs.common.ids import parse_id
 from libs.common.plans import Plan
@@ -17,6 +17,7 @@ from libs.common.store.jobs import Push
 from libs.common.store.lanes import LaneName
 from services.ingest.requests.jobs import CreateJob
 from services.ingest.settings import PAYLOAD_BYTES_MAX
+from services.ingest.webhook_urls import webhook_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Wanted:
     parent_id: UUID | None
     #: The webhook that it came in as: it is logged with the job.
     delivery: Delivery | None = None
+    #: Where its end is told.
+    completion: Target | None = None
 
     @property
     def key(self) -> tuple[UUID, str] | None:
@@ -70,6 +73,7 @@ def wanted(
         job_type=job_type_in(request.payload),
         fingerprint=_fingerprint(request) if request.idempotency_key else None,
         parent_id=_parent_id(request),
+        completion=_completion(request, development=development),
     )
 
 
@@ -87,6 +91,20 @@ def no_such_parent() -> Malformed:
     return Malformed(
         Fault("parent_job_id", "must be a job of the same queue", "unknown_parent")
     )
+
+
+def _completion(request: CreateJob, *, development: bool) -> Target | None:
+    if request.completion_webhook is not None:
+        return webhook_url(
+            request.completion_webhook,
+            development=development,
+            field="completion_webhook",
+        )
+    if request.completion_webhook_secret is not None:
+        raise Malformed(
+            Fault("completion_webhook_secret", "signs nothing: no completion_webhook")
+        )
+    return None
 
 
 def _parent_id(request: CreateJob) -> UUID | None:

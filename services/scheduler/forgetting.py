@@ -1,4 +1,4 @@
-"""What counts for nothing any more is deleted: sessions, codes, allowances, usage.
+"""What counts for nothing any more is deleted: sessions, notices and the like.
 
 And what is kept for so long only: the log of webhooks that came in.
 """
@@ -9,7 +9,14 @@ from typing import Final
 
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
-from libs.common.store import allowances, incoming, login_codes, sessions, usage
+from libs.common.store import (
+    allowances,
+    incoming,
+    login_codes,
+    notices,
+    sessions,
+    usage,
+)
 
 _TURN_SECONDS: Final = 60.0
 _ROWS_MAX: Final = 5_000
@@ -18,6 +25,8 @@ _CODES_KEPT: Final = timedelta(hours=2)
 _DELIVERIES_KEPT: Final = timedelta(days=30)
 #: More than come in within a turn, wherever that is sustained.
 _DELIVERY_BATCHES_MAX: Final = 100
+#: As long as events are.
+_NOTICES_KEPT: Final = timedelta(days=3)
 
 
 async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
@@ -35,6 +44,7 @@ async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
             await allowances.forget_allowances(conn, at_most=_ROWS_MAX)
             await usage.forget_days(conn, at_most=_ROWS_MAX)
             await incoming.forget_secrets(conn)
+            await notices.forget_told(conn, older_than=_NOTICES_KEPT, at_most=_ROWS_MAX)
         for _ in range(_DELIVERY_BATCHES_MAX):
             async with borrow(pool) as conn:
                 forgotten = await incoming.forget_deliveries(

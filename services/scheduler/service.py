@@ -18,6 +18,7 @@ from services.scheduler.due import Due
 from services.scheduler.erasures import erase_organizations
 from services.scheduler.forgetting import forget_old
 from services.scheduler.leases import recover_dropped
+from services.scheduler.notices import Notices
 from services.scheduler.partitions import create_ahead
 from services.scheduler.settings import Settings
 from services.scheduler.tallies import fold_old
@@ -62,6 +63,7 @@ def _actors(
         batch_max=settings.announce_batch_max,
         poll_seconds=settings.journal_poll_seconds,
     )
+    notices = Notices(pool, bus, Doorbell(stopping))
     recover = partial(
         recover_dropped,
         pool=pool,
@@ -85,6 +87,8 @@ def _actors(
         ("partitions.create_ahead", partitions),
         ("announcer.run", announcer.run),
         ("announcer.listen", announcer.listen),
+        ("notices.run", notices.run),
+        ("notices.listen", notices.listen),
         ("tallies.fold_old", partial(fold_old, pool=pool, every_seconds=_FOLD_SECONDS)),
         ("workers.sweep", silence),
         ("erasures.erase_organizations", partial(erase_organizations, pool=pool)),

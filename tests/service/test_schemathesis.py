@@ -58,6 +58,7 @@ NEVER_MET = {
     "POST /auth/email/verify",
     "POST /billing/webhook",
     "POST /billing/portal",
+    "POST /outgoing-webhooks/{id}/retry/{delivery_id}",
     *FINAL,
 }
 SETTINGS = settings(
@@ -98,6 +99,9 @@ class Ids:
             "endpoints": [{"id": self.owned.endpoint_id}],
             "messages": [{"id": self.owned.message_id}],
             "organizations": [{"id": self.owned.organization_id}],
+            "outgoing-webhooks": [
+                {"id": self.owned.webhook_id, "delivery_id": self.owned.dead_id}
+            ],
             "admin": [{"id": self.governed_id}],
             "incoming-webhooks": [{"provider": PROVIDER}],
             "webhooks": [{"org_id": self.owned.organization_id}],

@@ -25,6 +25,7 @@ CONTROL_PLANE = {
             "incoming_deliveries",
             "incoming_sources",
             "keys",
+            "outgoing_webhooks",
             "signing_secrets",
             "webhook_tokens",
         }

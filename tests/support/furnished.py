@@ -32,6 +32,7 @@ class Furnished:
     claimed_id: str
     lease_id: str
     dead_id: str
+    webhook_id: str
 
     @property
     def job_ids(self) -> tuple[str, ...]:
@@ -45,6 +46,7 @@ class Furnished:
             self.key_id,
             self.endpoint_id,
             self.message_id,
+            self.webhook_id,
             *self.job_ids,
             self.lease_id,
             QUEUE,
@@ -75,6 +77,13 @@ async def furnish(api: Api) -> Furnished:
     source = {"secret": SECRET, "queue_name": QUEUE}
     path = f"/incoming-webhooks/{PROVIDER}"
     await api.ask("PUT", path, json=source, expect=200)
+    told = {
+        "name": SECRET,
+        "url": f"http://localhost:9/{SECRET}",
+        "events": ["queue.paused"],
+        "secret": SECRET,
+    }
+    webhook = await api.ask("POST", "/outgoing-webhooks", json=told, expect=201)
     payload = {"secret": SECRET}
     sent = {"event_type": f"{QUEUE}.sent", "payload": payload, "ordering_key": SECRET}
     message = await api.ask("POST", "/messages", json=sent, expect=201)
@@ -106,6 +115,7 @@ async def furnish(api: Api) -> Furnished:
         claimed_id=ids[1],
         lease_id=leases[1],
         dead_id=ids[0],
+        webhook_id=webhook["id"],
     )
 
 

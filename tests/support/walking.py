@@ -55,6 +55,14 @@ def bodies(owned):
         "POST /api-keys": [{"name": "mine"}],
         "PUT /organizations/{id}": [{"name": "Conquered"}],
         "PUT /incoming-webhooks/{provider}": [{"enabled": False}],
+        "POST /outgoing-webhooks": [
+            {"name": "m", "url": "http://localhost:9/", "events": ["job.failed"]}
+        ],
+        "PUT /outgoing-webhooks/{id}": [
+            {"url": "http://localhost:9/mine"},
+            {"secret": None},
+            {"enabled": False},
+        ],
         "PUT /jobs/{id}/priority": [{"priority": 100}],
         "PUT /queues/{name}/config": [{"enabled": False}],
         "POST /queues/{name}/pause": [{"reason": "spite"}],
@@ -109,6 +117,10 @@ def requests_of(route, owned):
             "organizations": {"id": owned.organization_id},
             "incoming-webhooks": {"provider": PROVIDER},
             "webhooks": {"org_id": owned.organization_id},
+            "outgoing-webhooks": {
+                "id": owned.webhook_id,
+                "delivery_id": owned.dead_id,
+            },
             "admin": {"id": owned.organization_id},
         }
         for name in route.placeholders:

@@ -9,7 +9,9 @@ SELECT jobs.id, jobs.organization_id, jobs.queue_name, jobs.job_type, jobs.max_r
        standing.retry_count, coalesce(standing.run_at, jobs.scheduled_at) AS run_at,
        standing.started_at, standing.settled_at, standing.ending,
        status_of(standing.place, standing.ending, standing.retry_count) AS status,
-       coalesce(standing.last_error, failed.error) AS last_error
+       coalesce(standing.last_error, failed.error) AS last_error,
+       is_telling(jobs.queue_name,
+                  jobs.endpoint_id IS NOT NULL OR jobs.target_url IS NOT NULL) AS telling
   FROM jobs
   JOIN LATERAL (SELECT * FROM places WHERE places.job_id = jobs.id LIMIT 1)
        AS standing ON true

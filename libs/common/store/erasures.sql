@@ -126,6 +126,8 @@ WITH named AS MATERIALIZED (
             SELECT child_id FROM dependencies WHERE parent_id = taken.job_id) AS edge
 ), edges AS (
     DELETE FROM dependencies WHERE child_id = ANY (ARRAY(SELECT job_id FROM taken))
+), completions AS (
+    DELETE FROM completion_webhooks WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), answers AS (
     DELETE FROM attempts WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), told AS (
@@ -149,6 +151,8 @@ WITH gone AS (
     RETURNING lanes.id
 ), counts AS (
     DELETE FROM tallies WHERE lane_id = ANY (ARRAY(SELECT id FROM lines))
+), told AS (
+    DELETE FROM notices USING gone WHERE notices.organization_id = gone.id
 ), keys AS (
     DELETE FROM idempotency USING gone WHERE idempotency.organization_id = gone.id
 )

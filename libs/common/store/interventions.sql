@@ -164,6 +164,8 @@ WITH chosen AS MATERIALIZED (
 ), bodies AS (
     DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT job_id FROM buried))
     RETURNING organization_id, idempotency_key
+), completions AS (
+    DELETE FROM completion_webhooks WHERE job_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), answers AS (
     DELETE FROM attempts WHERE job_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), keys AS (

@@ -36,6 +36,15 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """Whom to tell when a job ends; *sealed* signs, sealed for the job, or nothing."""
+
+    url: str
+    origin: str
+    sealed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job that was checked and may be created.
 
@@ -69,6 +78,10 @@ class NewJob:
     message_id: UUID | None = None
     #: The ``webhook-id`` it is sent under, absent its own id.
     webhook_id: str | None = None
+    #: Whom to tell when it ends (see `completions.attach`).
+    completion: Completion | None = None
+    #: The job whose end it tells, to that job's own URL.
+    completion_of: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +143,7 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(job.endpoint_id for job in jobs),
         column(job.message_id for job in jobs),
         column(job.webhook_id for job in jobs),
+        column(job.completion_of for job in jobs),
     )
     return {row["id"] for row in rows}
 

@@ -9,20 +9,21 @@
 -- $15 fingerprints bytea, $16 target urls text, $17 methods text, $18 headers text,
 -- $19 target timeouts real (s), $20 parents uuid (a job with one waits for it), $21
 -- endpoints uuid, $22 messages uuid (whose payload it is, where it has none), $23
--- webhook ids text
+-- webhook ids text, $24 whose end they tell uuid
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
                   $7::text[], $8::smallint[], $9::smallint[], $10::int[], $11::text[],
                   $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bytea[],
                   $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[],
-                  $21::uuid[], $22::uuid[], $23::text[])
+                  $21::uuid[], $22::uuid[], $23::text[], $24::uuid[])
            WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
                      run_at, expires_at, idempotency_key, fingerprint,
                      target_url, target_method, target_headers, target_timeout_seconds,
-                     parent_id, endpoint_id, message_id, webhook_id, place)
+                     parent_id, endpoint_id, message_id, webhook_id, completion_of,
+                     place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
     SELECT organization_id, idempotency_key, id, fingerprint
@@ -43,11 +44,12 @@ WITH asked AS MATERIALIZED (
                       max_retries, timeout_seconds, retry, idempotency_key, expires_at,
                       target_url, target_method, target_headers, target_timeout_seconds,
                       parent_job_id, endpoint_id, message_id, webhook_id,
-                      scheduled_at)
+                      scheduled_at, completion_of)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
            target_url, target_method, target_headers::jsonb, target_timeout_seconds,
-           parent_id, endpoint_id, message_id, webhook_id, run_at
+           parent_id, endpoint_id, message_id, webhook_id, run_at,
+           completion_of
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
@@ -111,7 +113,8 @@ SELECT jobs.*, messages.payload AS message_payload, standing.place, standing.ran
        coalesce(leased.claimed_at, leases.claimed_at) AS claimed_at,
        finished.result, latest.at AS updated_at,
        (SELECT max(mode::text) FROM dependencies WHERE child_id = jobs.id)
-           AS dependency_mode
+           AS dependency_mode,
+       completion_webhooks.url AS completion_webhook
   FROM jobs
   JOIN LATERAL (SELECT * FROM places WHERE places.job_id = jobs.id LIMIT 1)
        AS standing ON true
@@ -119,6 +122,7 @@ SELECT jobs.*, messages.payload AS message_payload, standing.place, standing.ran
   LEFT JOIN leases ON leases.id = standing.lease_id
   LEFT JOIN finished ON finished.job_id = jobs.id
   LEFT JOIN messages ON messages.id = jobs.message_id
+  LEFT JOIN completion_webhooks ON completion_webhooks.job_id = jobs.id
   LEFT JOIN LATERAL (
         SELECT attempts.error
           FROM attempts

@@ -36,6 +36,10 @@ class Entry:
     details: str | None
     lane_id: int
     push: bool
+    #: Whether it stands where others are told of jobs: nobody is told of it.
+    telling: bool = False
+    #: The endpoint it goes to.
+    endpoint_id: UUID | None = None
 
     @property
     def position(self) -> Position:

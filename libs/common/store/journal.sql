@@ -18,7 +18,7 @@ SELECT journal.seq, journal.job_id, journal.transition::text AS transition,
 SELECT journal.seq, journal.xid::text AS xid, journal.job_id, lanes.organization_id,
        lanes.queue_name, journal.transition::text AS transition, journal.rank,
        journal.attempt, journal.at, journal.actor, journal.details,
-       journal.lane_id, lanes.push
+       journal.lane_id, lanes.push, lanes.telling, lanes.endpoint_id
   FROM journal
   JOIN lanes ON lanes.id = journal.lane_id
  WHERE (journal.xid, journal.seq) > ($1::text::xid8, $2)

@@ -74,7 +74,8 @@ RETURNING id;
 SELECT slug FROM organizations WHERE slug = ANY ($1::text[]);
 
 -- name: is_in_use
--- Whether an organization has jobs that are not over, and workers that live.
+-- Whether an organization has jobs that are not over, not counting what only tells of
+-- jobs, and workers that live.
 -- $1 id uuid
 SELECT EXISTS (
            SELECT FROM lanes
@@ -90,6 +91,7 @@ SELECT EXISTS (
                    (SELECT FROM held      WHERE held.lane_id = lanes.id LIMIT 1)
                   ) AS open
             WHERE lanes.organization_id = $1
+              AND NOT lanes.telling
        ) AS by_jobs,
        EXISTS (
            SELECT FROM workers

@@ -12,6 +12,7 @@ SELECT asked.id AS organization_id,
               FROM lanes
               JOIN tallies ON tallies.lane_id = lanes.id
              WHERE lanes.organization_id = asked.id
+               AND NOT lanes.telling
                AND tallies.transition = 'created'
                AND tallies.bucket
                    >= date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'),
@@ -25,13 +26,15 @@ SELECT asked.id AS organization_id,
                      + (SELECT count(*) FROM held      WHERE lane_id = lanes.id)
                      + (SELECT count(*) FROM leased    WHERE lane_id = lanes.id) AS jobs
                ) AS open
-         WHERE lanes.organization_id = asked.id)::bigint AS active_jobs,
+         WHERE lanes.organization_id = asked.id
+           AND NOT lanes.telling)::bigint AS active_jobs,
        (SELECT count(*)
           FROM (SELECT name FROM queues WHERE queues.organization_id = asked.id
                  UNION
                 SELECT queue_name FROM lanes
                  WHERE lanes.organization_id = asked.id
-                   AND NOT retired) AS named) AS queues,
+                   AND NOT retired
+                   AND NOT telling) AS named) AS queues,
        (SELECT count(*)
           FROM workers
          WHERE workers.organization_id = asked.id
@@ -92,7 +95,7 @@ WITH named AS MATERIALIZED (
       FROM lanes
      WHERE organization_id = $1
        AND NOT retired
-       AND ($2::text[] IS NULL OR queue_name = ANY ($2))
+       AND CASE WHEN $2::text[] IS NULL THEN NOT telling ELSE queue_name = ANY ($2) END
 )
 SELECT named.name, coalesce(sum(counts.pending), 0)::bigint AS pending,
        coalesce(sum(counts.processing), 0)::bigint AS processing,

@@ -16,7 +16,7 @@ SELECT $2 AS queue_name, used.opened_at, queues.*
     OR used.seen;
 
 -- name: list_queues
--- Such queues, by name.
+-- Such queues, by name; not that of webhooks that tell of jobs.
 -- $1 organization_id uuid, $2 names text[] or null for all, $3 limit int, $4 offset int
 SELECT known.name AS queue_name, queues.*
   FROM (SELECT name
@@ -26,7 +26,8 @@ SELECT known.name AS queue_name, queues.*
         SELECT queue_name
           FROM lanes
          WHERE organization_id = $1
-           AND (NOT retired OR has_jobs(id))) AS known (name)
+           AND (NOT retired OR has_jobs(id))
+           AND NOT telling) AS known (name)
   LEFT JOIN queues ON queues.organization_id = $1 AND queues.name = known.name
  WHERE ($2::text[] IS NULL OR known.name = ANY ($2))
  ORDER BY known.name
@@ -56,41 +57,61 @@ RETURNING *, name AS queue_name;
 -- the first time.  Nothing is returned when there is no such queue.
 -- $1 id uuid (for one that was not configured), $2 organization_id uuid, $3 name text,
 -- $4 reason text
-INSERT INTO queues AS queue (id, organization_id, name, settings)
-SELECT $1, $2, $3,
-       jsonb_build_object('paused', true, 'paused_at', now(), 'paused_reason', $4::text)
- WHERE EXISTS (SELECT FROM queues WHERE organization_id = $2 AND name = $3)
-    OR EXISTS (SELECT
-                 FROM lanes
-                WHERE organization_id = $2
-                  AND queue_name = $3
-                  AND (NOT retired OR has_jobs(id)))
-    ON CONFLICT (organization_id, name) DO UPDATE
-   SET settings   = queue.settings || CASE
-                        WHEN NOT queue.settings @> '{"paused": true}'
-                        THEN excluded.settings
-                        WHEN $4 IS NOT NULL
-                        THEN jsonb_build_object('paused_reason', $4::text)
-                        ELSE '{}' END,
-       updated_at = now()
-RETURNING settings ->> 'paused_at' AS paused_at, settings ->> 'paused_reason' AS reason,
-          updated_at;
+WITH paused AS (
+    INSERT INTO queues AS queue (id, organization_id, name, settings)
+    SELECT $1, $2, $3,
+           jsonb_build_object('paused', true, 'paused_at', now(),
+                              'paused_reason', $4::text)
+     WHERE EXISTS (SELECT FROM queues WHERE organization_id = $2 AND name = $3)
+        OR EXISTS (SELECT
+                     FROM lanes
+                    WHERE organization_id = $2
+                      AND queue_name = $3
+                      AND (NOT retired OR has_jobs(id)))
+        ON CONFLICT (organization_id, name) DO UPDATE
+       SET settings   = queue.settings || CASE
+                            WHEN NOT queue.settings @> '{"paused": true}'
+                            THEN excluded.settings
+                            WHEN $4 IS NOT NULL
+                            THEN jsonb_build_object('paused_reason', $4::text)
+                            ELSE '{}' END,
+           updated_at = now()
+    RETURNING settings ->> 'paused_at' AS paused_at,
+              settings ->> 'paused_reason' AS reason, updated_at
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $2, 'queue.paused', json_build_object('queue_name', $3, 'reason', reason)
+      FROM paused
+     WHERE paused_at = to_jsonb(now()) #>> '{}'
+)
+SELECT * FROM paused;
 
 -- name: resume_queue
 -- The queue's jobs may be claimed again, whatever kept them from it.  Returned is since
 -- when it was paused, and now; null when it was not, nothing when nobody configured it.
 -- $1 organization_id uuid, $2 name text
 WITH before AS MATERIALIZED (
-    SELECT id, settings ->> 'paused_at' AS paused_at
+    SELECT id, paused, settings ->> 'paused_at' AS paused_at
       FROM queues
      WHERE organization_id = $1
        AND name = $2
        FOR UPDATE
+), resumed AS (
+    UPDATE queues
+       SET settings   = settings - ARRAY['paused', 'paused_at', 'paused_reason'],
+           enabled    = true,
+           updated_at = now()
+      FROM before
+     WHERE queues.id = before.id
+    RETURNING before.paused_at, before.paused, queues.updated_at
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $1, 'queue.resumed',
+           json_build_object(
+               'queue_name', $2,
+               'paused_duration_secs', greatest(floor(extract(
+                    epoch FROM now() - moment_of(paused_at))), 0)::bigint)
+      FROM resumed
+     WHERE paused
 )
-UPDATE queues
-   SET settings   = settings - ARRAY['paused', 'paused_at', 'paused_reason'],
-       enabled    = true,
-       updated_at = now()
-  FROM before
- WHERE queues.id = before.id
-RETURNING before.paused_at, queues.updated_at;
+SELECT paused_at, updated_at FROM resumed;

@@ -84,14 +84,16 @@ WITH old AS MATERIALIZED (
 SELECT count(*)::int FROM taken;
 
 -- name: of_organization
--- How an organization stands, or some of its queues.
+-- How an organization stands, or some of its queues.  What tells of its jobs counts only
+-- where its queue is asked for.
 -- $1 organization_id uuid, $2 queue names text[] or null for all
 SELECT *
   FROM figures_of(ARRAY(
         SELECT id
           FROM lanes
          WHERE organization_id = $1
-           AND ($2::text[] IS NULL OR queue_name = ANY ($2))));
+           AND CASE WHEN $2::text[] IS NULL THEN NOT telling
+                    ELSE queue_name = ANY ($2) END));
 
 -- name: of_queues
 -- How each of these queues stands.

@@ -39,6 +39,7 @@ SELECT asked.organization_id, found.jobs
                         SELECT FROM leased WHERE leased.lane_id = lanes.id
                        ) AS active
                  WHERE lanes.organization_id = asked.organization_id
+                   AND NOT lanes.telling
                  LIMIT asked.most + 1::bigint) AS bounded
        ) AS found;
 
@@ -52,7 +53,8 @@ SELECT organization_id, name
 SELECT organization_id, queue_name
   FROM lanes
  WHERE organization_id = ANY ($1::uuid[])
-   AND NOT retired;
+   AND NOT retired
+   AND NOT telling;
 
 -- name: charge
 -- Count jobs that were created today, in the transaction that locked the usage.
@@ -75,7 +77,9 @@ SELECT CASE WHEN $2
                     FROM jobs
                    WHERE organization_id = $1
                      AND id >= first_id_at(
-                            date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'))
+                            date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')
+                   AND NOT is_telling(queue_name, coalesce(target_url, endpoint_id::text)
+                                                  IS NOT NULL))
        END::int AS jobs_today,
        (SELECT count(*)
           FROM open_jobs($1, NULL, '{ready,scheduled,waiting,held,leased}'))::int
@@ -84,7 +88,7 @@ SELECT CASE WHEN $2
           FROM (SELECT name FROM queues WHERE organization_id = $1
                  UNION
                 SELECT queue_name FROM lanes
-                 WHERE organization_id = $1 AND NOT retired) AS names)::int AS queues,
+                 WHERE organization_id = $1 AND NOT retired AND NOT telling) AS names)::int AS queues,
        (SELECT count(*)
           FROM workers
          WHERE organization_id = $1

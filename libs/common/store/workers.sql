@@ -22,23 +22,34 @@ SELECT count(*)::int
 -- $1 id text, $2 organization_id uuid, $3 queue_name text, $4 hostname text, $5
 -- worker_type text, $6 max_concurrency int, $7 version text, $8 metadata text (JSON),
 -- $9 queue names text[] that the caller may touch, null for all
-INSERT INTO workers AS worker (id, organization_id, queue_name, hostname, worker_type,
-                               max_concurrency, version, metadata)
-VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8::text::jsonb, '{}'))
-    ON CONFLICT (id) DO UPDATE
-   SET queue_name        = excluded.queue_name,
-       hostname          = excluded.hostname,
-       worker_type       = excluded.worker_type,
-       max_concurrency   = excluded.max_concurrency,
-       version           = excluded.version,
-       metadata          = excluded.metadata,
-       current_jobs      = 0,
-       status            = 'healthy',
-       last_heartbeat_at = now(),
-       updated_at        = now()
- WHERE worker.organization_id = $2
-   AND ($9::text[] IS NULL OR worker.queue_name = ANY ($9))
-RETURNING id;
+WITH before AS MATERIALIZED (
+    SELECT FROM workers WHERE id = $1 AND status <> 'offline'
+), entered AS (
+    INSERT INTO workers AS worker (id, organization_id, queue_name, hostname, worker_type,
+                                   max_concurrency, version, metadata)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, coalesce($8::text::jsonb, '{}'))
+        ON CONFLICT (id) DO UPDATE
+       SET queue_name        = excluded.queue_name,
+           hostname          = excluded.hostname,
+           worker_type       = excluded.worker_type,
+           max_concurrency   = excluded.max_concurrency,
+           version           = excluded.version,
+           metadata          = excluded.metadata,
+           current_jobs      = 0,
+           status            = 'healthy',
+           last_heartbeat_at = now(),
+           updated_at        = now()
+     WHERE worker.organization_id = $2
+       AND ($9::text[] IS NULL OR worker.queue_name = ANY ($9))
+    RETURNING id
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $2, 'worker.registered',
+           json_build_object('worker_id', id, 'queue_name', $3, 'hostname', $4)
+      FROM entered
+     WHERE NOT EXISTS (SELECT FROM before)
+)
+SELECT id FROM entered;
 
 -- name: note_heartbeat
 -- A sign of life; null keeps what is there, but nobody who lives is offline.
@@ -61,12 +72,28 @@ RETURNING status;
 -- name: sign_off
 -- A worker goes: it is offline, and stays to be seen for a while.
 -- $1 organization_id uuid, $2 queue names text[] or null for all, $3 worker id text
-UPDATE workers
-   SET status = 'offline', current_jobs = 0, updated_at = now()
- WHERE id = $3
-   AND organization_id = $1
-   AND ($2::text[] IS NULL OR queue_name = ANY ($2))
-RETURNING id;
+WITH before AS MATERIALIZED (
+    SELECT id, status
+      FROM workers
+     WHERE id = $3
+       AND organization_id = $1
+       AND ($2::text[] IS NULL OR queue_name = ANY ($2))
+       FOR UPDATE
+), gone AS (
+    UPDATE workers
+       SET status = 'offline', current_jobs = 0, updated_at = now()
+     WHERE id = (SELECT id FROM before)
+    RETURNING id, queue_name, hostname
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $1, 'worker.deregistered',
+           json_build_object('worker_id', gone.id, 'queue_name', gone.queue_name,
+                             'hostname', gone.hostname)
+      FROM gone
+      JOIN before ON before.id = gone.id
+     WHERE before.status <> 'offline'
+)
+SELECT id FROM gone;
 
 -- name: read_worker
 -- One worker.
@@ -99,11 +126,19 @@ WITH silent AS MATERIALIZED (
      ORDER BY last_heartbeat_at
      LIMIT $2
        FOR UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE workers
+       SET status = 'offline', current_jobs = 0, updated_at = now()
+     WHERE id = ANY (ARRAY(SELECT id FROM silent))
+    RETURNING organization_id, id, queue_name, hostname
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'worker.offline',
+           json_build_object('worker_id', id, 'queue_name', queue_name,
+                             'hostname', hostname)
+      FROM marked
 )
-UPDATE workers
-   SET status = 'offline', current_jobs = 0, updated_at = now()
- WHERE id = ANY (ARRAY(SELECT id FROM silent))
-RETURNING organization_id, id;
+SELECT organization_id, id FROM marked;
 
 -- name: forget_gone
 -- Workers that have been offline for $1 leave the lists.

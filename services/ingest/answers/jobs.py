@@ -114,7 +114,7 @@ class Job(JobSummary):
     parent_job_id: str | None
     """The job that had to complete first; null when there is none."""
     completion_webhook: str | None
-    """Always null: not supported by this version yet."""
+    """Where its end is told; null when nowhere."""
     assigned_worker_id: str | None
     """Who works on it; null unless ``processing``."""
     lease_id: str | None
@@ -200,7 +200,7 @@ def job(row: Row) -> Job:
         "tags": as_stored(row["tags"]),
         "timeout_seconds": row["timeout_seconds"],
         "parent_job_id": row["parent_job_id"] and str(row["parent_job_id"]),
-        "completion_webhook": None,
+        "completion_webhook": row["completion_webhook"],
         "assigned_worker_id": row["owner"],
         "lease_id": row["lease_id"] and str(row["lease_id"]),
         "lease_expires_at": row["deadline"],

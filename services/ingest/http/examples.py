@@ -33,6 +33,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "ChangeKey": {"rate_limit": 600},
     "ChangeOrganization": {"billing_email": "ada@example.com"},
     "ChangePriority": {"priority": 10},
+    "ChangeWebhook": {"events": ["job.failed"], "enabled": True},
     "ClaimJobs": {
         "queue_name": "mail",
         "worker_id": "worker-1",
@@ -71,6 +72,12 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "idempotency_key": "welcome-ada",
         "tags": ["welcome"],
         "retry": _RETRY,
+    },
+    "CreateWebhook": {
+        "name": "operations",
+        "url": "https://example.com/bellhop",
+        "events": ["job.failed", "queue.paused"],
+        "secret": "a long and random text",
     },
     "CreateKey": {"name": "mailer", "queues": ["mail"], "rate_limit": 600},
     "CustomWebhook": {

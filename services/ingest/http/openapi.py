@@ -134,7 +134,9 @@ _IN_PATHS: Final = {
     "jobs": "The id of the job.",
     "messages": "The id of the message.",
     "organizations": "The id of the organization.",
+    "outgoing-webhooks": "The id of the outgoing webhook.",
     "queues": "The queue's name.",
+    "retry": "The id of the delivery.",
     "webhooks": "The id of the organization.",
     "workers": "The worker's id.",
 }

@@ -70,6 +70,11 @@ Headers = Annotated[
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 IdempotencyKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
 Priority = Annotated[int, Field(ge=-100, le=100, strict=True)]
+WebhookUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=2048, json_schema_extra={"format": "uri"}),
+]
+WebhookSecret = Annotated[str, Field(min_length=1, max_length=255)]
 Retries = Annotated[int, Field(ge=0, le=100, strict=True)]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=86_400, strict=True)]
 

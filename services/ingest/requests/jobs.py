@@ -25,6 +25,8 @@ from services.ingest.requests.fields import (
     QueueName,
     Retries,
     TimeoutSeconds,
+    WebhookSecret,
+    WebhookUrl,
 )
 
 BULK_MAX: Final = 100
@@ -82,8 +84,11 @@ class CreateJob(BaseModel):
     """A job of the same queue that must complete first; if it ends otherwise, this one
     is cancelled.
     """
-    completion_webhook: str | None = None
-    """Not supported by this version yet: anything but null is refused."""
+    completion_webhook: WebhookUrl | None = None
+    """Where to tell, once, how the job ended: https, to a public address in production.
+    """
+    completion_webhook_secret: WebhookSecret | None = None
+    """What signs that; without one it is not signed. Never shown again."""
 
     @field_validator("tags")
     @classmethod
@@ -94,15 +99,6 @@ class CreateJob(BaseModel):
         if NUL.search(spelled):
             raise PydanticCustomError("nul", "tags must not contain a NUL character")
         return tags
-
-    @field_validator("completion_webhook")
-    @classmethod
-    def _is_not_served(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise PydanticCustomError(
-                "not_supported", "is not supported by this version of Bellhop"
-            )
-        return value
 
 
 class BulkItem(BaseModel):
@@ -140,8 +136,11 @@ class BulkItem(BaseModel):
     """A job of the same queue that must complete first; if it ends otherwise, this one
     is cancelled.
     """
-    completion_webhook: str | None = None
-    """Not supported by this version yet: anything but null is refused."""
+    completion_webhook: WebhookUrl | None = None
+    """Where to tell, once, how the job ended: https, to a public address in production.
+    """
+    completion_webhook_secret: WebhookSecret | None = None
+    """What signs that; without one it is not signed. Never shown again."""
 
 
 class BulkEnqueue(BaseModel):

@@ -1,0 +1,88 @@
+-- name: find_audience
+-- Who wants to be told: the enabled outgoing webhooks of organizations, and the
+-- completion webhooks of jobs that ended, in rows without an organization.
+-- $1 organization_ids uuid[], $2 job_ids uuid[]
+SELECT id, organization_id, event_types, format, max_retries, retry::text AS retry,
+       NULL AS url, NULL AS origin
+  FROM endpoints
+ WHERE organization_id = ANY ($1::uuid[])
+   AND kind = 'outgoing'
+   AND enabled
+   AND deleted_at IS NULL
+ UNION ALL
+SELECT job_id, NULL, NULL, NULL, NULL, NULL, url, origin
+  FROM completion_webhooks
+ WHERE job_id = ANY ($2::uuid[]);
+
+-- name: read_results
+-- What jobs that completed gave as their result, where they gave one.
+-- $1 job_ids uuid[]
+SELECT ended.job_id, ended.result
+  FROM unnest($1::uuid[]) AS asked (job_id)
+ CROSS JOIN LATERAL (
+        SELECT job_id, result::text AS result
+          FROM finished
+         WHERE finished.job_id = asked.job_id
+           AND result IS NOT NULL
+         LIMIT 1
+       ) AS ended;
+
+-- name: note_outcomes
+-- How deliveries to outgoing webhooks went, of each webhook all at once: an arrival
+-- counts what failed before it for nothing.  One that failed $7 times in a row is
+-- disabled; returned are the organizations of those that were.
+-- Arrays, one element a webhook, in the order of ids: $1 ids uuid, $2 whether something
+-- arrived boolean, $3 deliveries given up since int, $4 last statuses text, $5 when
+-- timestamptz; $6 reason text, $7 how many int
+WITH told AS (
+    SELECT *
+      FROM unnest($1::uuid[], $2::boolean[], $3::int[], $4::text[], $5::timestamptz[])
+           AS told (endpoint_id, arrived, failures, last_status, at)
+), known AS MATERIALIZED (
+    SELECT id
+      FROM endpoints
+     WHERE id = ANY ($1::uuid[])
+       AND kind = 'outgoing'
+       AND deleted_at IS NULL
+     ORDER BY id
+       FOR NO KEY UPDATE
+), counted AS (
+    INSERT INTO outgoing_standing AS standing
+                (endpoint_id, failure_count, last_status, last_triggered_at)
+    SELECT endpoint_id, failures,
+           CASE WHEN failures >= $7 THEN 'auto_disabled' ELSE last_status END, at
+      FROM told
+     WHERE endpoint_id = ANY (ARRAY(SELECT id FROM known))
+     ORDER BY endpoint_id
+        ON CONFLICT (endpoint_id) DO UPDATE
+       SET (failure_count, last_status, last_triggered_at) = (
+            SELECT total.failures,
+                   CASE WHEN total.failures >= $7 THEN 'auto_disabled'
+                        ELSE told.last_status END,
+                   told.at
+              FROM told
+             CROSS JOIN LATERAL (
+                    SELECT told.failures
+                           + CASE WHEN told.arrived THEN 0
+                                  ELSE standing.failure_count END AS failures
+                   ) AS total
+             WHERE told.endpoint_id = standing.endpoint_id)
+    RETURNING endpoint_id, failure_count
+), disabled AS (
+    UPDATE endpoints
+       SET enabled = false, disabled_reason = $6, disabled_at = now(),
+           version = version + 1, updated_at = now()
+      FROM counted
+     WHERE endpoints.id = counted.endpoint_id
+       AND counted.failure_count >= $7
+       AND endpoints.enabled
+    RETURNING endpoints.id, endpoints.organization_id, endpoints.url,
+              counted.failure_count
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'endpoint.disabled',
+           json_build_object('endpoint_id', id, 'url', url, 'reason', $6::text,
+                             'failure_count', failure_count)
+      FROM disabled
+)
+SELECT DISTINCT organization_id FROM disabled;

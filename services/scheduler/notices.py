@@ -1,0 +1,65 @@
+"""Notices to outgoing webhooks: what happened beside the transitions of jobs.
+
+Any number of schedulers may do it: the deliveries are created by whoever remembers
+first how far the notices were told, in the same transaction.  NATS is not needed.
+"""
+
+import asyncio
+from typing import Final
+
+from libs.common.bus import Bus
+from libs.common.db import Pool, borrow
+from libs.common.loops import Doorbell, on_bell
+from libs.common.messages import JournalGrew
+from libs.common.store import notices, telling
+from services.scheduler import outgoing
+
+_BATCH: Final = 500
+_POLL_SECONDS: Final = 0.5
+#: Every commit rings: look only so often.
+_GATHER_SECONDS: Final = 0.1
+
+
+class Notices:
+    """One actor: reads on, tells, remembers."""
+
+    def __init__(self, pool: Pool, bus: Bus, bell: Doorbell) -> None:
+        self._pool = pool
+        self._bus = bus
+        self._bell = bell
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Tell until stopped."""
+        await on_bell(
+            self._turn, bell=self._bell, poll_seconds=_POLL_SECONDS, stopping=stopping
+        )
+
+    async def listen(self, stopping: asyncio.Event) -> None:
+        """Hear that something was committed, until stopped."""
+        await self._bus.hear(
+            JournalGrew, lambda _: self._bell.ring(), stopping=stopping
+        )
+
+    async def _turn(self) -> bool:
+        async with borrow(self._pool) as conn:
+            before = await notices.read_told(conn)
+            found = await notices.read_untold(conn, after=before, limit=_BATCH)
+            if found:
+                audience = await telling.find_audience(
+                    conn,
+                    organization_ids={notice.organization_id for notice in found},
+                    ended=(),
+                )
+                lanes: set[int] = set()
+                async with conn.transaction():
+                    if await notices.note_told(
+                        conn, before=before, upto=found[-1].position
+                    ):
+                        lanes = await outgoing.deliver(
+                            conn, outgoing.letters_of_notices(found, audience)
+                        )
+        if found and lanes:
+            await self._bus.ring_lanes((lane_id, True) for lane_id in lanes)
+            await self._bus.ring(JournalGrew())
+        await asyncio.sleep(_GATHER_SECONDS)
+        return len(found) == _BATCH
