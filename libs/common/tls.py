@@ -39,23 +39,34 @@ def context_of(tls: Tls | None = None, *, also_public: bool = False) -> ssl.SSLC
     Where *tls* names no authorities, those of this machine are taken, and with
     *also_public* in any case; reading them takes 20 ms.  Raises `BadTls`.
     """
-    own = None if tls is None else tls.ca
-    if own is not None:
-        _certificates(own, "ca")
-    try:
-        context = ssl.create_default_context(cadata=own)
-    except ssl.SSLError:
-        raise BadTls("ca", "must be certificates as PEM") from None
+    context = _context_of(tls or Tls())
+    if also_public or tls is None or tls.ca is None:
+        context.load_default_certs()
+    return context
+
+
+def check(tls: Tls) -> None:
+    """Raise `BadTls` for what nobody could connect with."""
+    _context_of(tls)
+
+
+def _context_of(tls: Tls) -> ssl.SSLContext:
+    """Return a context without the authorities of this machine."""
+    # Verifies certificates and names.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    if own is not None:
+    if tls.ca is not None:
+        _certificates(tls.ca, "ca")
+        try:
+            context.load_verify_locations(cadata=tls.ca)
+        except ssl.SSLError:
+            raise BadTls("ca", "must be certificates as PEM") from None
         # Who names a certificate trusts it, be it an authority's or the server's own;
         # and private authorities do not follow all of RFC 5280.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if also_public:
-            context.load_default_certs()
-    if tls is not None and (tls.client_certificate, tls.client_key) != (None, None):
+    if (tls.client_certificate, tls.client_key) != (None, None):
         _show(tls, context)
     return context
 

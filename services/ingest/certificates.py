@@ -10,13 +10,13 @@ from cryptography import x509
 
 from libs.common.endpoints import Tls
 from libs.common.errors import Fault, Malformed
-from libs.common.tls import BadTls, context_of
+from libs.common.tls import BadTls, check
 
 
 def judged(tls: Tls) -> dict[str, Any]:
     """Return what of *tls* may be shown; raises `Malformed` for what cannot work."""
     try:
-        context_of(tls)
+        check(tls)
     except BadTls as error:
         raise Malformed(Fault(f"tls.{error.field}", str(error), "tls")) from None
     ours = _certificates(tls.client_certificate, "tls.client_certificate")

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 
 import standardwebhooks
 from aiohttp import web
@@ -65,8 +66,10 @@ Plan = Fixed | Callable[[Received], Fixed | Awaitable[Fixed]]
 class Endpoint:
     """Takes any request; ``answers`` are used up in order, then ``otherwise`` holds."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, secure: bool = False) -> None:
         self.port = port
+        # Certificates are of names.
+        self._origin = "https://localhost" if secure else "http://127.0.0.1"
         self.requests: list[Received] = []
         self.answers: list[Plan] = []
         self.otherwise: Plan = 200
@@ -81,7 +84,7 @@ class Endpoint:
 
     def url_of(self, path: str) -> str:
         """Return the URL of *path*; every path is answered."""
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self._origin}:{self.port}{path}"
 
     @property
     def ids(self) -> list[str]:
@@ -152,14 +155,18 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def run_endpoint(*, port: int | None = None) -> AsyncIterator[Endpoint]:
+async def run_endpoint(
+    *, port: int | None = None, tls: SSLContext | None = None
+) -> AsyncIterator[Endpoint]:
     """Run a customer's server on *port*, or on a free one, until the block ends."""
-    endpoint = Endpoint(port or free_port())
+    endpoint = Endpoint(port or free_port(), secure=tls is not None)
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", endpoint.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", endpoint.port, backlog=1024)
+    site = web.TCPSite(
+        runner, "127.0.0.1", endpoint.port, backlog=1024, ssl_context=tls
+    )
     await site.start()
     try:
         yield endpoint

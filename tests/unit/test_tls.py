@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from libs.common import tls
 from libs.common.endpoints import Tls
-from libs.common.tls import PEM_CHARS_MAX, BadTls, context_of
+from libs.common.tls import PEM_CHARS_MAX, BadTls, check, context_of
 from tests.support.certificates import Authority, self_signed
 
 OURS, THEIRS = Authority("ours"), Authority("theirs")
@@ -85,6 +85,16 @@ async def test_a_client_shows_its_certificate():
         assert await greeting(port, context_of(Tls(ca=THEIRS.pem))) == NOBODY
 
 
+def test_what_can_be_used_is_found_good_without_the_authorities_of_this_machine():
+    check(Tls())
+    check(Tls(ca=OURS.pem))
+    check(Tls(client_certificate=CLIENT.certificate, client_key=CLIENT.key))
+    assert context_of().cert_store_stats()["x509"] > 1
+    assert context_of(Tls(ca=OURS.pem)).cert_store_stats()["x509"] == 1
+    public_too = context_of(Tls(ca=OURS.pem), also_public=True)
+    assert public_too.cert_store_stats()["x509"] > 2
+
+
 async def test_nothing_older_than_tls_1_2_is_spoken():
     assert context_of().minimum_version is ssl.TLSVersion.TLSv1_2
     assert context_of(Tls(ca=OURS.pem)).minimum_version is ssl.TLSVersion.TLSv1_2
@@ -145,6 +155,8 @@ RSA = pem_of(rsa.generate_private_key(65537, 2048))
 def test_what_cannot_be_used_is_named_and_not_quoted(parts, field, words):
     with pytest.raises(BadTls, match=words) as caught:
         context_of(parts)
+    with pytest.raises(BadTls, match=words):
+        check(parts)
 
     assert caught.value.field == field
     assert caught.value.__context__ is None or caught.value.__suppress_context__
