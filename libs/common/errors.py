@@ -6,7 +6,7 @@
     + Unauthorized      nobody we know
       - NotAdmin        not the administrator
     + Forbidden         somebody we know, but not for this
-      - FeatureDisabled not in the plan
+      - FeatureDisabled not in the plan, or not in this house
     + NotFound          no such thing, or not yours
     + Conflict          such a thing, but not in that state
       - LeaseExpired    the job is not, or no longer, in your hands
@@ -73,7 +73,7 @@ class Forbidden(Rejected):
 
 
 class FeatureDisabled(Forbidden):
-    """The organization's plan does not have this at all."""
+    """The organization's plan, or this house, does not have this at all."""
 
 
 class NotFound(Rejected):

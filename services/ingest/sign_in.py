@@ -15,7 +15,7 @@ from uuid import UUID
 from libs.common import founding
 from libs.common.access import Principal, new_key
 from libs.common.db import Conn, Pool, borrow
-from libs.common.errors import Fault, Malformed, RateLimited, Unauthorized
+from libs.common.errors import FeatureDisabled, RateLimited, Unauthorized
 from libs.common.ids import new_id
 from libs.common.sealing import Sealer
 from libs.common.store import api_keys, login_codes, sessions
@@ -78,13 +78,12 @@ class SignIn:
     async def send_code(self, email: str) -> None:
         """Mail a code to an address, whether it has an organization or not.
 
-        Raises `RateLimited` after five codes in an hour, `Malformed` when no mail can
-        be sent from here, `Unavailable` when the mail server is away.
+        Raises `RateLimited` after five codes in an hour, `FeatureDisabled` when no mail
+        can be sent from here, `Malformed` for an address that the mail server refuses,
+        and `Unavailable` when that is away.
         """
         if self._mail is None:
-            raise Malformed(
-                Fault("email", "E-mail sign-in is not configured", "FEATURE_DISABLED")
-            )
+            raise FeatureDisabled("E-mail sign-in is not configured")
         code = f"{secrets.randbelow(10**_CODE_DIGITS):0{_CODE_DIGITS}}"
         id_ = new_id()
         async with borrow(self._pool) as conn, conn.transaction():

@@ -1,5 +1,6 @@
 """The description of the API is whole, valid, and made of what is really served."""
 
+import ast
 import asyncio
 import base64
 import hashlib
@@ -136,6 +137,28 @@ def test_answers_and_refusals_say_which_headers_tell_of_rates(route):
         assert (headers & limited) == (limited if told else set())
     for refusal in DOCUMENT["components"]["responses"].values():
         assert limited <= refusal["headers"].keys()
+
+
+def test_every_code_that_is_written_down_anywhere_is_described():
+    described = {(status, code) for status, code, _ in openapi.CODES}
+    spoken: set[tuple[object, object]] = set()
+    for file in [*ROOT.glob("services/**/*.py"), *ROOT.glob("libs/**/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            match node:
+                # A code in capitals is that of the whole refusal.
+                case ast.Call(
+                    func=ast.Name("Fault"), args=[_, _, ast.Constant(code)]
+                ) if str(code).isupper():
+                    spoken.add((400, code))
+                case ast.Call(
+                    func=ast.Name("refusal"),
+                    args=[ast.Constant(status), ast.Constant(code), *_],
+                ):
+                    spoken.add((status, code))
+
+    assert (400, "INVALID_JSON") in spoken
+    assert (422, "IDEMPOTENCY_KEY_REUSED") in spoken
+    assert spoken <= described
 
 
 def test_every_schema_can_be_checked_with():

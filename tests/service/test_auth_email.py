@@ -335,7 +335,7 @@ async def test_without_anybody_to_carry_it_no_code_is_sent(
         ) as house,
         open_api(house, tenant) as api,
     ):
-        data = await start(api, expect=400)
+        data = await start(api, expect=403)
 
     assert data["code"] == "FEATURE_DISABLED"
     assert "E-mail sign-in is not configured" in data["message"]

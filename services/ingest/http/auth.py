@@ -118,7 +118,7 @@ def _email_routes() -> list[Route]:
             handler=start_email,
             body=StartEmail,
             answers={200: shapes.CodeSent},
-            refusals=(400, 422),
+            refusals=(400, 403, 422),
             access="anybody",
         ),
         Route(

@@ -41,7 +41,7 @@ CODES: Final[tuple[tuple[int, str, str], ...]] = (
     (400, "BAD_REQUEST", "The request makes no sense as a whole, or not to HTTP."),
     (401, "UNAUTHORIZED", "No credential, or one that is not, or no longer, good."),
     (403, "ACCESS_DENIED", "The credential is good, but not for this."),
-    (403, "FEATURE_DISABLED", "The plan does not have this at all."),
+    (403, "FEATURE_DISABLED", "The plan, or this Bellhop, does not have this at all."),
     (404, "NOT_FOUND", "No such thing, or it is somebody else's; no such path."),
     (405, "METHOD_NOT_ALLOWED", "The path has other methods: see the Allow header."),
     (408, "REQUEST_TIMEOUT", "It took too long; the message says what is known of it."),
