@@ -38,6 +38,27 @@ async def test_a_key_is_shown_whole_only_once(api):
     assert made["is_active"] is True
 
 
+async def test_keys_and_members_come_in_pages(api):
+    made = []
+    for name in ("b", "c", "d", "e"):
+        body = {"name": name}
+        made.append((await api.ask("POST", "/api-keys", json=body, expect=201))["id"])
+    members = f"/organizations/{api.tenant.id}/members"
+    for path, ordered in (("/api-keys", made[::-1]), (members, made)):
+        found = []
+        for offset in (0, 2, 4):
+            _, page, headers = await api.ask(
+                "GET", path, params={"limit": "2", "offset": str(offset)}
+            )
+            found += [one["id"] for one in page]
+            assert len(page) == (2 if offset < 4 else 1)
+            assert headers["X-Has-More"] == ("true" if offset < 4 else "false")
+
+        assert len(set(found)) == 5
+        # The first key of all was there before.
+        assert [one for one in found if one in ordered] == ordered
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [

@@ -43,14 +43,18 @@ async def find_key(conn: Conn, *, key_sha256: bytes) -> Row | None:
     return await conn.fetchrow(SQL["find_key"], key_sha256)
 
 
-async def list_keys(conn: Conn, *, organization_id: UUID) -> list[Row]:
-    """Return up to 100 keys of an organization, newest first."""
-    return list(await conn.fetch(SQL["list_keys"], organization_id))
+async def list_keys(
+    conn: Conn, *, organization_id: UUID, limit: int, offset: int
+) -> list[Row]:
+    """Return keys of an organization, newest first."""
+    return list(await conn.fetch(SQL["list_keys"], organization_id, limit, offset))
 
 
-async def list_active(conn: Conn, *, organization_id: UUID) -> list[Row]:
-    """Return up to 100 keys that open something now, the oldest first."""
-    return list(await conn.fetch(SQL["list_active"], organization_id))
+async def list_active(
+    conn: Conn, *, organization_id: UUID, limit: int, offset: int
+) -> list[Row]:
+    """Return keys that open something now, the oldest first."""
+    return list(await conn.fetch(SQL["list_active"], organization_id, limit, offset))
 
 
 async def count_active(conn: Conn, *, organization_id: UUID) -> int:

@@ -14,23 +14,23 @@ SELECT api_keys.*, organizations.plan_tier, organizations.custom_limits
  WHERE key_sha256 = $1;
 
 -- name: list_keys
--- $1 organization_id uuid
+-- $1 organization_id uuid, $2 limit int, $3 offset int
 SELECT *
   FROM api_keys
  WHERE organization_id = $1
- ORDER BY created_at DESC
- LIMIT 100;
+ ORDER BY created_at DESC, id DESC
+ LIMIT $2 OFFSET $3;
 
 -- name: list_active
 -- The keys that open something now, oldest first.
--- $1 organization_id uuid
+-- $1 organization_id uuid, $2 limit int, $3 offset int
 SELECT *
   FROM api_keys
  WHERE organization_id = $1
    AND is_active
    AND (expires_at IS NULL OR expires_at > now())
- ORDER BY created_at
- LIMIT 100;
+ ORDER BY created_at, id
+ LIMIT $2 OFFSET $3;
 
 -- name: count_active
 -- How many keys open something now.

@@ -1,5 +1,6 @@
 """``/jobs``: create, read, cancel, retry (contract 1.4); lists are in ``listing``."""
 
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from libs.common.store import attempts, interventions, jobs, journal
 from services.ingest.answers import jobs as shapes
 from services.ingest.http.errors import answer, details_of, words_of
 from services.ingest.http.idempotency import HEADER, key_in_header, reused
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     BUS,
     HOT,
@@ -24,7 +26,6 @@ from services.ingest.http.reading import (
     as_sent,
     checked,
     id_in_path,
-    number,
     read_json,
     understood,
     whoever,
@@ -224,20 +225,17 @@ async def history(request: web.Request) -> web.Response:
     principal = await whoever(request)
     job_id = id_in_path(request)
     await _row(request, principal, job_id)
-    limit = number(request, "limit", default=100, least=1, most=500)
+    part = asked_part(request, most=500)
     async with borrow(request.app[POOL]) as conn:
         rows = await journal.history(
             conn,
             organization_id=principal.organization_id,
             job_id=job_id,
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
             newest_first=request.query.get("order_dir") == "desc",
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.happening(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.happening)
 
 
 async def list_attempts(request: web.Request) -> web.Response:
@@ -245,20 +243,16 @@ async def list_attempts(request: web.Request) -> web.Response:
     principal = await whoever(request)
     job_id = id_in_path(request)
     await _row(request, principal, job_id)
-    limit = number(request, "limit", default=100, least=1, most=500)
+    part = asked_part(request, most=500)
     async with borrow(request.app[POOL]) as conn:
         rows = await attempts.list_attempts(
             conn,
             organization_id=principal.organization_id,
             job_id=job_id,
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.attempt(job_id, row) for row in rows[:limit]],
-        headers={"X-Has-More": more},
-    )
+    return part.of(rows, partial(shapes.attempt, job_id))
 
 
 async def _row(request: web.Request, principal: Principal, job_id: UUID) -> Row:

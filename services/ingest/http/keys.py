@@ -12,6 +12,7 @@ from libs.common.store import api_keys, organizations
 from services.ingest.answers import keys as shapes
 from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     POOL,
     SETTINGS,
@@ -20,6 +21,7 @@ from services.ingest.http.reading import (
     whoever,
 )
 from services.ingest.http.routing import Route
+from services.ingest.requests.fields import Page
 from services.ingest.requests.keys import ChangeKey, CreateKey
 
 
@@ -30,6 +32,7 @@ def routes() -> list[Route]:
             method="GET",
             path="/api/v1/api-keys",
             handler=list_,
+            query=Page,
             answers={200: list[shapes.Key]},
             refusals=(403,),
         ),
@@ -67,11 +70,17 @@ def routes() -> list[Route]:
 
 
 async def list_(request: web.Request) -> web.Response:
-    """Return up to 100 of the organization's keys, newest first."""
+    """Return the organization's keys, newest first."""
     principal = await _keeper(request)
+    part = asked_part(request)
     async with borrow(request.app[POOL]) as conn:
-        rows = await api_keys.list_keys(conn, organization_id=principal.organization_id)
-    return answer([shapes.key(row) for row in rows])
+        rows = await api_keys.list_keys(
+            conn,
+            organization_id=principal.organization_id,
+            limit=part.limit,
+            offset=part.offset,
+        )
+    return part.of(rows, shapes.key)
 
 
 async def create(request: web.Request) -> web.Response:

@@ -17,11 +17,11 @@ from services.ingest.answers import queues as shapes
 from services.ingest.closures import delete_queue
 from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     BUS,
     HOT,
     POOL,
-    number,
     queue_in_path,
     read_json,
     read_optional,
@@ -33,8 +33,6 @@ from services.ingest.requests.fields import JSON_BYTES_MAX, Page
 from services.ingest.requests.queues import ConfigureQueue, DeleteQueue, PauseQueue
 
 log = structlog.get_logger()
-
-_PAGE_MAX: Final = 100
 
 
 _ONE: Final = "/api/v1/queues/{name}"
@@ -109,19 +107,16 @@ def _changing() -> list[Route]:
 async def list_(request: web.Request) -> web.Response:
     """Return queues by name: those that were configured, and those that have jobs."""
     principal = await whoever(request)
-    limit = number(request, "limit", default=_PAGE_MAX, least=1, most=_PAGE_MAX)
+    part = asked_part(request)
     async with borrow(request.app[POOL]) as conn:
         rows = await queues.list_queues(
             conn,
             organization_id=principal.organization_id,
             names=None if principal.unrestricted else principal.queues,
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.summary(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.summary)
 
 
 async def read(request: web.Request) -> web.Response:

@@ -8,12 +8,11 @@ from libs.common.store import workers as store
 from services.ingest import workers
 from services.ingest.answers import workers as shapes
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import BUS, HOT, POOL, number, read_body, whoever
+from services.ingest.http.paging import asked_part
+from services.ingest.http.reading import BUS, HOT, POOL, read_body, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.fields import Page
 from services.ingest.requests.workers import BeatHeart, RegisterWorker
-
-_PAGE_MAX = 100
 
 
 def routes() -> list[Route]:
@@ -63,19 +62,16 @@ def routes() -> list[Route]:
 async def list_(request: web.Request) -> web.Response:
     """Return workers: those that are up first, then the latest come."""
     principal = await whoever(request)
-    limit = number(request, "limit", default=_PAGE_MAX, least=1, most=_PAGE_MAX)
+    part = asked_part(request)
     async with borrow(request.app[POOL]) as conn:
         rows = await store.list_workers(
             conn,
             organization_id=principal.organization_id,
             scope=workers.scope_of(principal),
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.worker(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.worker)
 
 
 async def register(request: web.Request) -> web.Response:
