@@ -81,6 +81,12 @@ class JournalGrew(Word, frozen=True, kw_only=True):
     subject = "bellhop.wake.journal"
 
 
+class SchedulesChanged(Word, frozen=True, kw_only=True):
+    """Schedules may be due earlier than you think, or ticks of the past are (hint)."""
+
+    subject = "bellhop.wake.schedules"
+
+
 class OrganizationChanged(Word, frozen=True, kw_only=True):
     """Forget what you remember of it: keys, secrets, queues, endpoints (hint)."""
 

@@ -49,7 +49,7 @@ class Limits(BaseModel):
     max_api_keys: Count | None = None
     """Keys that are active; null is no limit."""
     max_schedules: Count | None = None
-    """Not counted by this version: it has no schedules."""
+    """Schedules that fire; null is no limit."""
     max_workflows: Count | None = None
     """Not counted by this version: it has no workflows. 0 is disabled."""
     max_webhooks: Count | None = None

@@ -7,8 +7,10 @@ module looks at the environment.  A new setting works when it is absent.
 import sys
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from libs.common.plans import PlanLimits, operator_limits
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -62,3 +64,15 @@ class DatabaseSettings(ServiceSettings):
 
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
     pool_size: int = Field(default=4, ge=1, le=100)
+
+
+class PlanSettings(DatabaseSettings):
+    """The knobs of a service that creates jobs within what plans allow."""
+
+    #: What the operator says of the plans: tier → limit → number or null.
+    plan_limits: Annotated[PlanLimits | None, NoDecode] = None
+
+    @field_validator("plan_limits", mode="before")
+    @classmethod
+    def _are_limits(cls, value: object) -> PlanLimits | None:
+        return None if value is None else operator_limits(value)

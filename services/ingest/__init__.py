@@ -1,8 +1,8 @@
 """The ingest service: the front door, where jobs come in and questions are answered.
 
 Hears      ``OrganizationChanged``, ``WorkReady``
-Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``;
-           ``AttemptWanted`` (request)
+Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``,
+           ``SchedulesChanged``; ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself
 Writes     ``jobs`` with their first place, what people do by hand (cancel, retry,
            purge), the configuration, ``sessions``, ``incoming_deliveries`` and what is

@@ -10,11 +10,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import NoDecode
 
-from libs.common.plans import PlanLimits, operator_limits
 from libs.common.sealing import Sealer
-from libs.common.settings import DatabaseSettings, Port
+from libs.common.settings import PlanSettings, Port
 from libs.common.tokens import read_keys, token_keys
 
 #: The largest payload of a job, in bytes (contract, Limits).
@@ -25,7 +23,7 @@ BODY_BYTES_MAX: Final = 2 * 1024 * 1024
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+")
 
 
-class Settings(DatabaseSettings):
+class Settings(PlanSettings):
     """Read from the environment, once."""
 
     http_host: str = "127.0.0.1"
@@ -43,8 +41,6 @@ class Settings(DatabaseSettings):
     jwt_expiration_hours: int = Field(default=24, ge=1, le=8760)
     #: How the API keys that we make begin (contract D5).
     api_key_prefix: Literal["sk", "sp"] = "sk"
-    #: What the operator says of the plans: tier → limit → number or null.
-    plan_limits: Annotated[PlanLimits | None, NoDecode] = None
     #: Opens the administrator's routes; they are closed while it is absent.
     admin_key: SecretStr | None = None
     #: Who may create organizations: anybody, or who has the admin key.
@@ -101,11 +97,6 @@ class Settings(DatabaseSettings):
                 "BELLHOP_GRPC_TLS_CERT_PATH and BELLHOP_GRPC_TLS_KEY_PATH go together"
             )
         return self
-
-    @field_validator("plan_limits", mode="before")
-    @classmethod
-    def _are_limits(cls, value: object) -> PlanLimits | None:
-        return None if value is None else operator_limits(value)
 
     @field_validator("mail_from", "smtp_host")
     @classmethod

@@ -1,10 +1,12 @@
 """The scheduler service: what is due, what was dropped, what is to be announced.
 
-Hears      ``JournalGrew``
+Hears      ``JournalGrew``, ``SchedulesChanged``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``
 Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``leases``,
-           ``workers``
-Writes     ``ready`` and ``finished`` from ``scheduled``, ``expiries`` and ``waiting``;
+           ``workers``, ``schedules``
+Writes     jobs of ``schedules``, and what these did and do next (``schedule_runs``,
+           ``schedule_backfills``, ``notices``);
+           ``ready`` and ``finished`` from ``scheduled``, ``expiries`` and ``waiting``;
            what becomes of workers' leases that ran out; partitions; how far the journal
            is announced, and ``tallies`` of it; which ``workers`` are offline; deletes
            ``sessions``, ``login_codes``, ``allowances`` and ``daily_usage`` that are

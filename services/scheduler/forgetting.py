@@ -1,6 +1,6 @@
 """What counts for nothing any more is deleted: sessions, notices and the like.
 
-And what is kept for so long only: the log of webhooks that came in.
+And what is kept for so long only: the log of webhooks that came in, what schedules did.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from libs.common.db import Pool, borrow
 from libs.common.loops import every
 from libs.common.store import (
     allowances,
+    firings,
     incoming,
     login_codes,
     notices,
@@ -29,7 +30,9 @@ _DELIVERY_BATCHES_MAX: Final = 100
 _NOTICES_KEPT: Final = timedelta(days=3)
 
 
-async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
+async def forget_old(
+    stopping: asyncio.Event, *, pool: Pool, runs_kept: timedelta
+) -> None:
     """Delete some of what is over, once a minute, until stopped (an actor).
 
     Nothing depends on it: whoever reads looks at the time as well.
@@ -43,6 +46,7 @@ async def forget_old(stopping: asyncio.Event, *, pool: Pool) -> None:
             )
             await allowances.forget_allowances(conn, at_most=_ROWS_MAX)
             await usage.forget_days(conn, at_most=_ROWS_MAX)
+            await firings.forget_runs(conn, age=runs_kept, at_most=_ROWS_MAX)
             await incoming.forget_secrets(conn)
             await notices.forget_told(conn, older_than=_NOTICES_KEPT, at_most=_ROWS_MAX)
         for _ in range(_DELIVERY_BATCHES_MAX):

@@ -13,13 +13,16 @@ from libs.common.health import open_health
 from libs.common.ids import new_id
 from libs.common.loops import Doorbell
 from services.scheduler.announcer import Announcer
+from services.scheduler.backfilling import fill_in
 from services.scheduler.dependents import look_after
 from services.scheduler.due import Due
+from services.scheduler.editions import renew
 from services.scheduler.erasures import erase_organizations
 from services.scheduler.forgetting import forget_old
 from services.scheduler.leases import recover_dropped
 from services.scheduler.notices import Notices
 from services.scheduler.partitions import create_ahead
+from services.scheduler.recurring import Recurring
 from services.scheduler.settings import Settings
 from services.scheduler.tallies import fold_old
 from services.scheduler.workers import sweep
@@ -71,6 +74,11 @@ def _actors(
         poll_seconds=settings.lease_poll_seconds,
     )
     dependents = partial(look_after, pool=pool, bus=bus)
+    forget = partial(
+        forget_old,
+        pool=pool,
+        runs_kept=timedelta(days=settings.schedule_history_days),
+    )
     partitions = partial(create_ahead, pool=pool, weeks=settings.partition_weeks_ahead)
     silence = partial(
         sweep,
@@ -81,8 +89,9 @@ def _actors(
     return (
         ("due.run", due.run),
         ("due.expire", due.expire),
+        *_of_schedules(settings, pool, bus, stopping),
         ("leases.recover_dropped", recover),
-        ("forgetting.forget_old", partial(forget_old, pool=pool)),
+        ("forgetting.forget_old", forget),
         ("dependents.look_after", dependents),
         ("partitions.create_ahead", partitions),
         ("announcer.run", announcer.run),
@@ -92,4 +101,26 @@ def _actors(
         ("tallies.fold_old", partial(fold_old, pool=pool, every_seconds=_FOLD_SECONDS)),
         ("workers.sweep", silence),
         ("erasures.erase_organizations", partial(erase_organizations, pool=pool)),
+    )
+
+
+def _of_schedules(
+    settings: Settings, pool: Pool, bus: Bus, stopping: asyncio.Event
+) -> tuple[tuple[str, Actor], ...]:
+    """Return who looks after schedules."""
+    recurring = Recurring(
+        pool,
+        bus,
+        Doorbell(stopping),
+        plan_limits=settings.plan_limits,
+        batch_max=settings.schedule_batch_max,
+        poll_seconds=settings.schedule_poll_seconds,
+        grace=timedelta(seconds=settings.schedule_grace_seconds),
+    )
+    backfills = partial(fill_in, pool=pool, bus=bus, plan_limits=settings.plan_limits)
+    return (
+        ("recurring.run", recurring.run),
+        ("recurring.listen", recurring.listen),
+        ("backfilling.fill_in", backfills),
+        ("editions.renew", partial(renew, pool=pool)),
     )

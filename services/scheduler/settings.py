@@ -2,14 +2,21 @@
 
 from pydantic import Field
 
-from libs.common.settings import DatabaseSettings
+from libs.common.settings import PlanSettings
 
 
-class Settings(DatabaseSettings):
+class Settings(PlanSettings):
     """Read from the environment, once."""
 
     #: The longest look away from jobs that become due.
     due_poll_seconds: float = Field(default=0.1, gt=0, le=10)
+    #: The longest look away from schedules while nobody tells of them, how many are
+    #: fired in one go at most, and how late a tick may be that is not missed.
+    schedule_poll_seconds: float = Field(default=1, gt=0, le=60)
+    schedule_batch_max: int = Field(default=200, ge=1, le=2000)
+    schedule_grace_seconds: float = Field(default=60, ge=1, le=86_400)
+    #: How long it is kept what schedules did.
+    schedule_history_days: int = Field(default=90, ge=1, le=3650)
     #: How often to look for workers' leases that ran out.
     lease_poll_seconds: float = Field(default=0.5, gt=0, le=60)
     #: The longest look away from the journal while nobody tells of it.

@@ -25,6 +25,7 @@ from libs.common.messages import (
     LeasesHeld,
     OrganizationChanged,
     Receiver,
+    SchedulesChanged,
     SealedKey,
     Verdict,
     Word,
@@ -36,6 +37,7 @@ SUBJECTS = {
     LanesReady: "bellhop.wake.push",
     WorkReady: "bellhop.wake.work",
     JournalGrew: "bellhop.wake.journal",
+    SchedulesChanged: "bellhop.wake.schedules",
     OrganizationChanged: "bellhop.hint.organization.changed",
     DispatcherAlive: "bellhop.hint.dispatcher.alive",
     LeasesHeld: "bellhop.hint.delivery.held",
@@ -51,6 +53,7 @@ SAMPLES = [
     (b'{"lanes":[1,2,3000000]}', LanesReady(lanes=[1, 2, 3_000_000])),
     (b'{"lanes":[4,5,6000000]}', WorkReady(lanes=[4, 5, 6_000_000])),
     (b"{}", JournalGrew()),
+    (b"{}", SchedulesChanged()),
     (
         b'{"organization_id":"0191d0a0-0000-7000-8000-000000000001"}',
         OrganizationChanged(organization_id="0191d0a0-0000-7000-8000-000000000001"),

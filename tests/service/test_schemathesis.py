@@ -49,7 +49,15 @@ LATE = {
     "POST /auth/logout": 5,
 }
 #: What names nothing in its path, and yet has to speak of what there is.
-MADE_TRUE = {"POST /endpoints"}
+MADE_TRUE = {"POST /endpoints", "POST /schedules", "POST /schedules/preview"}
+#: What has a meaning that no schema has.
+SOUND = {
+    "url": "http://localhost:9/",
+    "cron_expression": "@hourly",
+    "timezone": "Europe/Berlin",
+    "from": "2026-03-01T00:00:00Z",
+    "to": "2026-03-02T00:00:00Z",
+}
 #: What chance does not find: a key, a token, a code, a lease, somebody else's id.
 NEVER_MET = {
     "POST /auth/signup/complete",
@@ -91,6 +99,9 @@ class Ids:
         }
         if name in own:
             return [{"id": own[name]}]
+        if name.endswith("/backfills/{backfill_id}"):
+            schedule, backfill = self.owned.schedule_id, self.owned.backfill_id
+            return [{"id": schedule, "backfill_id": backfill}]
         return {
             "jobs": [{"id": one} for one in self.owned.job_ids],
             "queues": [{"name": QUEUE}],
@@ -98,6 +109,7 @@ class Ids:
             "api-keys": [{"id": self.owned.key_id}],
             "endpoints": [{"id": self.owned.endpoint_id}],
             "messages": [{"id": self.owned.message_id}],
+            "schedules": [{"id": self.owned.schedule_id}],
             "organizations": [{"id": self.owned.organization_id}],
             "outgoing-webhooks": [
                 {"id": self.owned.webhook_id, "delivery_id": self.owned.dead_id}
@@ -246,9 +258,21 @@ def make_true(body, ids):
     for name in ("depends_on", "dependency_job_ids", "depends_on_job_ids"):
         if isinstance(body.get(name), list):
             body[name] = [ids.owned.claimed_id]
-    if isinstance(body.get("url"), str):
-        body["url"] = "http://localhost:9/"
-    for name in ("auth", "tls", "filter", "headers", "secret", "signature_scheme"):
+    for name, sound in SOUND.items():
+        if isinstance(body.get(name), str):
+            body[name] = sound
+    for name in (
+        "auth",
+        "tls",
+        "filter",
+        "headers",
+        "secret",
+        "signature_scheme",
+        "target",
+        "catch_up",
+        "start_at",
+        "end_at",
+    ):
         # What is sound in these no schema says, and examples hardly ever are.
         if isinstance(body.get(name), dict | str):
             body.pop(name)

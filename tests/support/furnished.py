@@ -28,6 +28,8 @@ class Furnished:
     key_id: str
     endpoint_id: str
     message_id: str
+    schedule_id: str
+    backfill_id: str
     pending_id: str
     claimed_id: str
     lease_id: str
@@ -47,6 +49,8 @@ class Furnished:
             self.endpoint_id,
             self.message_id,
             self.webhook_id,
+            self.schedule_id,
+            self.backfill_id,
             *self.job_ids,
             self.lease_id,
             QUEUE,
@@ -106,11 +110,23 @@ async def furnish(api: Api) -> Furnished:
         headers=github(spelled, secret=SECRET),
         expect=200,
     )
+    timed = {
+        "name": SECRET,
+        "queue_name": QUEUE,
+        "cron_expression": "0 0 1 1 *",
+        "payload_template": {"secret": SECRET},
+    }
+    schedule = await api.ask("POST", "/schedules", json=timed, expect=201)
+    path = f"/schedules/{schedule['id']}/backfill"
+    past = {"from": "2020-02-01T00:00:00Z", "to": "2020-03-01T00:00:00Z"}
+    backfill = await api.ask("POST", path, json=past, expect=202)
     return Furnished(
         organization_id=str(api.tenant.id),
         key_id=key["id"],
         endpoint_id=endpoint["id"],
         message_id=message["id"],
+        schedule_id=schedule["id"],
+        backfill_id=backfill["id"],
         pending_id=await api.create(queue_name=QUEUE, payload=payload),
         claimed_id=ids[1],
         lease_id=leases[1],

@@ -82,6 +82,18 @@ def bodies(owned):
         "PATCH /endpoints/{id}": [{"enabled": False}, {"url": "http://localhost:9/"}],
         "PUT /endpoints/{id}": [{"description": "Conquered"}],
         "POST /endpoints/{id}/secret/rotate": [{}, {"overlap_seconds": 0}],
+        "POST /schedules": [
+            {
+                "name": "mine",
+                "queue_name": "mine",
+                "cron_expression": "@yearly",
+                "payload_template": 1,
+                "target": {"endpoint_id": owned.endpoint_id},
+            },
+        ],
+        "PUT /schedules/{id}": [{"name": "Conquered"}],
+        "POST /schedules/preview": [{"cron_expression": "@daily"}],
+        "POST /schedules/{id}/backfill": [{"from": "2020-01-01T00:00:00Z"}],
         "POST /workers/{id}/heartbeat": [{"current_jobs": 0, "status": "offline"}],
         "POST /workers/register": [
             {"queue_name": "mine", "hostname": "h", "worker_id": WORKER},
@@ -96,6 +108,7 @@ QUERIES = {
     "GET /jobs/dlq": ["", f"?queue_name={QUEUE}"],
     "GET /jobs/stats": ["", f"?queue_name={QUEUE}"],
     "GET /webhooks/deliveries": ["", f"?queue_name={QUEUE}"],
+    "GET /schedules": ["", f"?queue_name={QUEUE}"],
     "DELETE /queues/{name}": ["", "?delete_jobs=true"],
     "GET /messages": ["", f"?event_type={QUEUE}.sent"],
 }
@@ -114,6 +127,10 @@ def requests_of(route, owned):
             "api-keys": {"id": owned.key_id},
             "endpoints": {"id": owned.endpoint_id},
             "messages": {"id": owned.message_id},
+            "schedules": {
+                "id": owned.schedule_id,
+                "backfill_id": owned.backfill_id,
+            },
             "organizations": {"id": owned.organization_id},
             "incoming-webhooks": {"provider": PROVIDER},
             "webhooks": {"org_id": owned.organization_id},

@@ -26,8 +26,9 @@ class Usage:
     api_keys: int
     #: Endpoints and outgoing webhooks that are enabled.
     webhooks: int
+    #: Those that fire.
+    schedules: int
     #: There are none of these yet.
-    schedules: int = 0
     workflows: int = 0
 
 

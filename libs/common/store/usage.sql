@@ -44,7 +44,8 @@ SELECT asked.organization_id, found.jobs
        ) AS found;
 
 -- name: queue_names
--- The queues of organizations: those that were configured and those that have lanes.
+-- The queues of organizations: those that were configured, those that have lanes, and
+-- those of schedules that fire.
 -- $1 organization_ids uuid[]
 SELECT organization_id, name
   FROM queues
@@ -54,7 +55,13 @@ SELECT organization_id, queue_name
   FROM lanes
  WHERE organization_id = ANY ($1::uuid[])
    AND NOT retired
-   AND NOT telling;
+   AND NOT telling
+ UNION
+SELECT organization_id, queue_name
+  FROM schedules
+ WHERE organization_id = ANY ($1::uuid[])
+   AND NOT paused
+   AND next_tick IS NOT NULL;
 
 -- name: charge
 -- Count jobs that were created today, in the transaction that locked the usage.
@@ -88,7 +95,12 @@ SELECT CASE WHEN $2
           FROM (SELECT name FROM queues WHERE organization_id = $1
                  UNION
                 SELECT queue_name FROM lanes
-                 WHERE organization_id = $1 AND NOT retired AND NOT telling) AS names)::int AS queues,
+                 WHERE organization_id = $1 AND NOT retired AND NOT telling
+                 UNION
+                SELECT queue_name FROM schedules
+                 WHERE organization_id = $1
+                   AND NOT paused
+                   AND next_tick IS NOT NULL) AS names)::int AS queues,
        (SELECT count(*)
           FROM workers
          WHERE organization_id = $1
@@ -102,7 +114,12 @@ SELECT CASE WHEN $2
           FROM endpoints
          WHERE organization_id = $1
            AND enabled
-           AND deleted_at IS NULL)::int AS webhooks;
+           AND deleted_at IS NULL)::int AS webhooks,
+       (SELECT count(*)
+          FROM schedules
+         WHERE organization_id = $1
+           AND NOT paused
+           AND next_tick IS NOT NULL)::int AS schedules;
 
 -- name: forget_days
 -- What was counted on days before yesterday (UTC) is read by nobody.

@@ -40,7 +40,7 @@ class PlanLimits(TypedDict):
     max_workers: int | None
     max_api_keys: int | None
     max_schedules: int | None
-    """Not counted: this version has no schedules."""
+    """Schedules that fire."""
     max_workflows: int | None
     """Not counted: this version has no workflows."""
     max_webhooks: int | None

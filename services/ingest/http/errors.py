@@ -278,9 +278,10 @@ async def _in_time(
 def _malformed(error: Malformed) -> tuple[_Kind, dict[str, Any]]:
     faults = error.faults or (Fault("request", "is invalid"),)
     first = faults[0]
+    named = {first.field, first.field.replace("_", " ")}
     message = (
         first.message
-        if first.field in first.message
+        if any(name in first.message for name in named)
         else f"{first.field}: {first.message}"
     )
     code = first.code if first.code.isupper() else "VALIDATION_ERROR"

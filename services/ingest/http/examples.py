@@ -20,6 +20,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "custom_limits": {"max_queues": 50},
     },
     "AdminCreateOrganization": {"name": "Acme", "slug": "acme", "plan_tier": "pro"},
+    "Backfill": {"from": "2026-03-01T00:00:00Z", "to": "2026-03-08T00:00:00Z"},
     "BeatHeart": {"current_jobs": 2, "status": "healthy"},
     "BulkEnqueue": {
         "queue_name": "mail",
@@ -33,6 +34,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "ChangeKey": {"rate_limit": 600},
     "ChangeOrganization": {"billing_email": "ada@example.com"},
     "ChangePriority": {"priority": 10},
+    "ChangeSchedule": {"cron_expression": "0 7 * * MON-FRI"},
     "ChangeWebhook": {"events": ["job.failed"], "enabled": True},
     "ClaimJobs": {
         "queue_name": "mail",
@@ -86,6 +88,14 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "payload": {"order": 42},
         "idempotency_key": "order-42-paid",
     },
+    "CreateSchedule": {
+        "name": "Morning report",
+        "cron_expression": "0 7 * * MON-FRI",
+        "timezone": "Europe/Berlin",
+        "queue_name": "reports",
+        "payload_template": {"kind": "daily", "for": "{{schedule.tick}}"},
+        "overlap": "skip",
+    },
     "FailJob": {
         "worker_id": "worker-1",
         "lease_id": _LEASE_ID,
@@ -110,6 +120,12 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "Login": {"api_key": "sk_live_…………"},
     "OpenPortal": {"return_url": "https://example.com/billing"},
     "PauseQueue": {"reason": "the printer is on fire"},
+    "PreviewSchedule": {
+        "cron_expression": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "from": "2026-03-28T00:00:00Z",
+        "count": 3,
+    },
     "PurgeDead": {"confirm": True, "queue_name": "mail"},
     "Refresh": {"refresh_token": _TOKEN},
     "RegisterWorker": {

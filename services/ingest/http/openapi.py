@@ -137,6 +137,8 @@ _IN_PATHS: Final = {
     "outgoing-webhooks": "The id of the outgoing webhook.",
     "queues": "The queue's name.",
     "retry": "The id of the delivery.",
+    "schedules": "The id of the schedule.",
+    "backfills": "The id of the backfill.",
     "webhooks": "The id of the organization.",
     "workers": "The worker's id.",
 }
@@ -156,6 +158,7 @@ _TAGS: Final = {
     "members": "Organizations",
     "openapi": "Documentation",
     "priorities": "Jobs",
+    "schedule_runs": "Schedules",
     "signing_secrets": "Organizations",
     "slugs": "Organizations",
     "statistics": "Jobs",

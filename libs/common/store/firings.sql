@@ -1,0 +1,161 @@
+-- name: claim_due
+-- Schedules that are due, for whoever fires them in this transaction; with what their
+-- queue and their organization's plan decide.
+-- $1 limit int
+WITH chosen AS MATERIALIZED (
+    SELECT *
+      FROM schedules
+     WHERE NOT paused
+       AND next_at IS NOT NULL
+       AND next_at <= now()
+     ORDER BY next_at, id
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+)
+SELECT chosen.*, now() AS asked_at,
+       organizations.plan_tier, organizations.custom_limits,
+       organizations.erased_at IS NOT NULL AS erased,
+       queue.max_retries AS queue_max_retries,
+       queue.default_timeout AS queue_timeout_seconds,
+       chosen.overlap <> 'allow' AND is_open(chosen.last_job_id) AS busy
+  FROM chosen
+  JOIN organizations ON organizations.id = chosen.organization_id
+  LEFT JOIN LATERAL (
+        SELECT max_retries, default_timeout
+          FROM queues
+         WHERE queues.organization_id = chosen.organization_id
+           AND queues.name = chosen.queue_name
+         LIMIT 1
+       ) AS queue ON true
+ ORDER BY chosen.next_at, chosen.id;
+
+-- name: claim_queued
+-- Schedules of which a tick waited for the run before to be over, and it is.
+-- $1 limit int
+WITH chosen AS MATERIALIZED (
+    SELECT *
+      FROM schedules
+     WHERE queued_tick IS NOT NULL
+       AND NOT paused
+       AND NOT is_open(last_job_id)
+     ORDER BY id
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+)
+SELECT chosen.*, now() AS asked_at,
+       organizations.plan_tier, organizations.custom_limits,
+       organizations.erased_at IS NOT NULL AS erased,
+       queue.max_retries AS queue_max_retries,
+       queue.default_timeout AS queue_timeout_seconds, false AS busy
+  FROM chosen
+  JOIN organizations ON organizations.id = chosen.organization_id
+  LEFT JOIN LATERAL (
+        SELECT max_retries, default_timeout
+          FROM queues
+         WHERE queues.organization_id = chosen.organization_id
+           AND queues.name = chosen.queue_name
+         LIMIT 1
+       ) AS queue ON true
+ ORDER BY chosen.id;
+
+-- name: next_due
+-- In how many seconds the next schedule is due, null for none; and whether a tick waits
+-- for a run to be over.
+SELECT (SELECT extract(epoch FROM next_at - now())::double precision
+          FROM schedules
+         WHERE NOT paused
+           AND next_at IS NOT NULL
+         ORDER BY next_at
+         LIMIT 1) AS seconds,
+       EXISTS (SELECT FROM schedules WHERE queued_tick IS NOT NULL) AS queued;
+
+-- name: find_alive
+-- Those of these endpoints that there are, of these organizations.
+-- $1 organization_ids uuid[], $2 endpoint_ids uuid[]
+SELECT endpoint.id
+  FROM unnest($1::uuid[], $2::uuid[]) AS asked (organization_id, id)
+ CROSS JOIN LATERAL (
+        SELECT id
+          FROM endpoints
+         WHERE endpoints.id = asked.id
+           AND endpoints.organization_id = asked.organization_id
+           AND deleted_at IS NULL
+         LIMIT 1
+       ) AS endpoint;
+
+-- name: record
+-- What became of ticks, or of schedules that were triggered by hand: a row each; a tick
+-- that had no job may get one.  Who has a job is told of (`notices`), and counted in its
+-- schedule.  Rows of ticks that have their job already stay as they are.
+-- Arrays, one element a run: $1 ids uuid, $2 schedule_ids uuid, $3 ticks timestamptz, $4
+-- sources text, $5 job_ids uuid, $6 missed int, $7 error messages text
+WITH asked AS MATERIALIZED (
+    SELECT *
+      FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::uuid[],
+                  $6::int[], $7::text[])
+           AS asked (id, schedule_id, tick, source, job_id, missed, error_message)
+), written AS (
+    INSERT INTO schedule_runs AS run (id, schedule_id, tick, source, job_id, missed,
+                                      error_message)
+    SELECT id, schedule_id, tick, source, job_id, missed, error_message
+      FROM asked
+     ORDER BY schedule_id, tick
+        ON CONFLICT (schedule_id, tick) DO UPDATE
+       SET job_id = excluded.job_id, error_message = NULL, at = excluded.at,
+           source = excluded.source
+     WHERE run.job_id IS NULL
+       AND excluded.job_id IS NOT NULL
+    RETURNING schedule_id, job_id, source
+), fired AS (
+    SELECT written.schedule_id, written.job_id, written.source,
+           schedules.organization_id, schedules.queue_name
+      FROM written
+      JOIN schedules ON schedules.id = written.schedule_id
+     WHERE written.job_id IS NOT NULL
+), counted AS (
+    UPDATE schedules
+       SET run_count = run_count + sum.runs, last_run_at = now(),
+           -- What is made up for holds up nobody.
+           last_job_id = coalesce(sum.last_job_id, schedules.last_job_id)
+      FROM (SELECT schedule_id, count(*) AS runs,
+                   max(job_id::text) FILTER (WHERE source <> 'backfill')::uuid
+                       AS last_job_id
+              FROM fired
+             GROUP BY schedule_id) AS sum
+     WHERE schedules.id = sum.schedule_id
+), noticed AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'schedule.triggered',
+           json_build_object('schedule_id', schedule_id, 'job_id', job_id,
+                             'queue_name', queue_name, 'source', source)
+      FROM fired
+)
+SELECT schedule_id, job_id FROM written;
+
+-- name: move_on
+-- What comes next, from what came next before; returned are the schedules that stood
+-- there, and how late it is.
+-- Arrays, one element a schedule: $1 ids uuid, $2 ticks so far timestamptz, $3 next ticks
+-- timestamptz, $4 next at timestamptz, $5 queued ticks timestamptz; $6 edition text
+UPDATE schedules
+   SET next_tick = found.next_tick, next_at = found.next_at,
+       queued_tick = found.queued_tick, zones_edition = $6
+  FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
+              $5::timestamptz[])
+       AS found (id, so_far, next_tick, next_at, queued_tick)
+ WHERE schedules.id = found.id
+   AND schedules.next_tick IS NOT DISTINCT FROM found.so_far
+RETURNING schedules.id, clock_timestamp() AS moved_at;
+
+-- name: forget_runs
+-- What schedules did is forgotten when it is older than $1; the rows of ticks to come
+-- are not touched, and no tick comes twice.
+-- $1 age interval, $2 limit int
+DELETE FROM schedule_runs
+ WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+          FROM schedule_runs
+         WHERE id < first_id_at(now() - $1::interval)
+         ORDER BY id
+         LIMIT $2
+           FOR UPDATE SKIP LOCKED));
