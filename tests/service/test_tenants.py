@@ -20,7 +20,9 @@ CONTROL_PLANE = {
         for route in DESCRIBED
         if route.module
         in {
+            "endpoint_attempts",
             "endpoint_secrets",
+            "endpoint_tests",
             "endpoints",
             "incoming_deliveries",
             "incoming_sources",

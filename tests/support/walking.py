@@ -81,6 +81,7 @@ def bodies(owned):
         "POST /endpoints": [{"url": "http://localhost:9/mine"}],
         "PATCH /endpoints/{id}": [{"enabled": False}, {"url": "http://localhost:9/"}],
         "PUT /endpoints/{id}": [{"description": "Conquered"}],
+        "POST /endpoints/{id}/test": [{}, {"payload": {"n": 1}}],
         "POST /endpoints/{id}/secret/rotate": [{}, {"overlap_seconds": 0}],
         "POST /schedules": [
             {

@@ -160,6 +160,13 @@ ALTER TABLE jobs
 CREATE INDEX jobs_of_endpoint_idx ON jobs (endpoint_id, id) WHERE endpoint_id IS NOT NULL;
 CREATE INDEX jobs_of_message_idx  ON jobs (message_id, id)  WHERE message_id IS NOT NULL;
 
+-- What an endpoint was sent, the latest first; and what of it went wrong.
+ALTER TABLE attempts ADD COLUMN endpoint_id uuid;
+CREATE INDEX attempts_of_endpoint_idx ON attempts (endpoint_id, started_at)
+ WHERE endpoint_id IS NOT NULL;
+CREATE INDEX attempts_failed_at_endpoint_idx ON attempts (endpoint_id, started_at)
+ WHERE endpoint_id IS NOT NULL AND verdict <> 'delivered';
+
 -- An endpoint's lanes: 'endpoint:<id>' is their destination.  Retries of push jobs have a
 -- lane of their own, so that a storm of them leaves room for what is new.
 ALTER TABLE lanes

@@ -16,3 +16,32 @@ async def list_attempts(
     return list(
         await conn.fetch(SQL["list_attempts"], organization_id, job_id, limit, offset)
     )
+
+
+async def list_of_endpoint(
+    conn: Conn,
+    *,
+    endpoint_id: UUID,
+    delivered: bool,
+    limit: int,
+    offset: int,
+) -> list[Row]:
+    """Return what an endpoint was sent, the latest first; all, or what went well."""
+    return list(
+        await conn.fetch(
+            SQL["list_of_endpoint"],
+            endpoint_id,
+            True if delivered else None,
+            limit,
+            offset,
+        )
+    )
+
+
+async def list_failed_at_endpoint(
+    conn: Conn, *, endpoint_id: UUID, limit: int, offset: int
+) -> list[Row]:
+    """Return what did not go well of what an endpoint was sent, the latest first."""
+    return list(
+        await conn.fetch(SQL["list_failed_at_endpoint"], endpoint_id, limit, offset)
+    )

@@ -82,10 +82,12 @@ WITH run_out AS MATERIALIZED (
       FROM freed
       JOIN dropped ON dropped.id = freed.lease_id
 ), into_attempts AS (
-    INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms, error)
+    INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms, error,
+                          endpoint_id)
     SELECT job_id, attempt, 'lost', owner, claimed_at,
            extract(epoch FROM now() - claimed_at) * 1000,
-           'the process that made the attempt died'
+           'the process that made the attempt died',
+           (SELECT endpoint_id FROM lanes WHERE lanes.id = judged.lane_id)
       FROM judged
      WHERE NOT never_taken_up
 ), into_ready AS (

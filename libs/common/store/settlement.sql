@@ -91,13 +91,15 @@ WITH told AS MATERIALIZED (
     DELETE FROM leased WHERE job_id = ANY (ARRAY(SELECT job_id FROM closed))
 ), into_attempts AS (
     INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms,
-                          status_code, error, response_headers, response_body)
+                          status_code, error, response_headers, response_body,
+                          endpoint_id)
     SELECT job_id, attempt,
            CASE WHEN transition = 'completed' THEN 'delivered'
                 WHEN status_code IS NOT NULL OR claimed_at IS NOT NULL THEN 'refused'
                 ELSE 'unanswered' END::verdict,
            actor, started_at, duration_ms, status_code, error,
-           response_headers::jsonb, response_body
+           response_headers::jsonb, response_body,
+           (SELECT endpoint_id FROM lanes WHERE lanes.id = closed.lane_id)
       FROM closed
      WHERE transition IN ('completed', 'retrying', 'deadlettered')
 ), into_finished AS (

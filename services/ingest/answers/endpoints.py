@@ -7,7 +7,10 @@ import orjson
 from typing_extensions import TypedDict
 
 from libs.common.db import Row
+from libs.common.messages import Verdict
 from services.ingest.answers.fields import as_stored
+from services.ingest.answers.jobs import AttemptAnswer
+from services.ingest.answers.jobs import attempt as attempt_of_job
 
 
 class EndpointStats(TypedDict):
@@ -222,3 +225,60 @@ def rotated(signing: list[Row], shown: dict[str, str]) -> RotatedSecret:
     if "secret" in shown:
         answer["secret"] = shown["secret"]
     return answer
+
+
+class EndpointTest(TypedDict):
+    """How a test went."""
+
+    success: bool
+    """Whether the endpoint took it: it answered with a 2xx."""
+    status_code: int | None
+    """What it answered; null when it did not."""
+    response_time_ms: float
+    """From the beginning of the attempt to its end."""
+    error: str | None
+    """Why it did not go well; null when it did."""
+    response_body: str | None
+    """The first 16 KiB of its answer; null when there is none."""
+
+
+def tested(verdict: Verdict) -> EndpointTest:
+    """Return how a test went; bytes of an answer that are no text become U+FFFD."""
+    success = verdict.status is not None and 200 <= verdict.status < 300  # noqa: PLR2004
+    error = verdict.error
+    if not success and error is None:
+        error = (
+            "was not sent: delivery has no place for it, or cannot open the secrets"
+            if not verdict.sent
+            else f"HTTP {verdict.status}"
+        )
+    return {
+        "success": success,
+        "status_code": verdict.status,
+        "response_time_ms": round(verdict.duration_ms, 3),
+        "error": error,
+        "response_body": (
+            verdict.body.decode("utf-8", "replace") if verdict.body else None
+        ),
+    }
+
+
+class EndpointAttempt(AttemptAnswer):
+    """One attempt to deliver to an endpoint."""
+
+    message_id: str | None
+    """The message that it delivers; null when it is a job that names the endpoint."""
+    webhook_id: str
+    """The ``webhook-id`` it was sent under."""
+    event_type: str | None
+    """The message's type, or the job's; null when it has none."""
+
+
+def attempt(row: Row) -> EndpointAttempt:
+    """Return one attempt of `attempts.list_of_endpoint`."""
+    return {
+        **attempt_of_job(row["job_id"], row),
+        "message_id": row["message_id"] and str(row["message_id"]),
+        "webhook_id": row["webhook_id"] or str(row["job_id"]),
+        "event_type": row["job_type"],
+    }

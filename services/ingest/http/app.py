@@ -1,6 +1,7 @@
 """The REST application: all routes, in the order in which they are matched."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 import orjson
 from aiohttp import web
@@ -16,7 +17,9 @@ from services.ingest.http import (
     dead_letters,
     dependencies,
     documentation,
+    endpoint_attempts,
     endpoint_secrets,
+    endpoint_tests,
     endpoints,
     incoming,
     incoming_deliveries,
@@ -49,6 +52,43 @@ from services.ingest.http.reading import SETTINGS
 from services.ingest.http.routing import ROUTES, add_routes
 from services.ingest.settings import BODY_BYTES_MAX, Settings
 
+#: What there is to ask about, in the order in which it is matched.
+_RESOURCES: Final = (
+    auth,
+    dead_letters,
+    statistics,
+    listing,
+    jobs,
+    dependencies,
+    priorities,
+    queues,
+    schedule_runs,
+    schedules,
+    workers,
+    keys,
+    endpoints,
+    endpoint_secrets,
+    endpoint_tests,
+    endpoint_attempts,
+    messages,
+    slugs,
+    webhook_tokens,
+    incoming,
+    incoming_sources,
+    incoming_deliveries,
+    signing_secrets,
+    usage,
+    outgoing_webhooks,
+    organizations,
+    members,
+    admin,
+    admin_statistics,
+    dashboard,
+    billing,
+    claims,
+    work,
+)
+
 
 def build(settings: Settings, health: Health) -> web.Application:
     """Return the application; its resources are put in by whoever opens them."""
@@ -58,39 +98,7 @@ def build(settings: Settings, health: Health) -> web.Application:
     app[dashboard.STARTED_AT] = datetime.now(UTC)
     app[MANNERS] = Manners(settings)
     add_routes(app, upkeep.routes(health, development=settings.development))
-    for resource in (
-        auth,
-        dead_letters,
-        statistics,
-        listing,
-        jobs,
-        dependencies,
-        priorities,
-        queues,
-        schedule_runs,
-        schedules,
-        workers,
-        keys,
-        endpoints,
-        endpoint_secrets,
-        messages,
-        slugs,
-        webhook_tokens,
-        incoming,
-        incoming_sources,
-        incoming_deliveries,
-        signing_secrets,
-        usage,
-        outgoing_webhooks,
-        organizations,
-        members,
-        admin,
-        admin_statistics,
-        dashboard,
-        billing,
-        claims,
-        work,
-    ):
+    for resource in _RESOURCES:
         add_routes(app, resource.routes())
     if settings.streamer_url:
         app.cleanup_ctx.append(streams.opened)

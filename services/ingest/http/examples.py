@@ -136,6 +136,7 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
     "RetryDead": {"job_ids": [_ID]},
     "RotateEndpointSecret": {"overlap_seconds": 86_400},
     "RotateSecret": {"overlap_seconds": 86_400},
+    "SendTest": {"event_type": "invoice.paid", "payload": {"invoice": "inv_42"}},
     "SendMessage": {
         "event_type": "invoice.paid",
         "payload": {"invoice": "inv_42", "data": {"amount": 500}},
