@@ -21,8 +21,10 @@ from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import QuotaExceeded, Unauthorized, Unavailable
+from libs.common.ids import new_id
 from libs.common.messages import JournalGrew, OrganizationChanged
-from libs.common.store import jobs, messages, usage
+from libs.common.store import incoming, jobs, messages, usage
+from libs.common.store.incoming import Entry
 from libs.common.store.jobs import NewJob
 from libs.common.store.messages import QUEUE, KeyHolder, Outcome
 from services.ingest.planning import (
@@ -188,6 +190,9 @@ class MessageIntake:
         rows = [row for one in created for row in deliveries_of(one, known)]
         if rows:
             await jobs.create(conn, jobs=rows)
+        entries = list(_entries(created))
+        if entries:
+            await incoming.note_created(conn, entries=entries)
         if counted:
             await usage.charge(
                 conn, created=Counter(row.organization_id for row in rows)
@@ -262,7 +267,7 @@ async def _without_room(
             continue
         try:
             quotas.room_of(rooms, one.wanted.organization_id).take(
-                len(one.subscribers), queue_names={QUEUE} if one.subscribers else ()
+                len(one.subscribers), queue_names=_charged_queues(one)
             )
         except (QuotaExceeded, Unauthorized) as error:
             refused[number] = error
@@ -270,6 +275,24 @@ async def _without_room(
             if one.wanted.key is not None:
                 taken.add(one.wanted.key)
     return refused
+
+
+def _charged_queues(one: Planned) -> set[str]:
+    """Return the queues that count: of what came in from outside none does (5.9)."""
+    return {QUEUE} if one.subscribers and one.wanted.delivery is None else set()
+
+
+def _entries(created: Iterable[Planned]) -> Iterable[Entry]:
+    """Yield what to log: the messages that came in from outside."""
+    for one in created:
+        if one.wanted.delivery is not None:
+            yield Entry(
+                id=new_id(),
+                organization_id=one.wanted.organization_id,
+                delivery=one.wanted.delivery,
+                queue_name=None,
+                message_id=one.id,
+            )
 
 
 def _answer(

@@ -10,6 +10,7 @@ import orjson
 from libs.common.envelopes import enveloped
 from libs.common.ids import new_id
 from libs.common.plans import Plan
+from libs.common.store.incoming import Delivery
 from libs.common.store.jobs import NewJob
 from libs.common.store.lanes import LaneName, endpoint_destination
 from libs.common.store.messages import QUEUE, NewMessage
@@ -35,6 +36,8 @@ class WantedMessage:
     ordering_key: str | None
     idempotency_key: str | None
     fingerprint: bytes | None
+    #: The webhook that it came in as: it is logged with the message.
+    delivery: Delivery | None = None
 
     @property
     def key(self) -> tuple[UUID, str] | None:

@@ -165,7 +165,9 @@ def _application(settings: Settings, health: Health, behind: Behind) -> web.Appl
     app[SOURCES] = Sources(
         behind.pool, behind.bus, sealer, plan_limits=settings.plan_limits
     )
-    app[RECEPTION] = Reception(behind.hot, behind.intake)
+    app[RECEPTION] = Reception(
+        behind.hot, job_intake=behind.intake, message_intake=behind.messages
+    )
     app[STRANGERS] = behind.admission.strangers
     app[SIGN_IN] = SignIn(
         behind.pool,

@@ -93,7 +93,7 @@ def custom_taken(taken: Taken) -> CustomTaken:
     """Return what became of a webhook with a token."""
     return {
         "job_id": str(taken.job_id),
-        "queue_name": taken.queue_name,
+        "queue_name": taken.queue_name or "",
         "status": taken.status,
     }
 
@@ -101,8 +101,8 @@ def custom_taken(taken: Taken) -> CustomTaken:
 def webhook_taken(taken: Taken) -> WebhookTaken:
     """Return what became of a webhook of a provider."""
     return {
-        "job_id": str(taken.job_id),
-        "message_id": None,
+        "job_id": _text(taken.job_id),
+        "message_id": _text(taken.message_id),
         "queue_name": taken.queue_name,
         "status": taken.status,
     }

@@ -137,7 +137,7 @@ async def custom(request: web.Request) -> web.Response:
             ),
             payload=bytes(as_sent(body, _Raw).payload),
             queue_name=asked.queue_name,
-            job_type=job_type_in(asked.payload) or asked.event_type,
+            kind=job_type_in(asked.payload) or asked.event_type,
             tags=tags,
             idempotency_key=asked.idempotency_key,
             priority=asked.priority or 0,
@@ -226,8 +226,12 @@ def _webhook(
             provider=name, event_type=arrived.event, delivery_id=arrived.delivery_id
         ),
         payload=arrived.payload,
-        queue_name=source.queue_name or queue_of(name, arrived.event),
-        job_type=type_of(name, arrived.event),
+        queue_name=(
+            None
+            if source.as_message
+            else source.queue_name or queue_of(name, arrived.event)
+        ),
+        kind=type_of(name, arrived.event),
         tags={
             "provider": name,
             "event": arrived.event,
@@ -235,6 +239,7 @@ def _webhook(
             **arrived.tags,
         },
         idempotency_key=key_of(name, arrived.delivery_id),
+        switched=source.switched_at is not None,
     )
 
 

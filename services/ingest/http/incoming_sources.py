@@ -68,8 +68,6 @@ async def put(request: web.Request) -> web.Response:
     principal = await _keeper(request)
     provider = _provider(request)
     asked = await read_body(request, ConfigureSource)
-    if asked.as_ == "message":
-        raise Malformed(Fault("as", "message is not supported yet", "not_supported"))
     if asked.secret is not None:
         fault = fault_in(provider, asked.secret)
         if fault is not None:
