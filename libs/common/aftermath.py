@@ -12,6 +12,7 @@ from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import Transient
+from libs.common.lines import release_lines
 from libs.common.messages import JournalGrew, LanesReady, WorkReady
 from libs.common.store import settlement
 
@@ -19,18 +20,21 @@ log = structlog.get_logger()
 
 
 async def follow_up(
-    pool: Pool, bus: Bus, *, lanes: Collection[int], awaited: bool
+    pool: Pool, bus: Bus, *, lanes: Collection[int], awaited: bool, left_line: bool
 ) -> None:
-    """Ring for the journal, for room in the queues of *lanes*, and for dependents.
+    """Ring for the journal, for room in the queues of *lanes*, and for who waited.
 
     *lanes* are those whose jobs ended and whose queue may have a limit; *awaited* says
-    that other jobs may wait for one that ended.
+    that other jobs may wait for one that ended, *left_line* that one that ended may
+    have stood in a line.
     """
     await bus.ring(JournalGrew())
     if lanes:
         await _tell_of_room(pool, bus, lanes)
     if awaited:
         await release_dependents(pool, bus)
+    if left_line:
+        await release_lines(pool, bus)
 
 
 async def _tell_of_room(pool: Pool, bus: Bus, lanes: Collection[int]) -> None:

@@ -7,9 +7,11 @@
       ├─────────────│────────────────┘ └─ released, ────┘ │ └─ deadlettered, ─▶ dead
       │             │                     recovered       │    quarantined       │
       │             └───────────── retrying ──────────────┘                      │
-      └──▶ waiting, held ──unblocked──▶ ready ◀──────────── requeued ────────────┘
+      └──▶ waiting, held ──unblocked──▶ ready ◀──────────── requeued ────────────┤
+                                        held  ◀──────────── (it has a line) ─────┘
 
-    ready, scheduled ──blocked──▶ waiting ──unblocked──▶ ready, scheduled
+    ready, scheduled, held ──blocked──▶ waiting ──unblocked──▶ ready, scheduled, held
+    held ──unblocked──▶ scheduled: its turn has come before its time
     scheduled, ready, waiting, held ──cancelled, expired──▶ finished
     scheduled, ready, waiting, held ──reprioritized──▶ the same place
 
@@ -82,13 +84,19 @@ MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] 
             Transition.CREATED: frozenset((NOWHERE, place) for place in _OPEN),
             Transition.DUE: frozenset({(Place.SCHEDULED, Place.READY)}),
             Transition.BLOCKED: frozenset(
-                {(Place.READY, Place.WAITING), (Place.SCHEDULED, Place.WAITING)}
+                {
+                    (Place.READY, Place.WAITING),
+                    (Place.SCHEDULED, Place.WAITING),
+                    (Place.HELD, Place.WAITING),
+                }
             ),
             Transition.UNBLOCKED: frozenset(
                 {
                     (Place.WAITING, Place.READY),
                     (Place.WAITING, Place.SCHEDULED),
+                    (Place.WAITING, Place.HELD),
                     (Place.HELD, Place.READY),
+                    (Place.HELD, Place.SCHEDULED),
                 }
             ),
             Transition.REPRIORITIZED: frozenset((place, place) for place in _OPEN),
@@ -103,7 +111,9 @@ MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] 
             Transition.EXPIRED: frozenset(
                 (place, Place.FINISHED) for place in (*_OPEN, Place.LEASED)
             ),
-            Transition.REQUEUED: frozenset({(Place.DEAD, Place.READY)}),
+            Transition.REQUEUED: frozenset(
+                {(Place.DEAD, Place.READY), (Place.DEAD, Place.HELD)}
+            ),
             Transition.PURGED: frozenset({(Place.DEAD, NOWHERE)}),
         }
     )

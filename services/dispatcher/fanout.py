@@ -153,6 +153,7 @@ class Fanout:
             self._bus,
             lanes={job.lane_id for job in closed if job.limited},
             awaited=any(job.awaited for job in closed),
+            left_line=any(job.left_line for job in closed),
         )
 
     async def _send_all(self, claimed: Sequence[Claimed]) -> bool:

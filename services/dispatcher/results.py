@@ -139,6 +139,7 @@ class Results:
                 self._bus,
                 lanes={job.lane_id for job in closed if job.limited},
                 awaited=any(job.awaited for job in closed),
+                left_line=any(job.left_line for job in closed),
             )
 
     async def _store(self, attempts: Sequence[Settled]) -> list[Closed]:

@@ -173,6 +173,7 @@ class Upkeep:
             self._bus,
             lanes={job.lane_id for job in recovered},
             awaited=any(job.dead for job in recovered),
+            left_line=any(job.dead for job in recovered),
         )
 
     # --- bodies too large for a message --------------------------------------------

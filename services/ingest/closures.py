@@ -8,6 +8,7 @@ from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import Conflict, NotFound
+from libs.common.lines import release_lines
 from libs.common.messages import JournalGrew
 from libs.common.store import closures, interventions, queues
 
@@ -35,6 +36,7 @@ async def delete_queue(
         await _empty(pool, principal, name)
         await bus.ring(JournalGrew())
         await release_dependents(pool, bus)
+        await release_lines(pool, bus)
     elif found["id"] is None:
         raise Conflict("Queue exists only by its jobs; delete_jobs=true deletes both")
     async with borrow(pool) as conn:

@@ -119,6 +119,7 @@ class Handouts:
             self._bus,
             lanes={job.lane_id for job in closed if job.limited},
             awaited=False,
+            left_line=False,
         )
 
     async def drain(self) -> None:
@@ -183,8 +184,9 @@ class Handouts:
             if handout.abandoned:
                 self._send_back(handout)
         if given.work or given.expired:
+            ended = bool(given.expired)
             await follow_up(
-                self._pool, self._bus, lanes=(), awaited=bool(given.expired)
+                self._pool, self._bus, lanes=(), awaited=ended, left_line=ended
             )
 
 

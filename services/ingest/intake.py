@@ -24,6 +24,7 @@ from libs.common.db import Conn, Pool, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import Malformed, QuotaExceeded, Unauthorized, Unavailable
 from libs.common.ids import new_id
+from libs.common.lines import release_lines
 from libs.common.messages import JournalGrew, OrganizationChanged
 from libs.common.quotas import Room, room_of
 from libs.common.sealing import Sealer
@@ -257,12 +258,15 @@ class Intake:
             for row in rows
             if row.id in created
             and row.parent_id is None
+            and row.line is None
             and (row.run_at is None or row.run_at <= now)
         )
         await self._bus.ring(JournalGrew())
         if any(row.parent_id is not None and row.id in created for row in rows):
             # The parent may have ended before anybody could know of its child.
             await release_dependents(self._pool, self._bus)
+        if any(row.line is not None and row.id in created for row in rows):
+            await release_lines(self._pool, self._bus)
 
 
 def _admit(

@@ -257,6 +257,7 @@ class Settlement:
             self._bus,
             lanes={job.lane_id for job in closed if job.limited},
             awaited=any(job.awaited for job in closed),
+            left_line=any(job.left_line for job in closed),
         )
 
 

@@ -147,7 +147,7 @@ async def deregister(
     if lanes:
         await bus.ring(WorkReady(lanes=sorted(lanes)))
         # There may be room for jobs of other lanes of these queues, too.
-        await follow_up(pool, bus, lanes=lanes, awaited=False)
+        await follow_up(pool, bus, lanes=lanes, awaited=False, left_line=False)
     return True
 
 

@@ -2,15 +2,15 @@
 
 Hears      ``JournalGrew``, ``SchedulesChanged``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``
-Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``leases``,
-           ``workers``, ``schedules``
+Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``line_checks``,
+           ``leases``, ``workers``, ``schedules``
 Writes     jobs of ``schedules``, and what these did and do next (``schedule_runs``,
            ``schedule_backfills``, ``notices``);
-           ``ready`` and ``finished`` from ``scheduled``, ``expiries`` and ``waiting``;
-           what becomes of workers' leases that ran out; partitions; how far the journal
-           is announced, and ``tallies`` of it; which ``workers`` are offline; deletes
-           ``sessions``, ``login_codes``, ``allowances`` and ``daily_usage`` that are
-           over, ``incoming_deliveries`` of long ago, and organizations that are to be
-           erased, with all that they have
+           ``ready`` and ``finished`` from ``scheduled``, ``expiries``, ``waiting`` and
+           ``held``; what becomes of workers' leases that ran out; partitions; how far
+           the journal is announced, and ``tallies`` of it; which ``workers`` are
+           offline; deletes ``sessions``, ``login_codes``, ``allowances`` and
+           ``daily_usage`` that are over, ``incoming_deliveries`` of long ago, and
+           organizations that are to be erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

@@ -42,6 +42,7 @@ async def recover_dropped(
                 bus,
                 lanes={job.lane_id for job in recovered},
                 awaited=any(job.dead for job in recovered),
+                left_line=any(job.dead for job in recovered),
             )
 
     await every(poll_seconds, turn, stopping=stopping)

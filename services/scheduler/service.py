@@ -20,6 +20,7 @@ from services.scheduler.editions import renew
 from services.scheduler.erasures import erase_organizations
 from services.scheduler.forgetting import forget_old
 from services.scheduler.leases import recover_dropped
+from services.scheduler.lines import call_forgotten
 from services.scheduler.notices import Notices
 from services.scheduler.partitions import create_ahead
 from services.scheduler.recurring import Recurring
@@ -93,6 +94,7 @@ def _actors(
         ("leases.recover_dropped", recover),
         ("forgetting.forget_old", forget),
         ("dependents.look_after", dependents),
+        ("lines.call_forgotten", partial(call_forgotten, pool=pool, bus=bus)),
         ("partitions.create_ahead", partitions),
         ("announcer.run", announcer.run),
         ("announcer.listen", announcer.listen),

@@ -7,11 +7,11 @@ from hypothesis.stateful import rule
 from libs.common.lifecycle import Place
 from libs.common.store import dependencies, interventions
 from tests.model.scene import while_some
-from tests.model.working import Working
+from tests.model.turning import Turning
 from tests.support.expectation import OPEN
 
 
-class Families(Working):
+class Families(Turning):
     """Edges are added, and somebody looks who need not wait any more."""
 
     @while_some(*OPEN, fewer=3)
@@ -38,6 +38,7 @@ class Families(Working):
         """Those that a job waits for end, well or not, as far as they can."""
         child = self.luck.choice(self.house.in_place(Place.WAITING))
         if self.luck.random() < 0.7:
+            self._call(looks=9)
             self._claim_push(count=9, ticks=30)
             self._claim_work(count=9, ticks=30)
             how = self.luck.choice(["completed", "completed", "deadlettered"])
@@ -64,13 +65,14 @@ class Families(Working):
     def _release(self):
         limit = self.luck.choice([1, 2, 100])
         standing = {job.id: job.place for job in self.house.standing()}
-        met = cancelled = 0
+        met = cancelled = joined = 0
         lanes = set()
         looked = self.do(dependencies.release(self.conn, limit=limit))
         while looked.looks:
             assert looked.looks <= limit
             met += looked.unblocked
             cancelled += looked.cancelled
+            joined += looked.joined
             lanes |= {(id_, True) for id_ in looked.push_lanes}
             lanes |= {(id_, False) for id_ in looked.work_lanes}
             looked = self.do(dependencies.release(self.conn, limit=limit))
@@ -79,12 +81,26 @@ class Families(Working):
         moved = [
             job for job in self.house.standing() if job.place is not standing[job.id]
         ]
+        self._take_positions([job for job in moved if job.place is Place.HELD])
         gone = [job for job in moved if job.place is Place.FINISHED]
         assert (met, cancelled) == (len(moved) - len(gone), len(gone))
         ready = [job for job in moved if job.place is Place.READY]
         assert lanes == {(job.lane_id, job.line.push) for job in ready}
+        assert joined == sum(job.place is Place.HELD for job in moved)
+        self._call(looks=self.luck.choice([0, 9]))
 
-    @while_some(*OPEN)
+    def _take_positions(self, joined):
+        """Of those that joined at once, who was looked at first comes first."""
+        rows = self.do(self.conn.fetch("SELECT job_id FROM lines ORDER BY position"))
+        joined = {job.id for job in joined}
+        for line, order in self.house.turns.order.items():
+            found = [row["job_id"] for row in rows if row["job_id"] in order]
+            settled = [id_ for id_ in order if id_ not in joined]
+            assert found[: len(settled)] == settled
+            assert sorted(found) == sorted(order)
+            self.house.turns.order[line] = found
+
+    @while_some(*OPEN, fewer=6)
     @rule()
     def reprioritize(self):
         """Somebody changes a job's priority, or would like to."""

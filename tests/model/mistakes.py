@@ -12,6 +12,7 @@ from libs.common.store import (
     settlement,
     timers,
 )
+from tests.model.mistakes_in_turns import IN_TURNS
 
 
 class Mistake(NamedTuple):
@@ -212,14 +213,14 @@ MISTAKES = {
     "do not tell of a settlement": Mistake(
         settlement,
         "settle",
-        "FROM closed\n), awaited",
-        "FROM closed\n     WHERE transition <> 'expired'\n), awaited",
+        "FROM closed\n), ended",
+        "FROM closed\n     WHERE transition <> 'expired'\n), ended",
     ),
     "settle, and forget who waits": Mistake(
         settlement,
         "settle",
-        "('completed', 'deadlettered', 'expired'))",
-        "('completed', 'expired'))",
+        "('completed', 'deadlettered', 'expired')\n), awaited",
+        "('completed', 'expired')\n), awaited",
     ),
     "put one job too many under a lease": Mistake(
         claims,
@@ -338,8 +339,8 @@ MISTAKES = {
     "run a child beside its parent": Mistake(
         jobs,
         "create",
-        "\n       AND parent_id IS NULL\n), into_scheduled",
-        "\n), into_scheduled",
+        "\n       AND parent_id IS NULL\n       AND line_key IS NULL\n), into_scheduled",
+        "\n       AND line_key IS NULL\n), into_scheduled",
     ),
     "forget to look at a new child": Mistake(
         jobs,
@@ -395,4 +396,5 @@ MISTAKES = {
         "(SELECT address FROM due)",
         "'{}'::tid[]",
     ),
+    **{title: Mistake(*mistake) for title, mistake in IN_TURNS.items()},
 }

@@ -48,6 +48,7 @@ class Places(Families):
         assert {key: holder.job_id for key, holder in holders.items()} == {
             key: self.house.keys[key] for key in asked
         }
+        self._call(looks=self.luck.choice([0, 1, 9]))
 
     @unless_many(Place.HELD, most=2)
     @rule()
@@ -55,7 +56,7 @@ class Places(Families):
         """Nothing holds a job yet, but cancel, expire and reprioritize know of it."""
         for _ in range(2):
             job = self.wanted()
-            job.run_at = job.key = None
+            job.run_at = job.key = job.turns = None
             job.parents.clear()
             assert self.house.create([job]) == {job.id}
             job.place = Place.HELD
@@ -159,12 +160,18 @@ class Places(Families):
             )
         )
 
-        assert {each.job_id: (each.lane_id, each.push) for each in requeued} == {
-            job.id: (job.lane_id, job.line.push)
-            for job in self._of(organization_id, dead + others)
+        found = {
+            each.job_id: (each.lane_id, each.push, each.in_line) for each in requeued
+        }
+        assert found == {
+            job.id: (job.lane_id, job.line.push, job.turns is not None)
+            for job in sorted(
+                self._of(organization_id, dead + others), key=lambda job: job.id
+            )
             if (queues is None or job.line.queue_name in queues)
             and self.house.requeue(job)
         }
+        self._call(looks=self.luck.choice([0, 9]))
 
     @while_some(Place.DEAD)
     @rule()

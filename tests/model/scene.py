@@ -17,6 +17,7 @@ from libs.common.store.jobs import NewJob
 from tests.model.stage import TICK, Stage
 from tests.support import stock
 from tests.support.expectation import OPEN, Holding, House, Job, Seen
+from tests.support.turns import Turns
 
 
 def while_some(*places, fewer=1):
@@ -39,7 +40,7 @@ class Scene(RuleBasedStateMachine):
         super().__init__()
         self.conn = self.stage.conn
         self.do = self.stage.do
-        self.house = House(seen=self.seen)
+        self.house = House(seen=self.seen, turns=Turns(self.stage.turns))
         #: Everything that was ever handed out.
         self.holdings: list[Holding] = []
         self.luck = random.Random(0)
@@ -91,6 +92,7 @@ class Scene(RuleBasedStateMachine):
             expires_at=None if expires_in is None else now + expires_in,
             key=self.luck.choice([None, None, None, "one", "two"]),
             parents=dict.fromkeys(parents, "all"),
+            turns=self.luck.choice([*[None] * 4, *self.stage.turns]),
         )
 
     def new(self, job: Job) -> NewJob:
@@ -104,6 +106,7 @@ class Scene(RuleBasedStateMachine):
             expires_at=self.moment(job.expires_at),
             idempotency_key=job.key,
             parent_id=next(iter(job.parents), None),
+            line=job.turns,
         )
 
     @invariant()
@@ -111,6 +114,7 @@ class Scene(RuleBasedStateMachine):
         assert self.do(invariants.misplaced(self.conn)) == []
         assert self.do(invariants.unjournaled(self.conn)) == []
         assert self.do(invariants.forgotten(self.conn)) == []
+        assert self.do(invariants.out_of_turn(self.conn)) == []
 
     @invariant()
     def everything_is_as_the_house_says(self):

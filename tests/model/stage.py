@@ -16,8 +16,10 @@ import uvloop
 
 from libs.common.db import BY_KEY
 from libs.common.ids import new_id
+from libs.common.store.lines import Line
 from tests.support import stock
 from tests.support.expectation import House
+from tests.support.lines import configure
 
 _PLACES = """
 WITH crashes AS (
@@ -39,6 +41,10 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
        (SELECT array_agg((job_id, owner, extract(epoch FROM deadline - now())::float8))
           FROM leased WHERE owner IS NOT NULL) AS held,
        (SELECT array_agg((child_id, parent_id, mode::text)) FROM dependencies) AS edges,
+       (SELECT array_agg((scope, key, job_id, called)
+                         ORDER BY scope COLLATE "C", key COLLATE "C", position)
+          FROM lines) AS lines,
+       (SELECT array_agg(DISTINCT (scope, key)) FROM line_checks) AS noted,
        (SELECT array_agg((job_id, transition::text, attempt)) FROM journal
          WHERE seq > $1) AS told,
        (SELECT max(seq) FROM journal) AS seq
@@ -48,6 +54,7 @@ _LATER = (
     "UPDATE ready SET ready_at = ready_at - $1::interval",
     "UPDATE scheduled SET run_at = run_at - $1::interval",
     "UPDATE waiting SET run_at = run_at - $1::interval",
+    "UPDATE held SET run_at = run_at - $1::interval",
     "UPDATE leases SET deadline = deadline - $1::interval",
     "UPDATE leased SET deadline = deadline - $1::interval",
     "UPDATE expiries SET expires_at = expires_at - $1::interval",
@@ -86,6 +93,8 @@ class Stage:
             "held",
             "waiting",
             "rechecks",
+            "lines",
+            "line_checks",
         ):
             # Where rows stand on disk must not depend on when somebody tidied up.
             self.do(
@@ -106,6 +115,13 @@ class Stage:
                 (other, "work", False),
             )
         ]
+        self.do(configure(self.conn, self.lines[1], '{"concurrency_per_key": 2}'))
+        #: Whose jobs take turns, and how many of each at once.
+        self.turns = {
+            Line.of_queue(acme, "work", "key"): 2,
+            Line.of_endpoint(acme): 1,
+            Line.of_endpoint(acme, "key"): 1,
+        }
 
     def do(self, coroutine) -> Any:
         """Wait for *coroutine*."""
@@ -181,6 +197,10 @@ class Stage:
             (job.id, parent_id, mode)
             for job in house.standing()
             for parent_id, mode in job.parents.items()
+        }
+        assert [tuple(each) for each in row["lines"] or ()] == house.turns.rows()
+        assert set(row["noted"] or ()) == {
+            (line.scope, line.key) for line in house.turns.noted
         }
         assert Counter(row["told"] or ()) == Counter(house.told)
         house.told.clear()

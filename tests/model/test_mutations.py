@@ -23,6 +23,11 @@ FEW = (
     "settle when the time is over",
     "cancel, and forget who waits",
     "close a circle",
+    "call one too many",
+    "call who came last",
+    "settle, and stay in line",
+    "leave a line without a word",
+    "lose one's turn with the process",
 )
 
 

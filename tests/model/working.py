@@ -205,6 +205,7 @@ class Working(Scene):
             assert told[each.index][1] == each.how
             ended = each.how in {"completed", "deadlettered", "expired"}
             assert each.awaited == (ended and job.id in awaited)
+            assert each.left_line == (ended and job.turns is not None)
             refused = status is not None or job.owner is not None
             self.house.settle(
                 job,

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from libs.common.lifecycle import CRASHES_MAX, MOVES, Place, Transition
+from libs.common.store import lines
 from tests.support.stock import Line
+from tests.support.turns import Turns
 
 #: How often each move was made.
 Seen = Counter[tuple[Transition, Place | None, Place | None]]
 
 OPEN = (Place.READY, Place.SCHEDULED, Place.WAITING, Place.HELD)
+#: Where a job with a line stands in it.
+IN_LINE = (Place.READY, Place.SCHEDULED, Place.HELD, Place.LEASED)
 
 
 @dataclass(slots=True)
@@ -44,6 +48,8 @@ class Job:
     #: What it waits or waited for, and whether for "all" or "any".
     parents: dict[UUID, str] = field(default_factory=dict)
     attempts: dict[int, str] = field(default_factory=dict)
+    #: Those it takes turns with.
+    turns: lines.Line | None = None
 
     @property
     def owner_key(self) -> tuple[UUID, str | None]:
@@ -104,6 +110,7 @@ class House:
     jobs: dict[UUID, Job] = field(default_factory=dict)
     leases: dict[UUID, Lease] = field(default_factory=dict)
     keys: dict[tuple[UUID, str | None], UUID] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
     #: What the journal should have got since it was last read.
     told: list[tuple[UUID, str, int]] = field(default_factory=list)
     seen: Seen = field(default_factory=Counter)
@@ -116,6 +123,8 @@ class House:
         self.told.append((job.id, str(transition), job.attempt))
         if job.place is not to:
             job.since = self.now
+        if to not in IN_LINE:
+            self.turns.leave(job.turns, job.id)
         job.place = to
         if to is not Place.LEASED:
             job.lease = job.owner = job.deadline = None
@@ -164,11 +173,21 @@ class House:
                 self.keys[job.owner_key] = job.id
             self.jobs[job.id] = job
             job.expiry_stands = job.expires_at is not None
-            later = job.run_at is not None and job.run_at > self.now
-            place = Place.SCHEDULED if later else Place.READY
-            self.move(job, Transition.CREATED, Place.WAITING if job.parents else place)
+            if job.parents:
+                self.move(job, Transition.CREATED, Place.WAITING)
+            else:
+                self.let_go(job, Transition.CREATED)
             created.add(job.id)
         return created
+
+    def let_go(self, job: Job, transition: Transition) -> None:
+        """Move *job*, which no parent keeps, to where its time or turn is to come."""
+        if job.turns is not None and job.id not in self.turns.called:
+            self.move(job, transition, Place.HELD)
+            self.turns.join(job.turns, job.id)
+            return
+        later = job.run_at is not None and job.run_at > self.now
+        self.move(job, transition, Place.SCHEDULED if later else Place.READY)
 
     def next_of(self, lane_id: int | None, count: int) -> list[Job]:
         waiting = [job for job in self.in_place(Place.READY) if job.lane_id == lane_id]
@@ -322,7 +341,7 @@ class House:
             return False
         job.retry_count = job.crash_count = 0
         job.retried = True
-        self.move(job, Transition.REQUEUED, Place.READY)
+        self.let_go(job, Transition.REQUEUED)
         return True
 
     def purge(self, job: Job) -> bool:
@@ -340,11 +359,21 @@ class House:
         self.move(job, Transition.REPRIORITIZED, job.place)
         return True
 
+    def call(self, looked: Iterable[lines.Line]) -> list[Job]:
+        """Look at these lines; return who was called."""
+        self.turns.noted -= {*looked}
+        called = [self.jobs[id_] for id_ in self.turns.next_of({*looked})]
+        for job in called:
+            self.turns.called.add(job.id)
+            self.let_go(job, Transition.UNBLOCKED)
+        return called
+
     # --- jobs that wait for jobs ------------------------------------------------------
 
     def depend(self, job: Job, parents: list[UUID], mode: str) -> set[UUID] | None:
         """Return the parents that are new, or None when the job has begun or ended."""
-        not_begun = job.place in {Place.READY, Place.SCHEDULED} and job.attempt == 0
+        may_wait = {Place.READY, Place.SCHEDULED, Place.HELD}
+        not_begun = job.place in may_wait and job.attempt == 0
         if not not_begun and job.place is not Place.WAITING:
             return None
         fresh = set(parents) - self._descendants(job.id) - job.parents.keys()
@@ -364,10 +393,8 @@ class House:
                 if not self._is_met(job):
                     job.ending = "cancelled"
                     self.move(job, Transition.CANCELLED, Place.FINISHED)
-                elif job.run_at is not None and job.run_at > self.now:
-                    self.move(job, Transition.UNBLOCKED, Place.SCHEDULED)
                 else:
-                    self.move(job, Transition.UNBLOCKED, Place.READY)
+                    self.let_go(job, Transition.UNBLOCKED)
 
     def _descendants(self, job_id: UUID) -> set[UUID]:
         found = {job_id}

@@ -82,7 +82,7 @@ async def _open(conn, name: LaneName, endpoint_id: UUID | None = None) -> Line:
     )
 
 
-def new_job(line: Line, **fields) -> NewJob:
+def new_job(line: Line, /, **fields) -> NewJob:
     """Return a job of *line* that may be created."""
     push = Push(url=f"{ORIGIN}/hook", method="POST", headers=None, timeout_seconds=5.0)
     return NewJob(

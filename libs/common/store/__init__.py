@@ -10,6 +10,7 @@ stands here:
 ``leases``         kept alive, or recovered: leased → ready, dead
 ``timers``         scheduled → ready, and what expired → finished
 ``interventions``  by hand: cancel, requeue, purge
+``lines``          held → ready, scheduled: whose turn it is
 
 A move is a transaction of its own: two in one could be announced before what happened
 to the job between them.

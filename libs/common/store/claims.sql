@@ -245,6 +245,11 @@ WITH asked AS MATERIALIZED (
      WHERE expired
      ORDER BY child.child_id
         ON CONFLICT DO NOTHING
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM given WHERE expired))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id,

@@ -83,6 +83,11 @@ WITH in_ready AS MATERIALIZED (
     SELECT DISTINCT dependencies.child_id
       FROM taken
       JOIN dependencies ON dependencies.parent_id = taken.job_id
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,

@@ -20,11 +20,15 @@ Mode = Literal["all", "any"]
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What came of a look: how many children were met, and where jobs became ready."""
+    """What came of a look: how many children were met, and where jobs became ready.
+
+    *joined* of them are held, in lines (`release_lines`).
+    """
 
     looks: int
     unblocked: int
     cancelled: int
+    joined: int
     push_lanes: list[int]
     work_lanes: list[int]
 

@@ -12,8 +12,8 @@ SELECT jobs.id, jobs.organization_id, jobs.queue_name
  CROSS JOIN LATERAL (SELECT * FROM jobs WHERE jobs.id = asked.id LIMIT 1) AS jobs;
 
 -- name: depend
--- ready, scheduled → waiting (blocked), or waiting still: let a job that has not begun
--- wait for others.  Edges that are there, lead to the job itself or would close a
+-- ready, scheduled, held → waiting (blocked), or waiting still: let a job that has not
+-- begun wait for others.  It leaves its line: two could wait for each other otherwise.  Edges that are there, lead to the job itself or would close a
 -- circle are left out; returned are the parents of those that were added.  When all of
 -- them have completed, the job stays where it is.  No row: the job is not such a job.
 -- The graph must be locked.
@@ -46,8 +46,19 @@ WITH RECURSIVE descendants AS (
     DELETE FROM scheduled USING count
      WHERE scheduled.job_id = $1 AND attempt = 0 AND count.open
     RETURNING job_id, 'scheduled' AS place, lane_id, rank, run_at
+), from_held AS (
+    DELETE FROM held USING count
+     WHERE held.job_id = $1 AND attempt = 0 AND count.open
+    RETURNING job_id, 'held' AS place, lane_id, rank, run_at
 ), taken AS (
-    SELECT * FROM from_ready UNION ALL SELECT * FROM from_scheduled
+    SELECT * FROM from_ready
+    UNION ALL SELECT * FROM from_scheduled
+    UNION ALL SELECT * FROM from_held
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 ), into_waiting AS (
     INSERT INTO waiting (job_id, lane_id, rank, run_at, edges)
     SELECT job_id, lane_id, rank, run_at, known + fresh
@@ -62,7 +73,7 @@ WITH RECURSIVE descendants AS (
     SELECT job_id FROM waits
     UNION
     SELECT job_id FROM places CROSS JOIN count
-     WHERE job_id = $1 AND place IN ('ready', 'scheduled') AND attempt = 0
+     WHERE job_id = $1 AND place IN ('ready', 'scheduled', 'held') AND attempt = 0
        AND NOT count.open
 ), edges AS (
     INSERT INTO dependencies (child_id, parent_id, mode)
@@ -79,10 +90,11 @@ WITH RECURSIVE descendants AS (
 SELECT ARRAY(SELECT parent_id FROM fresh ORDER BY parent_id) AS added FROM stands;
 
 -- name: release
--- waiting → ready, scheduled (unblocked) or finished (cancelled): look again at children
--- whose parents ended.  Those that are cancelled have children, too: look again then.
--- Returned is one row: how many were looked at, unblocked and cancelled, and the lanes
--- of push and of workers' jobs that became ready.
+-- waiting → ready, scheduled, held (unblocked) or finished (cancelled): look again at
+-- children whose parents ended.  Those that have a line join it.  Those that are cancelled
+-- have children, too: look again then.
+-- Returned is one row: how many were looked at, unblocked and cancelled, how many joined
+-- a line, and the lanes of push and of workers' jobs that became ready.
 -- $1 limit int
 WITH due AS MATERIALIZED (
     SELECT ctid AS address, child_id, repeatedly
@@ -119,12 +131,38 @@ WITH due AS MATERIALIZED (
     DELETE FROM waiting
      WHERE job_id = ANY (ARRAY(SELECT job_id FROM decided WHERE NOT met))
     RETURNING job_id, lane_id, rank
+), placed AS MATERIALIZED (
+    SELECT unblocked.*, body.line_scope, body.line_key
+      FROM unblocked
+     CROSS JOIN LATERAL (
+            SELECT line_scope, line_key FROM jobs WHERE jobs.id = unblocked.job_id LIMIT 1
+           ) AS body
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
-    SELECT lane_id, rank, now(), job_id FROM unblocked WHERE NOT later
+    SELECT lane_id, rank, now(), job_id
+      FROM placed
+     WHERE NOT later
+       AND line_key IS NULL
 ), into_scheduled AS (
     INSERT INTO scheduled (run_at, job_id, lane_id, rank)
-    SELECT run_at, job_id, lane_id, rank FROM unblocked WHERE later
+    SELECT run_at, job_id, lane_id, rank
+      FROM placed
+     WHERE later
+       AND line_key IS NULL
+), into_held AS (
+    INSERT INTO held (job_id, lane_id, rank, reason, run_at)
+    SELECT job_id, lane_id, rank, 'its turn has not come', CASE WHEN later THEN run_at END
+      FROM placed
+     WHERE line_key IS NOT NULL
+), into_lines AS (
+    INSERT INTO lines (job_id, scope, key)
+    SELECT job_id, line_scope, line_key
+      FROM placed
+     WHERE line_key IS NOT NULL
+     ORDER BY job_id
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM into_lines
 ), into_finished AS (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT job_id, lane_id, rank, 0, 0, 'cancelled' FROM hopeless
@@ -157,12 +195,16 @@ WITH due AS MATERIALIZED (
        AND youngest > now() - interval '1 minute'
 ), rung AS (
     SELECT lanes.id, lanes.push
-      FROM (SELECT DISTINCT lane_id FROM unblocked WHERE NOT later) AS ready
+      FROM (SELECT DISTINCT lane_id
+              FROM placed
+             WHERE NOT later
+               AND line_key IS NULL) AS ready
      CROSS JOIN LATERAL (SELECT * FROM lanes WHERE lanes.id = lane_id LIMIT 1) AS lanes
 )
 SELECT (SELECT count(*) FROM due)::int                      AS looks,
        (SELECT count(*) FROM unblocked)::int                AS unblocked,
        (SELECT count(*) FROM hopeless)::int                 AS cancelled,
+       (SELECT count(*) FROM into_lines)::int               AS joined,
        ARRAY(SELECT id FROM rung WHERE push ORDER BY id)     AS push_lanes,
        ARRAY(SELECT id FROM rung WHERE NOT push ORDER BY id) AS work_lanes;
 

@@ -128,6 +128,9 @@ WITH named AS MATERIALIZED (
     DELETE FROM dependencies WHERE child_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), completions AS (
     DELETE FROM completion_webhooks WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
+), turns AS (
+    -- No check: who stood behind it is erased as well, and is not to run before that.
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), answers AS (
     DELETE FROM attempts WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), told AS (

@@ -14,11 +14,12 @@ SQL: Final = load(__package__, "interventions")
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """A dead letter that is ready again, in its lane."""
+    """A dead letter that is ready again, in its lane; or held, *in_line*."""
 
     job_id: UUID
     lane_id: int
     push: bool
+    in_line: bool
 
 
 async def cancel(
@@ -50,7 +51,10 @@ async def requeue(
     actor: str,
     queue_names: Sequence[str] | None = None,
 ) -> list[Requeued]:
-    """Make dead letters (of these queues) ready again; return those that were."""
+    """Make dead letters (of these queues) ready again; return those that were.
+
+    Those that have a line are held at its end (`release_lines`).
+    """
     rows = await conn.fetch(
         SQL["requeue"],
         organization_id,

@@ -35,6 +35,11 @@ WITH owned AS MATERIALIZED (
     SELECT DISTINCT child_id
       FROM dependencies
      WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
 SELECT job_id FROM taken;
 
@@ -79,8 +84,8 @@ WITH owned AS MATERIALIZED (
 SELECT 100 - rank AS old_priority FROM changed;
 
 -- name: requeue
--- dead → ready, by hand: retries and crashes start from zero, attempts count on.  Push
--- jobs stand in line with those that are tried again.
+-- dead → ready, by hand, or held if it has a line: retries and crashes start from zero,
+-- attempts count on.  Push jobs stand in line with those that are tried again.
 -- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text, $4 queue names
 -- text[] or null for all
 WITH chosen AS MATERIALIZED (
@@ -108,19 +113,41 @@ WITH chosen AS MATERIALIZED (
     RETURNING job_id, coalesce((SELECT retry_lane_id FROM lanes
                                  WHERE lanes.id = dead.lane_id), lane_id) AS lane_id,
               rank, attempt
+), placed AS MATERIALIZED (
+    SELECT raised.*, body.line_scope, body.line_key
+      FROM raised
+     CROSS JOIN LATERAL (
+            SELECT line_scope, line_key FROM jobs WHERE jobs.id = raised.job_id LIMIT 1
+           ) AS body
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
     SELECT lane_id, rank, now(), job_id, attempt
-      FROM raised
+      FROM placed
+     WHERE line_key IS NULL
+), into_held AS (
+    INSERT INTO held (job_id, lane_id, rank, reason, attempt)
+    SELECT job_id, lane_id, rank, 'its turn has not come', attempt
+      FROM placed
+     WHERE line_key IS NOT NULL
+), into_lines AS (
+    -- Others had their turns meanwhile: it comes after those who wait now.
+    INSERT INTO lines (job_id, scope, key)
+    SELECT job_id, line_scope, line_key
+      FROM placed
+     WHERE line_key IS NOT NULL
+     ORDER BY job_id
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM into_lines
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
     SELECT job_id, lane_id, 'requeued', rank, attempt, $3
-      FROM raised
+      FROM placed
 )
-SELECT raised.job_id, raised.lane_id, lane.push
-  FROM raised
+SELECT placed.job_id, placed.lane_id, lane.push, placed.line_key IS NOT NULL AS in_line
+  FROM placed
  CROSS JOIN LATERAL (
-        SELECT push FROM lanes WHERE lanes.id = raised.lane_id LIMIT 1
+        SELECT push FROM lanes WHERE lanes.id = placed.lane_id LIMIT 1
        ) AS lane;
 
 -- name: choose_dead

@@ -24,3 +24,8 @@ async def unjournaled(conn: Conn) -> list[Row]:
 async def forgotten(conn: Conn) -> list[Row]:
     """Return the jobs that wait for parents in vain."""
     return list(await conn.fetch(SQL["forgotten"]))
+
+
+async def out_of_turn(conn: Conn) -> list[Row]:
+    """Return what is wrong with lines: ``scope``, ``key``, ``job_id``, ``wrong``."""
+    return list(await conn.fetch(SQL["out_of_turn"]))

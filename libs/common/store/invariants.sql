@@ -36,11 +36,11 @@ SELECT places.job_id, places.place, last.transition::text AS transition
             WHEN 'quarantined'  THEN '{dead}'
             WHEN 'due'          THEN '{ready}'
             WHEN 'blocked'      THEN '{waiting}'
-            WHEN 'unblocked'    THEN '{ready,scheduled}'
+            WHEN 'unblocked'    THEN '{ready,scheduled,held}'
             WHEN 'reprioritized' THEN '{ready,scheduled,waiting,held}'
             WHEN 'released'     THEN '{ready}'
             WHEN 'recovered'    THEN '{ready}'
-            WHEN 'requeued'     THEN '{ready}'
+            WHEN 'requeued'     THEN '{ready,held}'
             ELSE '{}'
         END::text[])
  ORDER BY 1;
@@ -55,3 +55,54 @@ SELECT waiting.job_id, hopes.edges, hopes.met, hopes.hopeless
     OR ((hopes.met OR hopes.hopeless)
         AND NOT EXISTS (SELECT FROM rechecks WHERE child_id = waiting.job_id))
  ORDER BY 1;
+
+-- name: out_of_turn
+-- What is wrong with lines: more are called than may be at once, or fewer though somebody
+-- waits and nobody will look; who stands in one though it has ended or waits for other
+-- jobs; who is not called and not held; who should stand in one and does not.  Lines
+-- whose width was narrowed lately have too many called, and rightly; organizations that
+-- are being erased call nobody.
+WITH members AS MATERIALIZED (
+    SELECT lines.*, places.place
+      FROM lines
+      LEFT JOIN places ON places.job_id = lines.job_id
+), counted AS MATERIALIZED (
+    SELECT scope, key, width_of(scope) AS width,
+           count(*) FILTER (WHERE called)     AS called,
+           count(*) FILTER (WHERE NOT called) AS waiting
+      FROM members
+     GROUP BY scope, key
+)
+SELECT scope, key, NULL::uuid AS job_id, 'too many are called' AS wrong
+  FROM counted
+ WHERE called > width
+UNION ALL
+SELECT scope, key, NULL, 'nobody looks'
+  FROM counted
+ WHERE called < width
+   AND waiting > 0
+   AND NOT EXISTS (SELECT
+                     FROM line_checks
+                    WHERE line_checks.scope = counted.scope
+                      AND line_checks.key = counted.key)
+   AND NOT EXISTS (SELECT
+                     FROM members
+                     JOIN jobs ON jobs.id = members.job_id
+                     JOIN organizations ON organizations.id = jobs.organization_id
+                    WHERE members.scope = counted.scope
+                      AND members.key = counted.key
+                      AND organizations.erased_at IS NOT NULL)
+UNION ALL
+SELECT scope, key, job_id, 'stands in line: ' || coalesce(place, 'nowhere')
+  FROM members
+ WHERE place IS NULL
+    OR place IN ('waiting', 'finished', 'dead')
+    OR NOT called AND place <> 'held'
+UNION ALL
+SELECT line_scope, line_key, jobs.id, 'stands in no line: ' || places.place
+  FROM jobs
+  JOIN places ON places.job_id = jobs.id
+ WHERE line_key IS NOT NULL
+   AND places.place IN ('ready', 'scheduled', 'held', 'leased')
+   AND NOT EXISTS (SELECT FROM lines WHERE lines.job_id = jobs.id)
+ ORDER BY 1, 2, 3;

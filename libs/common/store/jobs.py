@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.common.db import Conn, Row
 from libs.common.sql import column, load
+from libs.common.store.lines import Line
 
 SQL: Final = load(__package__, "jobs")
 
@@ -82,6 +83,8 @@ class NewJob:
     completion: Completion | None = None
     #: The job whose end it tells, to that job's own URL.
     completion_of: UUID | None = None
+    #: Those it takes turns with.
+    line: Line | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,8 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(job.message_id for job in jobs),
         column(job.webhook_id for job in jobs),
         column(job.completion_of for job in jobs),
+        column(job.line and job.line.scope for job in jobs),
+        column(job.line and job.line.key for job in jobs),
     )
     return {row["id"] for row in rows}
 

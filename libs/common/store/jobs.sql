@@ -9,20 +9,24 @@
 -- $15 fingerprints bytea, $16 target urls text, $17 methods text, $18 headers text,
 -- $19 target timeouts real (s), $20 parents uuid (a job with one waits for it), $21
 -- endpoints uuid, $22 messages uuid (whose payload it is, where it has none), $23
--- webhook ids text, $24 whose end they tell uuid
+-- webhook ids text, $24 whose end they tell uuid, $25 scopes and $26 keys text of the
+-- lines they stand in: a job with one is held until its turn comes, and one with a parent,
+-- too, joins when it need not wait for it any more
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
                   $7::text[], $8::smallint[], $9::smallint[], $10::int[], $11::text[],
                   $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bytea[],
                   $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[],
-                  $21::uuid[], $22::uuid[], $23::text[], $24::uuid[])
+                  $21::uuid[], $22::uuid[], $23::text[], $24::uuid[], $25::text[],
+                  $26::text[])
            WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
                      run_at, expires_at, idempotency_key, fingerprint,
                      target_url, target_method, target_headers, target_timeout_seconds,
                      parent_id, endpoint_id, message_id, webhook_id, completion_of,
+                     line_scope, line_key,
                      place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
@@ -44,12 +48,12 @@ WITH asked AS MATERIALIZED (
                       max_retries, timeout_seconds, retry, idempotency_key, expires_at,
                       target_url, target_method, target_headers, target_timeout_seconds,
                       parent_job_id, endpoint_id, message_id, webhook_id,
-                      scheduled_at, completion_of)
+                      scheduled_at, completion_of, line_scope, line_key)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
            target_url, target_method, target_headers::jsonb, target_timeout_seconds,
            parent_id, endpoint_id, message_id, webhook_id, run_at,
-           completion_of
+           completion_of, line_scope, line_key
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
@@ -57,17 +61,36 @@ WITH asked AS MATERIALIZED (
       FROM admitted
      WHERE NOT later
        AND parent_id IS NULL
+       AND line_key IS NULL
 ), into_scheduled AS (
     INSERT INTO scheduled (run_at, job_id, lane_id, rank)
     SELECT run_at, id, lane_id, rank
       FROM admitted
      WHERE later
        AND parent_id IS NULL
+       AND line_key IS NULL
 ), into_waiting AS (
     INSERT INTO waiting (job_id, lane_id, rank, run_at)
     SELECT id, lane_id, rank, CASE WHEN later THEN run_at END
       FROM admitted
      WHERE parent_id IS NOT NULL
+), into_held AS (
+    -- Also when it is the first: who is next is not for us to say (see `lines`).
+    INSERT INTO held (job_id, lane_id, rank, reason, run_at)
+    SELECT id, lane_id, rank, 'its turn has not come', CASE WHEN later THEN run_at END
+      FROM admitted
+     WHERE line_key IS NOT NULL
+       AND parent_id IS NULL
+), into_lines AS (
+    INSERT INTO lines (job_id, scope, key)
+    SELECT id, line_scope, line_key
+      FROM admitted
+     WHERE line_key IS NOT NULL
+       AND parent_id IS NULL
+     ORDER BY place
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM into_lines
 ), edges AS (
     INSERT INTO dependencies (child_id, parent_id)
     SELECT id, parent_id

@@ -121,6 +121,11 @@ WITH run_out AS MATERIALIZED (
     SELECT DISTINCT child_id
       FROM dependencies
      WHERE parent_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
 SELECT struck.leases, job_id, lease_id, lane_id, hopeless
   FROM (SELECT count(*)::int AS leases FROM dropped) AS struck
@@ -240,6 +245,11 @@ WITH run_out AS MATERIALIZED (
     SELECT DISTINCT child_id
       FROM dependencies
      WHERE parent_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
 SELECT job_id, lease_id, lane_id, hopeless FROM judged;
 

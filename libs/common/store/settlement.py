@@ -64,7 +64,8 @@ class Closed:
     """A job that was settled: it left this lane's leased jobs.
 
     *index* is its place among the attempts that were told.  *awaited*: other jobs wait
-    for it (`release_dependents`).  *limited*: its queue or endpoint limits how many
+    for it (`release_dependents`).  *left_line*: it was its turn in a line, and is that
+    of another now (`release_lines`).  *limited*: its queue or endpoint limits how many
     jobs are in work, so there may be room now (`find_room`).
     """
 
@@ -74,6 +75,7 @@ class Closed:
     lane_id: int
     how: How
     awaited: bool
+    left_line: bool
     limited: bool
 
 

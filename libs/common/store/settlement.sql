@@ -37,8 +37,8 @@ SELECT asked.job_id, held.retry_count, body.max_retries,
 -- Fenced: a batch's job by its lease; a worker's by its owner, the deadline, the
 -- organization, and by the lease too when it is named.  Whatever else is told is left
 -- alone.  Returned are the jobs that were settled, by their place among those told, with
--- whether jobs wait for them, and whether their queue or endpoint limits how many are in
--- work.
+-- whether jobs wait for them, whether they left a line, and whether their queue or
+-- endpoint limits how many are in work.
 -- Arrays, one element a job, in the order of job ids: $1 job_ids uuid, $2 lease_ids
 -- uuid, $3 owners text (null: a batch's), $4 organization_ids uuid, $5 queues text (JSON
 -- array; null: every queue), $6 transitions text (completed, retrying, deadlettered,
@@ -150,13 +150,19 @@ WITH told AS MATERIALIZED (
                 WHEN 'expired' THEN json_build_object('place', 'leased')
            END
       FROM closed
+), ended AS MATERIALIZED (
+    SELECT job_id
+      FROM closed
+     WHERE transition IN ('completed', 'deadlettered', 'expired')
 ), awaited AS MATERIALIZED (
     SELECT parent_id, child_id
       FROM dependencies
-     WHERE parent_id = ANY (ARRAY(
-            SELECT job_id
-              FROM closed
-             WHERE transition IN ('completed', 'deadlettered', 'expired')))
+     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM ended))
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM ended))
+    RETURNING job_id, scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 ), into_rechecks AS (
     INSERT INTO rechecks (child_id) SELECT DISTINCT child_id FROM awaited
 ), limited AS MATERIALIZED (
@@ -180,6 +186,7 @@ WITH told AS MATERIALIZED (
 )
 SELECT number - 1 AS index, job_id, lease_id, lane_id, transition::text AS transition,
        job_id = ANY (ARRAY(SELECT parent_id FROM awaited)) AS awaited,
+       job_id = ANY (ARRAY(SELECT job_id FROM left_line)) AS left_line,
        lane_id = ANY (ARRAY(SELECT lane_id FROM limited)) AS limited
   FROM closed;
 

@@ -93,6 +93,11 @@ WITH passed AS MATERIALIZED (
     SELECT DISTINCT child_id
       FROM dependencies
      WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
 SELECT ARRAY(SELECT job_id FROM taken)      AS job_ids,
        (SELECT count(*) FROM struck)::int AS moments;

@@ -10,6 +10,7 @@ from libs.common.db import Conn, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import Conflict, NotFound
 from libs.common.ids import parse_id
+from libs.common.lines import release_lines
 from libs.common.messages import JournalGrew
 from libs.common.store import dependencies, jobs
 from services.ingest.answers import dependencies as shapes
@@ -86,6 +87,7 @@ async def add(request: web.Request) -> web.Response:
         raise Conflict("Dependencies cannot be added: the job has begun or ended")
     await bus.ring(JournalGrew())
     await release_dependents(pool, bus)
+    await release_lines(pool, bus)
     async with borrow(pool) as conn:
         met = await _is_met(conn, principal, job_id)
     return answer(shapes.added(job_id, added, met=met))

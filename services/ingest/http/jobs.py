@@ -12,6 +12,7 @@ from libs.common.access import Principal
 from libs.common.db import Row, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import BellhopError, Conflict, Malformed, NotFound
+from libs.common.lines import release_lines
 from libs.common.store import attempts, interventions, jobs, journal
 from services.ingest.answers import jobs as shapes
 from services.ingest.http.errors import answer, details_of, words_of
@@ -204,6 +205,7 @@ async def cancel(request: web.Request) -> web.Response:
         raise Conflict(f"Job cannot be cancelled: it is {row['status']}")
     await wake(request, [])
     await release_dependents(request.app[HOT], request.app[BUS])
+    await release_lines(request.app[HOT], request.app[BUS])
     return web.Response(status=204)
 
 
