@@ -1,9 +1,12 @@
 """What ends a job ends its turn, and the next one is called."""
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from libs.common import sql, store
 from libs.common.store import (
     claims,
     closures,
@@ -163,3 +166,16 @@ async def test_a_dead_letter_that_is_purged_stood_in_no_line(conn):
 
     await release(conn)
     assert await called(conn) == [second]
+
+
+def test_every_statement_that_ends_jobs_ends_their_turns():
+    """A new one must, too; children that have no hope wait, and stand in no line."""
+    ending = {
+        name: "DELETE FROM lines" in statement
+        for path in sorted(Path(store.__path__[0]).glob("*.sql"))
+        for name, statement in sql.load(store.__name__, path.stem).items()
+        if re.search(r"INSERT INTO (finished|dead)\b", statement)
+    }
+
+    assert len(ending) >= 8
+    assert {name for name, ends in ending.items() if not ends} == {"release"}

@@ -317,15 +317,14 @@ async def test_one_can_see_how_a_job_stands_in_its_line(conn):
 
     turns = [await lines.read_turn(conn, job_id=id_) for id_ in ids]
 
-    assert {(turn.scope, turn.key, turn.width) for turn in turns} == {
-        (line.scope, line.key, 2)
-    }
-    assert [(turn.called, turn.before) for turn in turns] == [
-        (True, 0),
-        (True, 0),
-        (False, 0),
-        (False, 1),
-        (False, 2),
+    assert turns == [
+        lines.Turn(line.scope, line.key, is_called, 2, before, ids[:2])
+        for is_called, before in [
+            (True, 0),
+            (True, 0),
+            (False, 0),
+            (False, 1),
+            (False, 2),
+        ]
     ]
-    assert [turn.holders for turn in turns] == [ids[:2]] * 5
     assert await lines.read_turn(conn, job_id=new_id()) is None

@@ -26,6 +26,7 @@ from libs.common.store import (
     journal,
     leases,
     limits,
+    lines,
     settlement,
     timers,
 )
@@ -34,6 +35,7 @@ from libs.common.store.limits import Gate
 from libs.common.store.settlement import Question, Settled
 from tests.support import stock
 from tests.support.databases import copy_of
+from tests.support.lines import line_of
 from tests.support.plans import connected, plan_of, prepare, read_whole
 
 JOBS = 40_000
@@ -84,6 +86,14 @@ WITH made AS (
 ), into_held AS (
     INSERT INTO held (job_id, lane_id, rank, reason)
     SELECT id, $3, 100, 'full' FROM made WHERE i % 15 = 4
+), into_lines AS (
+    INSERT INTO lines (job_id, scope, key, called)
+    SELECT id, 'queue:' || $2::uuid::text || ':mail', 'key ' || i % 100, i % 15 <> 4
+      FROM made WHERE i % 15 IN (4, 5)
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key)
+    SELECT 'queue:' || $2::uuid::text || ':mail', 'key ' || i % 100
+      FROM made WHERE i % 15 = 4
 ), into_finished AS (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT id, $3, 100, 1, 0, 'completed' FROM made
@@ -246,13 +256,36 @@ async def release(conn, _):
     await dependencies.release(conn, limit=500)
 
 
+async def look(conn, _):
+    await lines.look(conn, limit=200)
+
+
+async def call(conn, line):
+    names = [(f"queue:{line.organization_id}:mail", f"key {n}") for n in range(200)]
+    checks = [lines.Check(number, *name) for number, name in enumerate(names)]
+    await lines.call(conn, checks=checks)
+
+
+async def read_turn(conn, _):
+    await lines.read_turn(conn, job_id=new_id())
+
+
+async def recheck(conn, line):
+    await lines.recheck(
+        conn, organization_id=line.organization_id, queue_name=line.queue_name
+    )
+
+
 async def read_unannounced(conn, _):
     position = journal.Position("100", 1)
     await journal.read_unannounced(conn, after=position, limit=500)
 
 
 async def create(conn, line):
-    made = [stock.new_job(line, idempotency_key=f"new {n}") for n in range(500)]
+    made = [
+        stock.new_job(line, idempotency_key=f"new {n}", line=line_of(line, f"key {n}"))
+        for n in range(500)
+    ]
     await jobs.create(conn, jobs=made)
 
 
@@ -279,6 +312,8 @@ BY_THE_SCHEDULER = (
     (release,),
     leases.SQL,
     (recover_work, expire_leases_of),
+    lines.SQL,
+    (look, call, recheck, read_turn),
     journal.SQL,
     (read_unannounced,),
 )

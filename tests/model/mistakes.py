@@ -339,8 +339,8 @@ MISTAKES = {
     "run a child beside its parent": Mistake(
         jobs,
         "create",
-        "\n       AND parent_id IS NULL\n       AND line_key IS NULL\n), into_scheduled",
-        "\n       AND line_key IS NULL\n), into_scheduled",
+        "AND parent_id IS NULL\n       AND line_key IS NULL\n), into_scheduled",
+        "AND line_key IS NULL\n), into_scheduled",
     ),
     "forget to look at a new child": Mistake(
         jobs,

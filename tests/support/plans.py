@@ -19,14 +19,16 @@ LARGE = {
     "journal",
     "leased",
     "leases",
+    "line_checks",
+    "lines",
     "ready",
     "rechecks",
     "scheduled",
     "waiting",
 }
 #: Indexes that are walked from their front, and not far: the next that is due, the
-#: next lane.
-WALKED = {"ready_pkey", "scheduled_pkey"}
+#: next lane, the next note.
+WALKED = {"line_checks_pkey", "ready_pkey", "scheduled_pkey"}
 
 
 def literal(value):
@@ -89,11 +91,15 @@ def read_whole(plan):
     return {
         (node["Node Type"], node["Relation Name"], node.get("Index Name"))
         for node in plan
-        if node.get("Relation Name", "").split("_")[0] in LARGE
+        if LARGE & {node.get("Relation Name"), _whole(node.get("Relation Name", ""))}
         and node["Node Type"] in {"Seq Scan", "Index Scan", "Index Only Scan"}
         and "Index Cond" not in node
         and node.get("Index Name") not in WALKED
     }
+
+
+def _whole(partition):
+    return partition.split("_")[0]
 
 
 @asynccontextmanager
