@@ -11,6 +11,7 @@ from libs.common.access import new_key
 from libs.common.ids import new_id
 from libs.common.store import api_keys
 from libs.common.tokens import derived_keys
+from tests.support.described import described
 from tests.support.house import SECRET_KEY, open_api, run_house
 from tests.support.sessions import add_key, bearer, login, words
 
@@ -20,6 +21,13 @@ async def house(database_url, nats_url):
     """Ingest alone: who asks is its business."""
     async with run_house(database_url, nats_url, services=("ingest",)) as house:
         yield house
+
+
+@pytest.fixture
+async def api(house, tenant):
+    """A client of the tenant's, to whom only what is described is said."""
+    async with open_api(house, tenant) as client:
+        yield described(client)
 
 
 async def test_a_key_is_changed_for_tokens_and_a_token_opens_what_the_key_does(api):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from tests.support.described import described
 from tests.support.house import ADMIN_KEY, Api, new_tenant, open_api, run_house
 from tests.support.mailbox import run_mailbox
 
@@ -38,7 +39,7 @@ async def api(database_url, nats_url, mailbox, tenant):
         ) as house,
         open_api(house, tenant) as api,
     ):
-        yield api
+        yield described(api)
 
 
 async def start(api: Api, email=ADDRESS, *, expect=200):

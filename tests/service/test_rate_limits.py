@@ -53,14 +53,14 @@ async def ask(api, **kwargs):
     return await api.ask("GET", "/organizations", **kwargs)
 
 
-async def hammer(api, *, seconds, at_once):
+async def hammer(api, *, seconds, at_once, **asked):
     """Ask as often as it goes; return how often which status came."""
     ends_at = time.monotonic() + seconds
     found: Counter[int] = Counter()
 
     async def one():
         while time.monotonic() < ends_at:
-            status, _, _ = await ask(api)
+            status, _, _ = await ask(api, **asked)
             found[status] += 1
 
     await asyncio.gather(*(one() for _ in range(at_once)))
@@ -84,18 +84,27 @@ async def second_ingest(house, api):
     return elsewhere
 
 
-@pytest.mark.parametrize("per_second", [20, 100])
-async def test_replicas_share_the_rate_of_an_organization(house, api, conn, per_second):
-    await limit(conn, api.tenant, per_second=per_second, burst=per_second)
+@pytest.mark.parametrize(
+    ("scope", "burst", "per_second"),
+    [("org", 20, 20.0), ("org", 100, 100.0), ("key", 60, 1.0), ("key", 300, 5.0)],
+)
+async def test_replicas_share_a_rate(house, api, conn, scope, burst, per_second):
+    headers = None
+    if scope == "org":
+        await limit(conn, api.tenant, per_second=int(per_second), burst=burst)
+    else:
+        headers = await limited_key(conn, api.tenant, per_minute=burst)
     elsewhere = await second_ingest(house, api)
-    seconds = 3.0
     began = time.monotonic()
     found = await asyncio.gather(
-        *(hammer(one, seconds=seconds, at_once=4) for one in (api, elsewhere))
+        *(
+            hammer(one, seconds=3.0, at_once=4, headers=headers)
+            for one in (api, elsewhere)
+        )
     )
     took = time.monotonic() - began
     accepted = sum(one[200] for one in found)
-    wanted = per_second + per_second * took
+    wanted = burst + per_second * took
 
     assert set(found[0]) | set(found[1]) == {200, 429}
     assert 0.9 * wanted <= accepted <= 1.1 * wanted, (accepted, wanted)

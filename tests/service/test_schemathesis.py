@@ -58,7 +58,8 @@ SOUND = {
     "from": "2026-03-01T00:00:00Z",
     "to": "2026-03-02T00:00:00Z",
 }
-#: What chance does not find: a key, a token, a code, a lease, somebody else's id.
+#: What chance does not find: a key, a token, a code, a lease, somebody else's id.  What
+#: signing in answers is held against the description where it is tested (`described`).
 NEVER_MET = {
     "POST /auth/signup/complete",
     "POST /auth/login",

@@ -20,10 +20,12 @@ def label(route):
     return f"{route.method} {route.template.removeprefix('/api/v1')}"
 
 
+#: What the description of the API is made of.
+EVERY_ROUTE = build(settings_of(NOWHERE, "ingest"), Health(asyncio.Event()))[ROUTES]
 #: Streams are another service's, and walked there.
 DESCRIBED = [
     route
-    for route in build(settings_of(NOWHERE, "ingest"), Health(asyncio.Event()))[ROUTES]
+    for route in EVERY_ROUTE
     if route.path.startswith("/api/v1/") and route.module != "streams"
 ]
 
