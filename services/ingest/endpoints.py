@@ -118,7 +118,7 @@ def _columns(
     if columns.get("event_types") is not None:
         columns["event_types"] = list(dict.fromkeys(columns["event_types"]))
     if asked.filter is not None:
-        _require_filter(asked.filter)
+        require_filter(asked.filter)
     if "retry" in said and asked.max_retries is None:
         columns["max_retries"] = _retries_of(asked.retry)
     if "auth" in said:
@@ -128,7 +128,8 @@ def _columns(
     return columns
 
 
-def _require_filter(spec: dict[str, Any]) -> None:
+def require_filter(spec: dict[str, Any]) -> None:
+    """Raise `Malformed`, with its place, for what is wrong with a filter."""
     try:
         compile_filter(spec)
     except BadFilter as error:

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
-
-from libs.common.envelopes import enveloped
+from libs.common.deliveries import Addressee, Message, delivery
 from libs.common.ids import new_id
 from libs.common.plans import Plan
 from libs.common.store.incoming import Delivery
@@ -19,8 +17,6 @@ from services.ingest.subscribers import Subscriber, Subscriptions
 
 #: Deliveries that share a transaction; one message's are never split.
 _DELIVERIES_MAX: Final = 2000
-#: The rank of priority 0.
-_RANK: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,29 +102,22 @@ def deliveries_of(one: Planned, known: Known) -> Iterable[NewJob]:
     wanted = one.wanted
     for subscriber in one.subscribers:
         lane = _lane(wanted, subscriber)
-        envelope = enveloped(
-            subscriber.format,
-            message_id=one.id,
-            organization_id=wanted.organization_id,
-            event_type=wanted.event_type,
-            payload=wanted.payload,
-            ordering_key=wanted.ordering_key,
-        )
-        headers = envelope.headers
-        yield NewJob(
-            id=new_id(),
-            organization_id=wanted.organization_id,
-            queue_name=QUEUE,
+        yield delivery(
+            Message(
+                id=one.id,
+                organization_id=wanted.organization_id,
+                event_type=wanted.event_type,
+                payload=wanted.payload,
+                ordering_key=wanted.ordering_key,
+            ),
+            Addressee(
+                endpoint_id=subscriber.id,
+                format=subscriber.format,
+                ordered=subscriber.ordered,
+                max_retries=subscriber.max_retries,
+            ),
             lane_id=known.lanes[lane],
-            payload=envelope.body,
-            rank=_RANK,
-            max_retries=subscriber.max_retries,
             timeout_seconds=known.defaults[lane[:2]].timeout_seconds,
-            job_type=wanted.event_type[:255],
-            endpoint_id=subscriber.id,
-            headers=orjson.dumps(headers).decode() if headers else None,
-            message_id=one.id,
-            webhook_id=str(one.id),
         )
 
 

@@ -24,6 +24,7 @@ from services.scheduler.lines import call_forgotten
 from services.scheduler.notices import Notices
 from services.scheduler.partitions import create_ahead
 from services.scheduler.recurring import Recurring
+from services.scheduler.replays import replay
 from services.scheduler.settings import Settings
 from services.scheduler.tallies import fold_old
 from services.scheduler.workers import sweep
@@ -58,29 +59,23 @@ def _actors(
     settings: Settings, pool: Pool, bus: Bus, stopping: asyncio.Event
 ) -> tuple[tuple[str, Actor], ...]:
     """Return who works here, by name."""
-    due = Due(pool, bus, poll_seconds=settings.due_poll_seconds)
-    announcer = Announcer(
-        pool,
-        bus,
-        Doorbell(stopping),
-        holder=f"scheduler-{new_id().hex[-12:]}",
-        batch_max=settings.announce_batch_max,
-        poll_seconds=settings.journal_poll_seconds,
+    return (
+        *_of_jobs(settings, pool, bus),
+        *_of_schedules(settings, pool, bus, stopping),
+        *_of_news(settings, pool, bus, stopping),
+        *_of_the_past(settings, pool),
     )
-    notices = Notices(pool, bus, Doorbell(stopping))
+
+
+def _of_jobs(settings: Settings, pool: Pool, bus: Bus) -> tuple[tuple[str, Actor], ...]:
+    """Return who moves jobs on."""
+    due = Due(pool, bus, poll_seconds=settings.due_poll_seconds)
     recover = partial(
         recover_dropped,
         pool=pool,
         bus=bus,
         poll_seconds=settings.lease_poll_seconds,
     )
-    dependents = partial(look_after, pool=pool, bus=bus)
-    forget = partial(
-        forget_old,
-        pool=pool,
-        runs_kept=timedelta(days=settings.schedule_history_days),
-    )
-    partitions = partial(create_ahead, pool=pool, weeks=settings.partition_weeks_ahead)
     silence = partial(
         sweep,
         pool=pool,
@@ -90,18 +85,47 @@ def _actors(
     return (
         ("due.run", due.run),
         ("due.expire", due.expire),
-        *_of_schedules(settings, pool, bus, stopping),
         ("leases.recover_dropped", recover),
-        ("forgetting.forget_old", forget),
-        ("dependents.look_after", dependents),
+        ("dependents.look_after", partial(look_after, pool=pool, bus=bus)),
         ("lines.call_forgotten", partial(call_forgotten, pool=pool, bus=bus)),
-        ("partitions.create_ahead", partitions),
+        ("replays.replay", partial(replay, pool=pool, bus=bus)),
+        ("workers.sweep", silence),
+    )
+
+
+def _of_news(
+    settings: Settings, pool: Pool, bus: Bus, stopping: asyncio.Event
+) -> tuple[tuple[str, Actor], ...]:
+    """Return who tells what happened."""
+    announcer = Announcer(
+        pool,
+        bus,
+        Doorbell(stopping),
+        holder=f"scheduler-{new_id().hex[-12:]}",
+        batch_max=settings.announce_batch_max,
+        poll_seconds=settings.journal_poll_seconds,
+    )
+    notices = Notices(pool, bus, Doorbell(stopping))
+    return (
         ("announcer.run", announcer.run),
         ("announcer.listen", announcer.listen),
         ("notices.run", notices.run),
         ("notices.listen", notices.listen),
+    )
+
+
+def _of_the_past(settings: Settings, pool: Pool) -> tuple[tuple[str, Actor], ...]:
+    """Return who makes room for what comes, and forgets what is over."""
+    forget = partial(
+        forget_old,
+        pool=pool,
+        runs_kept=timedelta(days=settings.schedule_history_days),
+    )
+    partitions = partial(create_ahead, pool=pool, weeks=settings.partition_weeks_ahead)
+    return (
+        ("forgetting.forget_old", forget),
+        ("partitions.create_ahead", partitions),
         ("tallies.fold_old", partial(fold_old, pool=pool, every_seconds=_FOLD_SECONDS)),
-        ("workers.sweep", silence),
         ("erasures.erase_organizations", partial(erase_organizations, pool=pool)),
     )
 

@@ -111,6 +111,7 @@ class Ids:
             "endpoints": [{"id": self.owned.endpoint_id}],
             "messages": [{"id": self.owned.message_id}],
             "schedules": [{"id": self.owned.schedule_id}],
+            "replays": [{"id": self.owned.replay_id}],
             "organizations": [{"id": self.owned.organization_id}],
             "outgoing-webhooks": [
                 {"id": self.owned.webhook_id, "delivery_id": self.owned.dead_id}

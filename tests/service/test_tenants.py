@@ -28,6 +28,7 @@ CONTROL_PLANE = {
             "incoming_sources",
             "keys",
             "outgoing_webhooks",
+            "replays",
             "signing_secrets",
             "webhook_tokens",
         }

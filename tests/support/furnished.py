@@ -30,6 +30,7 @@ class Furnished:
     message_id: str
     schedule_id: str
     backfill_id: str
+    replay_id: str
     pending_id: str
     claimed_id: str
     lease_id: str
@@ -91,6 +92,12 @@ async def furnish(api: Api) -> Furnished:
     payload = {"secret": SECRET}
     sent = {"event_type": f"{QUEUE}.sent", "payload": payload, "ordering_key": SECRET}
     message = await api.ask("POST", "/messages", json=sent, expect=201)
+    replay = await api.ask(
+        "POST",
+        f"/endpoints/{endpoint['id']}/replay",
+        json={"since": "2020-01-01T00:00:00Z", "filter": {SECRET: True}},
+        expect=202,
+    )
     for _ in range(2):
         await api.create(queue_name=QUEUE, payload=payload, tags=[SECRET])
     ids, leases = [], []
@@ -127,6 +134,7 @@ async def furnish(api: Api) -> Furnished:
         message_id=message["id"],
         schedule_id=schedule["id"],
         backfill_id=backfill["id"],
+        replay_id=replay["replay_id"],
         pending_id=await api.create(queue_name=QUEUE, payload=payload),
         claimed_id=ids[1],
         lease_id=leases[1],

@@ -84,6 +84,7 @@ def bodies(owned):
         "PATCH /endpoints/{id}": [{"enabled": False}, {"url": "http://localhost:9/"}],
         "PUT /endpoints/{id}": [{"description": "Conquered"}],
         "POST /endpoints/{id}/test": [{}, {"payload": {"n": 1}}],
+        "POST /endpoints/{id}/replay": [{"since": "2020-01-01T00:00:00Z"}],
         "POST /endpoints/{id}/secret/rotate": [{}, {"overlap_seconds": 0}],
         "POST /schedules": [
             {
@@ -134,6 +135,7 @@ def requests_of(route, owned):
                 "id": owned.schedule_id,
                 "backfill_id": owned.backfill_id,
             },
+            "replays": {"id": owned.replay_id},
             "organizations": {"id": owned.organization_id},
             "incoming-webhooks": {"provider": PROVIDER},
             "webhooks": {"org_id": owned.organization_id},

@@ -143,6 +143,12 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "idempotency_key": "inv_42-paid",
         "ordering_key": "inv_42",
     },
+    "StartReplay": {
+        "since": "2026-01-01T00:00:00Z",
+        "status": "failed",
+        "filter": {"data.amount": {"$gte": 100}},
+        "rate_per_second": 20,
+    },
     "Validate": {"token": _TOKEN},
 }
 

@@ -130,6 +130,7 @@ _ID: Final = {"type": "string", "format": "uuid"}
 _IN_PATHS: Final = {
     "api-keys": "The id of the API key.",
     "endpoints": "The id of the endpoint.",
+    "replays": "The id of the replay.",
     "incoming-webhooks": "The provider's name.",
     "jobs": "The id of the job.",
     "messages": "The id of the message.",
@@ -152,6 +153,7 @@ _TAGS: Final = {
     "endpoint_attempts": "Endpoints",
     "endpoint_secrets": "Endpoints",
     "endpoint_tests": "Endpoints",
+    "replays": "Endpoints",
     "incoming": "Incoming webhooks",
     "incoming_deliveries": "Incoming webhooks",
     "incoming_sources": "Incoming webhooks",
