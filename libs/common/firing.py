@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import orjson
+
 from libs.common import quotas
 from libs.common.access import DELETED
 from libs.common.db import Conn, Row
@@ -220,6 +222,9 @@ def _job(firing: Firing, lane_id: int) -> NewJob:
             timeout_seconds=schedule["target_timeout_seconds"],
         ),
         endpoint_id=schedule["endpoint_id"],
+        made_by=orjson.dumps(
+            {"source": firing.source, "schedule_id": str(schedule["id"])}
+        ).decode(),
     )
 
 

@@ -55,6 +55,10 @@ class _Details(msgspec.Struct):
     run_at: str | None = None
     error: str | None = None
     reason: str | None = None
+    #: What made the job.
+    source: str | None = None
+    schedule_id: str | None = None
+    workflow_id: str | None = None
 
 
 _DETAILS: Final = msgspec.json.Decoder(_Details)
@@ -96,7 +100,14 @@ def _events(entry: Entry, details: _Details) -> Events:
 
 def _created(entry: Entry, details: _Details) -> Events:
     status = Status.SCHEDULED if details.run_at else Status.PENDING
-    return [("job.created", {"priority": 100 - entry.rank, "status": status})]
+    told = {
+        "priority": 100 - entry.rank,
+        "status": status,
+        "source": details.source,
+        "schedule_id": details.schedule_id,
+        "workflow_id": details.workflow_id,
+    }
+    return [("job.created", {k: v for k, v in told.items() if v is not None})]
 
 
 def _started(entry: Entry, _: _Details) -> Events:

@@ -203,6 +203,36 @@ async def test_queues_and_workers_are_told_of(client, endpoint):
     }
 
 
+async def test_schedules_are_told_of_and_the_jobs_they_make(client, api, endpoint):
+    await hook(client, endpoint, "schedule.triggered", "job.created")
+    schedule = await api.ask(
+        "POST",
+        "/schedules",
+        json={
+            "name": "yearly",
+            "cron_expression": "0 0 1 1 *",
+            "queue_name": "mail",
+            "payload_template": {},
+        },
+        expect=201,
+    )
+    path = f"/schedules/{schedule['id']}/trigger"
+    triggered = await api.ask("POST", path, expect=200)
+
+    found = by_event(await told_of(endpoint, 2))
+
+    of_both = {
+        "job_id": triggered["job_id"],
+        "queue_name": "mail",
+        "source": "schedule_trigger",
+        "schedule_id": schedule["id"],
+    }
+    assert found == {
+        "schedule.triggered": [of_both],
+        "job.created": [{**of_both, "priority": 0, "status": "pending"}],
+    }
+
+
 async def test_without_a_secret_nothing_is_signed(client, endpoint):
     webhook = await hook(client, endpoint, "job.created", secret=None)
     await client("jobs.create", {"queue_name": "mail", "payload": {}})

@@ -68,6 +68,17 @@ def test_a_job_that_was_created_tells_its_priority_and_status():
     assert later["job.created"]["status"] == "scheduled"
 
 
+def test_a_job_that_a_schedule_made_tells_so():
+    made = told("created", details={"source": "cron", "schedule_id": "s"})
+
+    assert made["job.created"] == {
+        "priority": 10,
+        "status": "pending",
+        "source": "cron",
+        "schedule_id": "s",
+    }
+
+
 def test_a_job_that_was_started_tells_by_whom():
     assert told("started", actor="worker-1", details={"waited_ms": 1.5}) == {
         "job.started": {"worker_id": "worker-1"}

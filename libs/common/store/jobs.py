@@ -85,6 +85,8 @@ class NewJob:
     completion_of: UUID | None = None
     #: Those it takes turns with.
     line: Line | None = None
+    #: What made it, if not a request for it, told with its creation: a JSON object.
+    made_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(job.completion_of for job in jobs),
         column(job.line and job.line.scope for job in jobs),
         column(job.line and job.line.key for job in jobs),
+        column(job.made_by for job in jobs),
     )
     return {row["id"] for row in rows}
 

@@ -11,7 +11,7 @@
 -- endpoints uuid, $22 messages uuid (whose payload it is, where it has none), $23
 -- webhook ids text, $24 whose end they tell uuid, $25 scopes and $26 keys text of the
 -- lines they stand in: a job with one is held until its turn comes, and one with a parent,
--- too, joins when it need not wait for it any more
+-- too, joins when it need not wait for it any more, $27 what made them text (JSON object)
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
@@ -19,15 +19,14 @@ WITH asked AS MATERIALIZED (
                   $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bytea[],
                   $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[],
                   $21::uuid[], $22::uuid[], $23::text[], $24::uuid[], $25::text[],
-                  $26::text[])
+                  $26::text[], $27::text[])
            WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
                      run_at, expires_at, idempotency_key, fingerprint,
                      target_url, target_method, target_headers, target_timeout_seconds,
                      parent_id, endpoint_id, message_id, webhook_id, completion_of,
-                     line_scope, line_key,
-                     place)
+                     line_scope, line_key, made_by, place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
     SELECT organization_id, idempotency_key, id, fingerprint
@@ -110,7 +109,10 @@ WITH asked AS MATERIALIZED (
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, details)
     SELECT id, lane_id, 'created', rank, 0,
-           CASE WHEN later THEN json_build_object('run_at', run_at) END
+           CASE WHEN made_by IS NOT NULL
+                THEN (made_by::jsonb || CASE WHEN later
+                          THEN jsonb_build_object('run_at', run_at) ELSE '{}' END)::json
+                WHEN later THEN json_build_object('run_at', run_at) END
       FROM admitted
 )
 SELECT id FROM admitted;
