@@ -71,7 +71,14 @@ async def _turn(pool: Pool, bus: Bus, plan_limits: PlanLimits | None) -> bool:
         fired = await make_jobs(conn, asked=asked) if asked else []
         made = [one for one in fired if one.error is None]
         if made:
-            await firings.record(conn, runs=[one.run() for one in made])
+            jobs = await firings.record(conn, runs=[one.run() for one in made])
+            # What is made up for holds up nobody.
+            await firings.count_on(
+                conn,
+                schedule_id=row["id"],
+                runs=len(jobs.get(row["id"], ())),
+                latest=None,
+            )
         error = next((str(one.error) for one in fired if one.error is not None), None)
         if error is not None:
             await _advance(conn, row, None, made, skipped=len(before), error=error)

@@ -145,12 +145,11 @@ class Recurring:
                 )
             fired = await make_jobs(conn, asked=decided.asked) if decided.asked else []
             runs = [*(one.run() for one in fired), *decided.runs]
-            if runs:
-                await firings.record(conn, runs=runs)
+            jobs = await firings.record(conn, runs=runs) if runs else {}
             moved = {}
             if decided.moves:
                 moved = await firings.move_on(
-                    conn, moves=decided.moves, edition=EDITION
+                    conn, moves=decided.moves, jobs=jobs, edition=EDITION
                 )
         _count(rows, fired, runs, moved)
         await self._tell(fired, cancelled=bool(decided.cancelled))

@@ -1,6 +1,6 @@
 """Firings: schedules that are due, and what became of their ticks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, NamedTuple
@@ -79,9 +79,13 @@ async def find_alive(
     return {row["id"] for row in rows}
 
 
-async def record(conn: Conn, *, runs: Sequence[Run]) -> None:
-    """Note what became of ticks, no two of which are the same one."""
-    await conn.execute(
+async def record(conn: Conn, *, runs: Sequence[Run]) -> dict[UUID, list[UUID]]:
+    """Note what became of ticks, no two of which are the same one.
+
+    Return the jobs that are new to each schedule, the latest last: the caller counts
+    them (`count_on`, `move_on`).
+    """
+    rows = await conn.fetch(
         SQL["record"],
         [run.id for run in runs],
         [run.schedule_id for run in runs],
@@ -91,15 +95,32 @@ async def record(conn: Conn, *, runs: Sequence[Run]) -> None:
         [run.missed for run in runs],
         column(run.error_message for run in runs),
     )
+    found: dict[UUID, list[UUID]] = {}
+    for row in sorted(rows, key=lambda row: row["job_id"]):
+        found.setdefault(row["schedule_id"], []).append(row["job_id"])
+    return found
+
+
+async def count_on(
+    conn: Conn, *, schedule_id: UUID, runs: int, latest: UUID | None
+) -> None:
+    """Count what a schedule fired without moving on; *latest* may hold up the next."""
+    await conn.execute(SQL["count_on"], schedule_id, runs, latest)
 
 
 async def move_on(
-    conn: Conn, *, moves: Sequence[Move], edition: str
+    conn: Conn,
+    *,
+    moves: Sequence[Move],
+    jobs: Mapping[UUID, Sequence[UUID]],
+    edition: str,
 ) -> dict[UUID, datetime]:
     """Let schedules go on to what comes next; return when each did.
 
-    Those that stood elsewhere stay there.
+    *jobs* are what each has fired, the latest last.  Those that stood elsewhere stay
+    there.
     """
+    made = [jobs.get(move.schedule_id, ()) for move in moves]
     following = [move.following or (None, None) for move in moves]
     rows = await conn.fetch(
         SQL["move_on"],
@@ -108,6 +129,8 @@ async def move_on(
         [tick for tick, _ in following],
         [at for _, at in following],
         column(move.queued for move in moves),
+        [len(ids) for ids in made],
+        column(ids[-1] if ids else None for ids in made),
         edition,
     )
     return {row["id"]: row["moved_at"] for row in rows}

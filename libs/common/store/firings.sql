@@ -85,8 +85,9 @@ SELECT endpoint.id
 
 -- name: record
 -- What became of ticks, or of schedules that were triggered by hand: a row each; a tick
--- that had no job may get one.  Who has a job is told of (`notices`), and counted in its
--- schedule.  Rows of ticks that have their job already stay as they are.
+-- that had no job may get one.  Who has a job is told of (`notices`), and returned: its
+-- schedule wants to be counted on.  Rows of ticks that have their job already stay as
+-- they are.
 -- Arrays, one element a run: $1 ids uuid, $2 schedule_ids uuid, $3 ticks timestamptz, $4
 -- sources text, $5 job_ids uuid, $6 missed int, $7 error messages text
 WITH asked AS MATERIALIZED (
@@ -112,17 +113,6 @@ WITH asked AS MATERIALIZED (
       FROM written
       JOIN schedules ON schedules.id = written.schedule_id
      WHERE written.job_id IS NOT NULL
-), counted AS (
-    UPDATE schedules
-       SET run_count = run_count + sum.runs, last_run_at = now(),
-           -- What is made up for holds up nobody.
-           last_job_id = coalesce(sum.last_job_id, schedules.last_job_id)
-      FROM (SELECT schedule_id, count(*) AS runs,
-                   max(job_id::text) FILTER (WHERE source <> 'backfill')::uuid
-                       AS last_job_id
-              FROM fired
-             GROUP BY schedule_id) AS sum
-     WHERE schedules.id = sum.schedule_id
 ), noticed AS (
     INSERT INTO notices (organization_id, event, data)
     SELECT organization_id, 'schedule.triggered',
@@ -130,19 +120,30 @@ WITH asked AS MATERIALIZED (
                              'queue_name', queue_name, 'source', source)
       FROM fired
 )
-SELECT schedule_id, job_id FROM written;
+SELECT schedule_id, job_id FROM fired;
+
+-- name: count_on
+-- How often a schedule has fired, and what its latest job is.
+-- $1 id uuid, $2 runs int (more), $3 latest job uuid or null
+UPDATE schedules
+   SET run_count = run_count + $2, last_run_at = now(),
+       last_job_id = coalesce($3, last_job_id)
+ WHERE id = $1;
 
 -- name: move_on
--- What comes next, from what came next before; returned are the schedules that stood
--- there, and how late it is.
+-- What comes next, from what came next before, and what was fired; returned are the
+-- schedules that stood there, and how late it is.
 -- Arrays, one element a schedule: $1 ids uuid, $2 ticks so far timestamptz, $3 next ticks
--- timestamptz, $4 next at timestamptz, $5 queued ticks timestamptz; $6 edition text
+-- timestamptz, $4 next at timestamptz, $5 queued ticks timestamptz, $6 runs int (more),
+-- $7 latest jobs uuid; $8 edition text
 UPDATE schedules
    SET next_tick = found.next_tick, next_at = found.next_at,
-       queued_tick = found.queued_tick, zones_edition = $6
+       queued_tick = found.queued_tick, run_count = run_count + found.runs,
+       last_run_at = CASE WHEN found.runs > 0 THEN now() ELSE last_run_at END,
+       last_job_id = coalesce(found.job_id, last_job_id), zones_edition = $8
   FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
-              $5::timestamptz[])
-       AS found (id, so_far, next_tick, next_at, queued_tick)
+              $5::timestamptz[], $6::int[], $7::uuid[])
+       AS found (id, so_far, next_tick, next_at, queued_tick, runs, job_id)
  WHERE schedules.id = found.id
    AND schedules.next_tick IS NOT DISTINCT FROM found.so_far
 RETURNING schedules.id, clock_timestamp() AS moved_at;

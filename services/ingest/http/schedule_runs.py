@@ -126,6 +126,7 @@ async def trigger(request: web.Request) -> web.Response:
         if fired.error is not None:
             raise fired.error
         await firings.record(conn, runs=[fired.run()])
+        await firings.count_on(conn, schedule_id=row["id"], runs=1, latest=fired.job_id)
     bus = request.app[BUS]
     if fired.lane is not None:
         await bus.ring_lanes([fired.lane])
