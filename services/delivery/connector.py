@@ -8,6 +8,7 @@ would be taken for that to the next request.  A `Line` does.
 
 import asyncio
 import time
+from contextvars import ContextVar
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -16,10 +17,12 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
-from services.delivery.metrics import CONNECTIONS_NEW, CONNECTIONS_REUSED
+from services.delivery.metrics import CONNECTIONS
 
 if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.client import ClientTimeout
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.tracing import Trace
 
 #: How much an answer may take on the wire besides its body.  What costs us most, by the
 #: byte, is all in there.
@@ -36,12 +39,16 @@ _INTERIM: Final = range(100, 200)
 _SWITCHING: Final = 101
 
 
+#: On which line this task has last asked for something.
+asked_on: ContextVar["Line | None"] = ContextVar("asked_on", default=None)
+
+
 class Line(ResponseHandler):
     """One connection: it hears one answer to each request, and not without end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self._used = False
+        self._requests = 0
         self._is_cut = False
         self._heard = 0
         self._interim = 0
@@ -49,36 +56,39 @@ class Line(ResponseHandler):
 
     def set_response_params(self, **params: Any) -> None:
         """Begin to hear an answer."""
-        if self._used:
-            CONNECTIONS_REUSED.inc()
+        self._requests += 1
+        if self._requests == 1:
+            CONNECTIONS.new += 1
         else:
-            CONNECTIONS_NEW.inc()
-            self._used = True
+            CONNECTIONS.reused += 1
+        asked_on.set(self)
         self._heard = 0
         self._interim = 0
         self._answered = False
         super().set_response_params(**params)
 
+    def was_stale(self) -> bool:
+        """Tell whether this was an old connection, and nothing came of it any more."""
+        return self._requests > 1 and not self._heard
+
     def data_received(self, data: bytes) -> None:
         """Hear more, unless it is too much, or nothing was asked."""
-        if len(data) <= _SLICE_BYTES:
-            self._hear(data)
+        if len(data) > _SLICE_BYTES:
+            for start in range(0, len(data), _SLICE_BYTES):
+                self.data_received(data[start : start + _SLICE_BYTES])
             return
-        for start in range(0, len(data), _SLICE_BYTES):
-            self._hear(data[start : start + _SLICE_BYTES])
-
-    def _hear(self, data: bytes) -> None:
         if self._is_cut:
             return
-        if data and self._is_idle():
+        if self._answered and data and self._is_idle():
             self._cut()
             return
         super().data_received(data)
         self._heard += len(data)
-        payload = self._payload
-        body_bytes = 0 if payload is None else payload.total_bytes
-        if self._heard - body_bytes > AROUND_BYTES_MAX:
-            self._cut()
+        if self._heard > AROUND_BYTES_MAX:
+            payload = self._payload
+            body_bytes = 0 if payload is None else payload.total_bytes
+            if self._heard - body_bytes > AROUND_BYTES_MAX:
+                self._cut()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Take a head, unless it is one too many."""
@@ -96,8 +106,7 @@ class Line(ResponseHandler):
         super().feed_data(data, size)
 
     def _is_idle(self) -> bool:
-        whole = self._payload is None or self._payload.is_eof()
-        return self._answered and whole
+        return self._payload is None or self._payload.is_eof()
 
     def _cut(self) -> None:
         self._is_cut = True
@@ -126,21 +135,21 @@ class Connector(aiohttp.TCPConnector):
         self._idle = 0
         self._counted_at = 0.0
 
-    def _release(
+    async def _create_connection(
         self,
-        key: "ConnectionKey",
-        protocol: ResponseHandler,
-        *,
-        should_close: bool = False,
-    ) -> None:
-        super()._release(key, protocol, should_close=should_close)
-        # How many of these are used again or closed is counted when it matters.
+        req: "ClientRequest",
+        traces: "list[Trace]",
+        timeout: "ClientTimeout",  # noqa: ASYNC109 - the library's
+    ) -> ResponseHandler:
+        # Only now there is one more.  How many of them are idle, or gone, is counted
+        # when it matters.
         self._idle += 1
         if self._idle > self._idle_max:
             now = time.monotonic()
             if now - self._counted_at > _COUNT_SECONDS:
                 self._counted_at = now
                 self._close_idle()
+        return await super()._create_connection(req, traces, timeout)
 
     def _close_idle(self) -> None:
         """Count what is idle, and close a quarter of it if it is too much."""

@@ -8,10 +8,12 @@ There is no time-out over the whole: whoever asks sets one.
 
 import asyncio
 import ssl
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -20,7 +22,7 @@ from yarl import URL
 
 from libs.common.endpoints import Tls
 from libs.common.tls import context_of
-from services.delivery.connector import Connector
+from services.delivery.connector import Connector, asked_on
 from services.delivery.guard import GuardedResolver, guard_of
 from services.delivery.resolver import open_resolver
 from services.delivery.settings import Settings
@@ -38,7 +40,14 @@ _LINES_MAX: Final = 128
 _CONTEXTS_MAX: Final = 128
 
 
-class Answer(NamedTuple):
+#: How a connection that was given up shows itself, and how soon.  Later somebody may
+#: have been at work on the request.
+_GIVEN_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+_STALE_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class Answer:
     """What a server said; *body* is the beginning of it."""
 
     status: int
@@ -65,15 +74,27 @@ class Exchange:
         body: bytes,
         context: ssl.SSLContext | None = None,
     ) -> Answer:
-        """Send a request and return the answer; raises one of `failures.FAILURES`."""
-        answer = await self._http.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            ssl=True if context is None else context,
-        )
+        """Send a request and return the answer; raises one of `failures.FAILURES`.
+
+        A server may give a connection up at the moment in which it is used again.  That
+        is no failure of anybody: then the request is made again, on another one.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                answer = await self._http.request(
+                    method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    ssl=True if context is None else context,
+                )
+                break
+            except _GIVEN_UP:
+                line = asked_on.get()
+                if line is None or not line.was_stale() or _is_late(began):
+                    raise
         try:
             kept = await _read(answer.content)
         finally:
@@ -93,6 +114,10 @@ class Exchange:
                 self._contexts.popitem(last=False)
         self._contexts.move_to_end(key)
         return context
+
+
+def _is_late(began: float) -> bool:
+    return time.monotonic() - began > _STALE_SECONDS
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:

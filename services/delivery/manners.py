@@ -105,7 +105,7 @@ class Manner:
         Those of the job say what is in the body: they replace the receiver's.
         """
         id_ = job.webhook_id or job.job_id
-        if self._base is None or _WEBHOOK_ID.fullmatch(id_) is None:
+        if self._base is None or (job.webhook_id and not _is_id(id_)):
             raise ValueError("not a header")
         headers = self._base.copy()
         if job.headers:
@@ -123,6 +123,10 @@ class Manner:
             if self._contract is not None:
                 headers["X-Spooled-Signature"] = self._contract.sign(timestamp, body)
         return headers
+
+
+def _is_id(text: str) -> bool:
+    return _WEBHOOK_ID.fullmatch(text) is not None
 
 
 def _put(headers: CIMultiDict[str], more: Iterable[tuple[str, str]]) -> None:

@@ -8,13 +8,13 @@ everything: the token, look-up, connect, TLS, headers and body.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Final
 
 from aiohttp.abc import AbstractResolver
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from libs.common.addresses import checked_url
@@ -34,6 +34,8 @@ from services.delivery.settings import Settings
 KEPT_HEADERS_MAX: Final = 32
 KEPT_HEADER_CHARS_MAX: Final = 256
 
+#: The methods that there are, so that nobody looks at every letter of them.
+_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE", "GET"})
 _UNAUTHORIZED: Final = 401
 
 
@@ -83,28 +85,45 @@ class Sender:
             duration_ms=_since(started),
         )
 
-    async def _answer(
+    def _answer(
         self, job: Delivery, body: bytes, manner: Manner, started: float
-    ) -> Answer:
-        if not is_token(job.method):
+    ) -> Awaitable[Answer]:
+        """Begin one request; raises `ValueError` when it cannot be sent as it is."""
+        if job.method not in _METHODS and not is_token(job.method):
             raise ValueError("not a method")
         url = self._url(job.url)
         headers = manner.headers(job, body, timestamp=int(time.time()))
-        context = None
+        if manner.account is None and manner.tls is None:
+            return self._exchange.make(job.method, url, headers, body)
+        return self._shown(
+            job.method, url, headers, body, manner=manner, started=started
+        )
+
+    async def _shown(
+        self,
+        method: str,
+        url: URL,
+        headers: CIMultiDict[str],
+        body: bytes,
+        *,
+        manner: Manner,
+        started: float,
+    ) -> Answer:
+        """Make one request that shows who we are."""
+        make, account, context = self._exchange.make, manner.account, None
         if manner.tls is not None and url.scheme == "https":
             context = await self._exchange.context(manner.tls)
-        make, account = self._exchange.make, manner.account
         if account is None:
-            return await make(job.method, url, headers, body, context)
+            return await make(method, url, headers, body, context)
         post = partial(self._post, manner.tls)
         token = await account.token(post)
         headers["Authorization"] = f"Bearer {token.text}"
-        answer = await make(job.method, url, headers, body, context)
+        answer = await make(method, url, headers, body, context)
         # A token that was asked for just now would not be better the next time.
         if answer.status == _UNAUTHORIZED and token.since < started:
             token = await account.token(post, other_than=token)
             headers["Authorization"] = f"Bearer {token.text}"
-            answer = await make(job.method, url, headers, body, context)
+            answer = await make(method, url, headers, body, context)
         return answer
 
     async def _post(
