@@ -3,10 +3,11 @@
 Hears      ``LanesReady``, ``LeasesHeld``, ``DispatcherAlive``, ``OrganizationChanged``,
            ``AttemptsEnded``, ``BodyWanted``
 Says       ``AttemptDeliveries``, ``DispatcherAlive``, ``LanesReady``, ``WorkReady``,
-           ``JournalGrew``
+           ``JournalGrew``, ``OrganizationChanged``
 Reads      ``ready``, ``jobs``, ``messages``, ``lanes``, ``queues``, ``organizations``,
            ``signing_secrets``, ``endpoints``, ``endpoint_secrets``
 Writes     ``leases``, ``leased`` and every place an attempt can end in; how much of the
-           rates of ``queues`` and ``endpoint_health`` is spent
+           rates of ``queues`` and ``endpoint_health`` is spent; how endpoints do, and
+           ``endpoints`` disabled because they do badly, with ``notices`` of it
 Never      makes a request to a receiver, or hands out more than the pods can carry
 """

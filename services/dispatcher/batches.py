@@ -32,8 +32,8 @@ def batch(
 ) -> AttemptDeliveries:
     """Return the message that carries *jobs*, which are all under one lease.
 
-    *secrets* are those of the jobs' organizations, *endpoints* those that jobs go to,
-    *completions* what signs those jobs that tell the end of another.
+    *secrets* are those of organizations whose jobs go to a URL, *endpoints* those that
+    the others go to, *completions* what signs those jobs that tell the end of another.
     """
     receivers = {
         str(id_): endpoints[id_].receiver(now=datetime.now(UTC))
@@ -50,7 +50,8 @@ def batch(
         dispatcher=dispatcher,
         lease_seconds=lease_seconds,
         secrets={
-            str(id_): secrets[id_] for id_ in {job.organization_id for job in jobs}
+            str(id_): secrets[id_]
+            for id_ in {job.organization_id for job in jobs if job.endpoint_id is None}
         },
         receivers=receivers,
         jobs=list(

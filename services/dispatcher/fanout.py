@@ -172,7 +172,7 @@ class Fanout:
                 [job.job_id for job in claimed if self._tells_an_end(job)]
             )
             secrets = await self._configuration.secrets(
-                {job.organization_id for job in claimed}
+                {job.organization_id for job in claimed if job.endpoint_id is None}
             )
         except Unavailable:
             for jobs in batches.values():

@@ -21,7 +21,7 @@ from libs.common.backoff import (
 from libs.common.messages import Verdict
 from libs.common.store.settlement import Death, How, Policy, Settled
 
-_GONE: Final = 410
+GONE: Final = 410
 _ERROR_CHARACTERS_MAX: Final = 2048
 _BODY_BYTES_MAX: Final = 16 * 1024
 
@@ -62,7 +62,7 @@ def judge(verdict: Verdict, policy: Policy | None, *, luck: float) -> Settled | 
 
 
 def _fate_of_failed(verdict: Verdict, policy: Policy, *, luck: float) -> Fate:
-    if verdict.status == _GONE:
+    if verdict.status == GONE:
         return Fate("deadlettered", death="gone")
     if policy.retry_count >= policy.max_retries:
         return Fate("deadlettered", death="attempts_exhausted")

@@ -12,14 +12,14 @@ from prometheus_client import Counter
 from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Question, read
 from libs.common.db import Pool, borrow
-from libs.common.errors import Malformed, Transient
+from libs.common.errors import Transient
 from libs.common.ids import parse_id
 from libs.common.loops import Doorbell, pause
 from libs.common.messages import AttemptsEnded, Verdict
 from libs.common.store import settlement
-from libs.common.store.settlement import Closed, Settled
 from services.dispatcher.judgement import is_delivered, judge
 from services.dispatcher.ledger import Ledger
+from services.dispatcher.settling import Settling
 
 log = structlog.get_logger()
 
@@ -39,6 +39,7 @@ class Results:
         self._ledger = ledger
         self._bell = bell
         self._batch_max: Final = batch_max
+        self._settling = Settling(pool, bus, actor=ledger.dispatcher)
         self._mailbox: asyncio.Queue[Question] = asyncio.Queue()
 
     async def listen_own(self, stopping: asyncio.Event) -> None:
@@ -112,7 +113,7 @@ class Results:
         # Heard twice in one batch, it is settled once.  A job may stand there under two
         # leases, one of them lost: which one lives is for Postgres to say.
         judged = {
-            (settled.job_id, settled.lease_id): settled
+            (settled.job_id, settled.lease_id): (verdict, settled)
             for verdict in verdicts
             if (
                 settled := judge(
@@ -122,7 +123,7 @@ class Results:
                 )
             )
         }
-        closed = await self._store(list(judged.values()))
+        closed = await self._settling.settle(list(judged.values()))
         for job in closed:
             self._ledger.close(job.lease_id, job.lane_id)
             SETTLED.labels(job.how).inc()
@@ -142,53 +143,7 @@ class Results:
                 left_line=any(job.left_line for job in closed),
             )
 
-    async def _store(self, attempts: Sequence[Settled]) -> list[Closed]:
-        """Settle; what Postgres cannot hold is found by halves and stripped."""
-        if not attempts:
-            return []
-        try:
-            async with borrow(self._pool) as conn:
-                return await settlement.settle(
-                    conn, attempts=attempts, actor=self._ledger.dispatcher
-                )
-        except Malformed as error:
-            if len(attempts) > 1:
-                half = len(attempts) // 2
-                return [
-                    *await self._store(attempts[:half]),
-                    *await self._store(attempts[half:]),
-                ]
-            log.error("verdict.unstorable", cause=str(error))  # noqa: TRY400
-            return await self._store_stripped(attempts[0])
-
-    async def _store_stripped(self, settled: Settled) -> list[Closed]:
-        """Settle without what a stranger wrote; if that fails, the lease decides."""
-        try:
-            async with borrow(self._pool) as conn:
-                return await settlement.settle(
-                    conn,
-                    attempts=[_stripped(settled)],
-                    actor=self._ledger.dispatcher,
-                )
-        except Malformed as error:
-            log.error("verdict.given_up", cause=str(error))  # noqa: TRY400
-            return []
-
 
 def _names_a_lease(verdict: Verdict) -> bool:
     """Return whether the ids are ids; what names nothing settles nothing."""
     return None not in (parse_id(verdict.job_id), parse_id(verdict.lease_id))
-
-
-def _stripped(settled: Settled) -> Settled:
-    """Return the attempt without what a stranger wrote."""
-    return Settled(
-        job_id=settled.job_id,
-        lease_id=settled.lease_id,
-        how=settled.how,
-        delay_seconds=settled.delay_seconds,
-        death=settled.death,
-        error=settled.error and "the answer could not be stored",
-        duration_ms=settled.duration_ms,
-        ended_ms_ago=settled.ended_ms_ago,
-    )

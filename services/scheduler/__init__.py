@@ -10,7 +10,8 @@ Writes     jobs of ``schedules``, and what these did and do next (``schedule_run
            ``held``; what becomes of workers' leases that ran out; partitions; how far
            the journal is announced, and ``tallies`` of it; which ``workers`` are
            offline; deletes ``sessions``, ``login_codes``, ``allowances`` and
-           ``daily_usage`` that are over, ``incoming_deliveries`` of long ago, and
+           ``daily_usage`` that are over, ``incoming_deliveries`` and
+           ``endpoint_minutes`` of long ago, and
            organizations that are to be erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

@@ -1,16 +1,19 @@
 """What counts for nothing any more is deleted: sessions, notices and the like.
 
-And what is kept for so long only: the log of webhooks that came in, what schedules did.
+And what is kept for so long only: the log of webhooks that came in, what schedules did,
+how endpoints did by the minute.
 """
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
 from libs.common.store import (
     allowances,
+    endpoint_health,
     firings,
     incoming,
     login_codes,
@@ -24,8 +27,10 @@ _ROWS_MAX: Final = 5_000
 #: Codes are counted by the hour (contract 5.6).
 _CODES_KEPT: Final = timedelta(hours=2)
 _DELIVERIES_KEPT: Final = timedelta(days=30)
+#: The breaker looks at five minutes, people at a day.
+_MINUTES_KEPT: Final = timedelta(days=2)
 #: More than come in within a turn, wherever that is sustained.
-_DELIVERY_BATCHES_MAX: Final = 100
+_BATCHES_MAX: Final = 100
 #: As long as events are.
 _NOTICES_KEPT: Final = timedelta(days=3)
 
@@ -49,12 +54,14 @@ async def forget_old(
             await firings.forget_runs(conn, age=runs_kept, at_most=_ROWS_MAX)
             await incoming.forget_secrets(conn)
             await notices.forget_told(conn, older_than=_NOTICES_KEPT, at_most=_ROWS_MAX)
-        for _ in range(_DELIVERY_BATCHES_MAX):
-            async with borrow(pool) as conn:
-                forgotten = await incoming.forget_deliveries(
-                    conn, older_than=_DELIVERIES_KEPT, at_most=_ROWS_MAX
-                )
-            if forgotten < _ROWS_MAX or stopping.is_set():
-                break
+        for forget in (
+            partial(incoming.forget_deliveries, older_than=_DELIVERIES_KEPT),
+            partial(endpoint_health.forget_minutes, older_than=_MINUTES_KEPT),
+        ):
+            for _ in range(_BATCHES_MAX):
+                async with borrow(pool) as conn:
+                    forgotten = await forget(conn, at_most=_ROWS_MAX)
+                if forgotten < _ROWS_MAX or stopping.is_set():
+                    break
 
     await every(_TURN_SECONDS, turn, stopping=stopping)

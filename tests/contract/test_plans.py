@@ -7,7 +7,7 @@ not, from a planner that saw the tables empty or full.
 import ast
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -22,14 +22,17 @@ from libs.common.ids import new_id
 from libs.common.store import (
     claims,
     dependencies,
+    endpoint_health,
     jobs,
     journal,
     leases,
     limits,
     lines,
+    receivers,
     settlement,
     timers,
 )
+from libs.common.store.endpoint_health import Outcomes, Verdict
 from libs.common.store.leases import Renewed
 from libs.common.store.limits import Gate
 from libs.common.store.settlement import Question, Settled
@@ -103,6 +106,23 @@ WITH made AS (
     SELECT $2, 'key ' || i, id FROM made
 ), expiring AS (
     INSERT INTO expiries (expires_at, job_id) SELECT moment, id FROM made
+), owner AS (
+    INSERT INTO organizations (id, name, slug) VALUES ($2, 'Acme', 'acme')
+), receivers AS (
+    INSERT INTO endpoints (id, organization_id, url)
+    SELECT id, $2, 'http://receiver.test' FROM made WHERE i % 20 = 0
+), health AS (
+    INSERT INTO endpoint_health (endpoint_id) SELECT id FROM made WHERE i % 20 = 0
+), minutes AS (
+    INSERT INTO endpoint_minutes (endpoint_id, minute, succeeded)
+    SELECT id, date_trunc('minute', now()) - minute * interval '1 minute', 1
+      FROM made CROSS JOIN generate_series(1, 3) AS minute WHERE i % 20 = 0
+), keys AS (
+    INSERT INTO endpoint_secrets (id, endpoint_id, scheme, sealed)
+    SELECT id, id, 'v1', 'sealed' FROM made WHERE i % 20 = 0
+), lines AS (
+    INSERT INTO lanes (organization_id, queue_name, destination)
+    SELECT $2, 'webhooks', 'endpoint:' || id FROM made WHERE i % 20 = 0
 )
 INSERT INTO journal (job_id, lane_id, transition, rank, attempt)
 SELECT id, $3, 'created', 100, 0 FROM made, generate_series(1, 2)
@@ -181,6 +201,29 @@ async def settle(conn, _):
         for _ in range(1000)
     ]
     await settlement.settle(conn, attempts=attempts, actor="dispatcher")
+
+
+async def read_receivers(conn, _):
+    await receivers.read_receivers(conn, endpoint_ids=[new_id() for _ in range(64)])
+
+
+async def note_outcomes(conn, _):
+    outcomes = [
+        Outcomes(endpoint_id=new_id(), failed=1, failed_last=1, error="HTTP 500")
+        for _ in range(64)
+    ]
+    await endpoint_health.note_outcomes(conn, outcomes=outcomes)
+
+
+async def disable(conn, _):
+    verdict = Verdict(endpoint_id=new_id(), reason="gone", since=datetime.now(UTC))
+    await endpoint_health.disable(conn, verdicts=[verdict])
+
+
+async def forget_minutes(conn, _):
+    await endpoint_health.forget_minutes(
+        conn, older_than=timedelta(days=2), at_most=5000
+    )
 
 
 async def find_room(conn, line):
@@ -301,6 +344,10 @@ BY_THE_DISPATCHER = (
     (lock_gates, read_rooms, spend),
     settlement.SQL,
     (read_policies, settle, find_room, read_standing),
+    endpoint_health.SQL,
+    (note_outcomes, disable),
+    receivers.SQL,
+    (read_receivers,),
     leases.SQL,
     (renew, note_taken_up, recover, renew_work, release_work),
 )
@@ -314,6 +361,8 @@ BY_THE_SCHEDULER = (
     (recover_work, expire_leases_of),
     lines.SQL,
     (look, call, recheck, read_turn),
+    endpoint_health.SQL,
+    (forget_minutes,),
     journal.SQL,
     (read_unannounced,),
 )

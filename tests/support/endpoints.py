@@ -4,6 +4,7 @@ from uuid import UUID
 
 from libs.common.sealing import Sealer
 from libs.common.store import receivers
+from tests.support import stock
 from tests.support.house import SECRET_KEY
 
 URL = "https://hooks.example.com/in"
@@ -39,3 +40,17 @@ async def send(api, event_type, payload, **fields):
     """Send a message; return what is said of it."""
     body = {"event_type": event_type, "payload": payload, **fields}
     return await api.ask("POST", "/messages", json=body, expect=201)
+
+
+async def fill(conn, made, count, **fields):
+    """Create jobs for an endpoint, straight through the store; return its lane."""
+    endpoint_id = UUID(made["id"])
+    line = await stock.open_endpoint(
+        conn,
+        organization_id=await conn.fetchval(
+            "SELECT organization_id FROM endpoints WHERE id = $1", endpoint_id
+        ),
+        endpoint_id=endpoint_id,
+    )
+    await stock.create(conn, line, count, **{"max_retries": 9, **fields})
+    return line

@@ -89,6 +89,8 @@ CREATE TABLE endpoint_health (
     rate_spent_until     timestamptz NOT NULL DEFAULT '-infinity',
     open_until           timestamptz,
     open_seconds         integer     NOT NULL DEFAULT 0,
+    -- When it last closed: what went badly before counts no more.
+    closed_at            timestamptz NOT NULL DEFAULT '-infinity',
     throttled_until      timestamptz NOT NULL DEFAULT '-infinity',
     throttles            smallint    NOT NULL DEFAULT 0,
     consecutive_failures integer     NOT NULL DEFAULT 0,
@@ -108,6 +110,7 @@ CREATE TABLE endpoint_minutes (
 
     PRIMARY KEY (endpoint_id, minute)
 ) WITH (fillfactor = 50);
+CREATE INDEX endpoint_minutes_old_idx ON endpoint_minutes (minute);
 
 -- An organization's endpoints as a whole, counted on with every change of any of them:
 -- a message is fanned out only by somebody who knows them as they are.

@@ -94,8 +94,9 @@ WITH before AS MATERIALIZED (
      WHERE organizations.id = $1
 ), healed AS (
     UPDATE endpoint_health
-       SET open_until = NULL, open_seconds = 0, throttled_until = '-infinity',
-           throttles = 0, consecutive_failures = 0, failing_since = NULL
+       SET open_until = NULL, open_seconds = 0, closed_at = now(),
+           throttled_until = '-infinity', throttles = 0, consecutive_failures = 0,
+           failing_since = NULL
       FROM before
       JOIN changed USING (id)
      WHERE endpoint_health.endpoint_id = before.id

@@ -168,13 +168,26 @@ SELECT lane_id, 'queue', of_queues.id, starts, next_start_seconds, places, 0
 -- the next may be, of those that have a rate.  Rounded up, so that the rate is never
 -- exceeded.
 -- $1 queue ids uuid[], $2 jobs int[], $3 endpoint ids uuid[], $4 jobs int[]
-WITH of_queues AS (
+WITH at_queues AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::int[]) AS spent (id, jobs)
+), at_endpoints AS MATERIALIZED (
+    SELECT endpoint.id, endpoint.rate, spent.jobs
+      FROM unnest($3::uuid[], $4::int[]) AS spent (id, jobs)
+     CROSS JOIN LATERAL (
+            SELECT id, rate_limit_per_second AS rate
+              FROM endpoints
+             WHERE endpoints.id = spent.id
+               AND rate_limit_per_second IS NOT NULL
+             LIMIT 1
+           ) AS endpoint
+), of_queues AS (
+    -- No join: see `claim`.
     UPDATE queues
        SET rate_spent_until = greatest(rate_spent_until, statement_timestamp())
-                              + ceil(spent.jobs * 1000000.0 / rate_limit)
+                              + ceil((SELECT jobs FROM at_queues WHERE id = queues.id)
+                                     * 1000000.0 / rate_limit)
                                 * interval '1 microsecond'
-      FROM unnest($1::uuid[], $2::int[]) AS spent (queue_id, jobs)
-     WHERE queues.id = spent.queue_id
+     WHERE id = ANY (ARRAY(SELECT id FROM at_queues))
        AND rate_limit IS NOT NULL
     RETURNING id,
               (extract(epoch FROM rate_spent_until - statement_timestamp())
@@ -182,21 +195,14 @@ WITH of_queues AS (
 ), of_endpoints AS (
     UPDATE endpoint_health
        SET rate_spent_until = greatest(rate_spent_until, statement_timestamp())
-                              + ceil(spent.jobs * 1000000.0 / spent.rate)
+                              + (SELECT ceil(jobs * 1000000.0 / rate)
+                                   FROM at_endpoints WHERE id = endpoint_id)
                                 * interval '1 microsecond'
-      FROM (SELECT endpoint.id, endpoint.rate, spent.jobs
-              FROM unnest($3::uuid[], $4::int[]) AS spent (endpoint_id, jobs)
-             CROSS JOIN LATERAL (
-                    SELECT id, rate_limit_per_second AS rate
-                      FROM endpoints
-                     WHERE endpoints.id = spent.endpoint_id
-                       AND rate_limit_per_second IS NOT NULL
-                     LIMIT 1
-                   ) AS endpoint) AS spent
-     WHERE endpoint_health.endpoint_id = spent.id
+     WHERE endpoint_id = ANY (ARRAY(SELECT id FROM at_endpoints))
     RETURNING endpoint_id,
               extract(epoch FROM rate_spent_until - statement_timestamp())
-              - greatest(1, 1 / spent.rate) + 1 / spent.rate AS next_start_seconds
+              - (SELECT greatest(1, 1 / rate) - 1 / rate
+                   FROM at_endpoints WHERE id = endpoint_id) AS next_start_seconds
 )
 SELECT id, next_start_seconds FROM of_queues
  UNION ALL
