@@ -47,7 +47,6 @@ EVENTS: Final = (
     "job.expired",
     "worker.offline",
     "endpoint.disabled",
-    "endpoint.enabled",
     "endpoint.breaker_opened",
     "endpoint.breaker_closed",
 )

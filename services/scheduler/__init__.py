@@ -1,17 +1,20 @@
 """The scheduler service: what is due, what was dropped, what is to be announced.
 
 Hears      ``JournalGrew``, ``SchedulesChanged``
-Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``
+Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``,
+           ``OrganizationChanged``
 Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``line_checks``,
-           ``leases``, ``workers``, ``schedules``
+           ``leases``, ``workers``, ``schedules``, ``notices``, ``endpoints``,
+           ``completion_webhooks``
 Writes     jobs of ``schedules``, and what these did and do next (``schedule_runs``,
            ``schedule_backfills``, ``notices``);
            ``ready`` and ``finished`` from ``scheduled``, ``expiries``, ``waiting`` and
            ``held``; what becomes of workers' leases that ran out; partitions; how far
            the journal is announced, and ``tallies`` of it; which ``workers`` are
-           offline; deletes ``sessions``, ``login_codes``, ``allowances`` and
-           ``daily_usage`` that are over, ``incoming_deliveries`` and
-           ``endpoint_minutes`` of long ago, and
-           organizations that are to be erased, with all that they have
+           offline; jobs that tell outgoing and completion webhooks what happened, and
+           how the outgoing ones do; deletes ``sessions``, ``login_codes``,
+           ``allowances`` and ``daily_usage`` that are over, ``incoming_deliveries``
+           and ``endpoint_minutes`` of long ago, and organizations that are to be
+           erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

@@ -1,15 +1,20 @@
 """What outgoing webhooks are sent: the contract's envelope, and messages for chats."""
 
 import json
+import re
+import time
 from datetime import UTC, datetime
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from spooled.types.webhooks import WebhookEvent, WebhookFormat
 
 from libs.common import outgoing
+from services.delivery.signature import ContractSigner
 
+ROOT = Path(__file__).parents[2]
 AT = datetime(2026, 11, 23, 12, 0, 0, 5, tzinfo=UTC)
 CHATS = ("slack", "discord", "teams")
 
@@ -101,3 +106,29 @@ def test_a_test_says_that_it_is_one(format_):
             "test": True,
             "message": "This is a test of an outgoing webhook",
         }
+
+
+@pytest.mark.parametrize(
+    ("secret", "late", "genuine"),
+    [("s3cret \u00fc", 0, True), ("another", 0, False), ("s3cret \u00fc", 301, False)],
+)
+def test_what_the_page_says_about_verifying_is_right(secret, late, genuine):
+    page = (ROOT / "docs/outgoing-webhooks.md").read_text()
+    [snippet] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    written: dict[str, Any] = {}
+    exec(snippet, written)
+    body, timestamp = b'{"event": "job.failed"}', int(time.time()) - late
+    headers = {
+        "X-Spooled-Timestamp": str(timestamp),
+        "X-Spooled-Signature": ContractSigner("s3cret \u00fc".encode()).sign(
+            timestamp, body
+        ),
+    }
+
+    assert written["is_genuine"](headers, body, secret) == genuine
+
+
+def test_the_page_tells_of_every_event():
+    page = (ROOT / "docs/outgoing-webhooks.md").read_text()
+
+    assert [event for event in outgoing.EVENTS if f"`{event}`" not in page] == []
