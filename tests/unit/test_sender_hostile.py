@@ -129,16 +129,19 @@ async def test_what_comes_behind_an_answer_is_never_a_part_of_the_next(
         assert receiver.connections == 3
 
 
-async def test_some_interim_answers_are_no_harm(sender):
-    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 16
-    answer = interim + OK + b"Content-Length: 2\r\n\r\nok"
+async def test_some_interim_answers_are_no_harm_and_more_are(sender):
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    answer = OK + b"Content-Length: 2\r\n\r\nok"
 
-    async with run_receiver(saying(answer, close=False)) as receiver:
+    async with run_receiver(saying(interim * 16 + answer, close=False)) as receiver:
         for _ in range(3):
             verdict = await attempt(sender, receiver.url, b"", method="GET")
             assert (verdict.status, verdict.body) == (200, b"ok")
-
     assert receiver.connections == 1
+
+    async with run_receiver(saying(interim * 17 + answer, close=False)) as receiver:
+        verdict = await attempt(sender, receiver.url, b"", method="GET")
+        assert verdict.error == MALFORMED
 
 
 async def test_what_is_said_without_end_costs_little(sender):
