@@ -19,16 +19,15 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-import orjson
 import structlog
-from pydantic import ValidationError
 
 from libs.common.bus import Bus
 from libs.common.db import Pool, Row, borrow
 from libs.common.errors import Forbidden, Unauthorized
 from libs.common.loops import every
 from libs.common.messages import OrganizationChanged
-from libs.common.plans import Plan, PlanLimits, plan_of
+from libs.common.plans import Plan, PlanLimits
+from libs.common.quotas import DELETED, stored_plan
 from libs.common.store import api_keys, sessions
 from libs.common.tokens import JWT_PREFIX, Claims, Tokens
 
@@ -40,8 +39,6 @@ _KEYS_MAX: Final = 50_000
 _NOTE_USED_SECONDS: Final = 60.0
 #: How a key may begin (contract D5).
 KEY_PREFIXES: Final = ("sk_live_", "sk_test_", "sp_live_", "sp_test_")
-#: The tier of an organization that was deleted.
-DELETED: Final = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,22 +266,3 @@ def _principal(
         session_id=row["session_id"] if has_session else None,
         email=row["email"] if has_session else None,
     )
-
-
-def stored_plan(row: Row, plan_limits: PlanLimits | None) -> Plan:
-    """Return the plan of an organization, by its tier and its own limits.
-
-    *plan_limits* is what the operator says.  Limits of its own that are none are not
-    worth an outage.
-    """
-    tier, stored = row["plan_tier"], row["custom_limits"]
-    custom = orjson.loads(stored) if stored else None
-    try:
-        return plan_of(tier, custom_limits=custom, operator=plan_limits)
-    except (ValidationError, TypeError) as error:
-        log.error(  # noqa: TRY400 - what is stored is wrong, not the code
-            "plan.unreadable",
-            organization_id=str(row["organization_id"]),
-            cause=str(error)[:500],
-        )
-        return plan_of(tier, operator=plan_limits)

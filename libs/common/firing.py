@@ -17,7 +17,6 @@ from uuid import UUID
 import orjson
 
 from libs.common import quotas
-from libs.common.access import DELETED
 from libs.common.db import Conn, Row
 from libs.common.errors import (
     Conflict,
@@ -28,6 +27,7 @@ from libs.common.errors import (
 )
 from libs.common.ids import new_id
 from libs.common.plans import Plan
+from libs.common.quotas import DELETED
 from libs.common.store import firings, jobs, usage
 from libs.common.store.firings import Run, Source
 from libs.common.store.jobs import NewJob, Push

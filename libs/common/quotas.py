@@ -6,14 +6,23 @@ of today until the commit, so that two who create at once count one after the ot
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
-from libs.common.access import Principal
-from libs.common.db import Conn
+import orjson
+import structlog
+from pydantic import ValidationError
+
+from libs.common.db import Conn, Row
 from libs.common.errors import QuotaExceeded, Unauthorized
-from libs.common.plans import Plan, Resource
+from libs.common.plans import Plan, PlanLimits, Resource, plan_of
 from libs.common.store import interventions, usage
 from libs.common.store.interventions import Requeued
+
+log = structlog.get_logger()
+
+#: The tier of an organization that was deleted.
+DELETED: Final = "deleted"
 
 
 @dataclass(slots=True)
@@ -95,7 +104,9 @@ def room_of(rooms: Mapping[UUID, Room], organization_id: UUID) -> Room:
 async def requeue(
     conn: Conn,
     *,
-    principal: Principal,
+    organization_id: UUID,
+    plan: Plan,
+    actor: str,
     job_ids: Collection[UUID],
     queue_names: Sequence[str] | None = None,
 ) -> list[Requeued]:
@@ -104,23 +115,41 @@ async def requeue(
     Raises `QuotaExceeded`, and moves none, when they are more than the plan lets be
     active at once; `Unauthorized` when the organization is no more.
     """
-    organization_id = principal.organization_id
-    if principal.plan.limits.max_active_jobs is None:
+    if plan.limits.max_active_jobs is None:
         return await interventions.requeue(
             conn,
             organization_id=organization_id,
             job_ids=job_ids,
             queue_names=queue_names,
-            actor=str(principal.api_key_id),
+            actor=actor,
         )
     async with conn.transaction():
-        rooms = await hold(conn, {organization_id: principal.plan})
+        rooms = await hold(conn, {organization_id: plan})
         requeued = await interventions.requeue(
             conn,
             organization_id=organization_id,
             job_ids=job_ids,
             queue_names=queue_names,
-            actor=str(principal.api_key_id),
+            actor=actor,
         )
         room_of(rooms, organization_id).take_again(len(requeued))
     return requeued
+
+
+def stored_plan(row: Row, plan_limits: PlanLimits | None) -> Plan:
+    """Return the plan of an organization, by its tier and its own limits.
+
+    *plan_limits* is what the operator says.  Limits of its own that are none are not
+    worth an outage.
+    """
+    tier, stored = row["plan_tier"], row["custom_limits"]
+    custom = orjson.loads(stored) if stored else None
+    try:
+        return plan_of(tier, custom_limits=custom, operator=plan_limits)
+    except (ValidationError, TypeError) as error:
+        log.error(  # noqa: TRY400 - what is stored is wrong, not the code
+            "plan.unreadable",
+            organization_id=str(row["organization_id"]),
+            cause=str(error)[:500],
+        )
+        return plan_of(tier, operator=plan_limits)

@@ -11,13 +11,13 @@ from typing import Final
 
 import structlog
 
-from libs.common.access import stored_plan
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.firing import Fired, Firing, is_gone, make_jobs
 from libs.common.loops import Doorbell, on_bell
 from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.plans import PlanLimits
+from libs.common.quotas import stored_plan
 from libs.common.store import backfills, firings
 from services.scheduler.recurring import FIRED, rhythm_of_row
 

@@ -16,7 +16,6 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Histogram
 
-from libs.common.access import stored_plan
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.dependents import release_dependents
@@ -26,6 +25,7 @@ from libs.common.ids import new_id
 from libs.common.loops import Doorbell
 from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.plans import PlanLimits
+from libs.common.quotas import stored_plan
 from libs.common.store import firings, interventions, schedules
 from libs.common.store.firings import Move, Run
 from libs.common.ticks import Misfire, Rhythm, Tick, due, overlap, rhythm_of

@@ -81,7 +81,12 @@ async def retry(request: web.Request) -> web.Response:
         else:
             ids = [found for text in named if (found := parse_id(text))]
         requeued = await quotas.requeue(
-            conn, principal=principal, job_ids=ids, queue_names=names
+            conn,
+            organization_id=principal.organization_id,
+            plan=principal.plan,
+            actor=str(principal.api_key_id),
+            job_ids=ids,
+            queue_names=names,
         )
     await wake(request, requeued)
     wanted = len(ids) if named is None else len(named)

@@ -215,7 +215,13 @@ async def retry(request: web.Request) -> web.Response:
     job_id = id_in_path(request)
     row = await _row(request, principal, job_id)
     async with borrow(request.app[HOT]) as conn:
-        requeued = await quotas.requeue(conn, principal=principal, job_ids=[job_id])
+        requeued = await quotas.requeue(
+            conn,
+            organization_id=principal.organization_id,
+            plan=principal.plan,
+            actor=str(principal.api_key_id),
+            job_ids=[job_id],
+        )
     if not requeued:
         raise Conflict(f"Job cannot be retried: it is {row['status']}")
     await wake(request, requeued)

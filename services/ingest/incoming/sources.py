@@ -14,12 +14,13 @@ from uuid import UUID
 
 import structlog
 
-from libs.common.access import DELETED, Principal, stored_plan
+from libs.common.access import Principal
 from libs.common.bus import Bus
 from libs.common.db import Pool, Row, borrow
 from libs.common.errors import Unavailable
 from libs.common.messages import OrganizationChanged
 from libs.common.plans import PlanLimits
+from libs.common.quotas import DELETED, stored_plan
 from libs.common.sealing import Sealer, Unsealable
 from libs.common.store import incoming
 
