@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.contract_webhooks import verified
+from tests.support.endpoint import run_endpoint
 from tests.support.official import open_official
 from tests.support.waiting import until
 
@@ -349,6 +350,36 @@ def failed_after(api, path, attempts):
         return True
 
     return check
+
+
+async def test_twenty_deliveries_that_fail_disable_a_webhook_and_it_is_told(
+    client, api, endpoint
+):
+    async with run_endpoint() as receiver:
+        receiver.otherwise = 500
+        failing = await hook(client, receiver, "job.created")
+        await hook(client, endpoint, "endpoint.disabled")
+        path = f"/outgoing-webhooks/{failing['id']}"
+        bulk = {"queue_name": "mail", "jobs": [{"payload": n} for n in range(20)]}
+        await api.ask("POST", "/jobs/bulk", json=bulk, expect=200)
+
+        async def disabled():
+            seen = await api.ask("GET", path, expect=200)
+            assert (seen["enabled"], seen["last_status"]) == (False, "auto_disabled")
+            return seen
+
+        seen = await until(disabled, at_most=100)
+        assert seen["failure_count"] == 20
+        assert len(receiver.requests) == 100
+        [told] = await told_of(endpoint, 1)
+        assert told.data["endpoint_id"] == failing["id"]
+        assert told.data["reason"] == "auto_disabled"
+
+        receiver.otherwise = 200
+        enabled = await client("webhooks.update", failing["id"], {"enabled": True})
+        assert (enabled.enabled, enabled.failure_count) == (True, 0)
+        await client("jobs.create", {"queue_name": "mail", "payload": {}})
+        await receiver.received(101)
 
 
 async def test_a_test_is_sent_at_once(client, endpoint):

@@ -4,7 +4,9 @@
 --
 -- The breaker opens for $9 when $10 attempts in a row have failed, or $12 percent of at
 -- least $11 within five minutes.  When its time is over it is on trial: an attempt that
--- fails opens it for twice as long, up to $13; one that goes well closes it.
+-- fails opens it for twice as long, up to $13; one that goes well closes it.  An outgoing
+-- webhook has none: its deliveries are given up within seconds, and after some it is
+-- disabled (contract 5.7; `telling.note_outcomes`).
 -- The throttle asks for more and more, 1, 2, 4, … 60 s, each time that it is over, and
 -- goes back when an attempt goes well.
 -- A series of failures begins anew when none was seen for as long as $14.
@@ -64,6 +66,7 @@ WITH told AS MATERIALIZED (
            AND failed_last > 0
            AND (in_a_row >= $10
                 OR made_lately >= $11 AND failed_lately * 100 >= made_lately * $12)
+           AND (SELECT kind <> 'outgoing' FROM endpoints WHERE id = summed.endpoint_id)
              AS opens,
            open_until <= at AND succeeded = 0 AND failed > 0 AS opens_again,
            open_until IS NOT NULL AND succeeded > 0 AS closes

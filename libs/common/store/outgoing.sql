@@ -144,8 +144,8 @@ SELECT delivery.*
        ) AS delivery;
 
 -- name: retry_delivery
--- dead → ready, by hand: for one more attempt, whatever its retries are.  Nothing is
--- returned when it stands elsewhere.
+-- dead → ready, by hand: for one more attempt, whatever its retries are; it stands in line
+-- with those that are tried again.  Nothing is returned when it stands elsewhere.
 -- $1 job_id uuid, $2 actor text
 WITH letter AS MATERIALIZED (
     SELECT job_id FROM dead WHERE dead.job_id = $1 LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -153,7 +153,9 @@ WITH letter AS MATERIALIZED (
     -- No join: see `claim`.
     DELETE FROM dead
      WHERE job_id = ANY (ARRAY(SELECT job_id FROM letter))
-    RETURNING job_id, lane_id, rank, attempt
+    RETURNING job_id, coalesce((SELECT retry_lane_id FROM lanes
+                                 WHERE lanes.id = dead.lane_id), lane_id) AS lane_id,
+              rank, attempt
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count)
     SELECT raised.lane_id, raised.rank, now(), raised.job_id, raised.attempt,
@@ -165,4 +167,4 @@ WITH letter AS MATERIALIZED (
     SELECT job_id, lane_id, 'requeued', rank, attempt, $2
       FROM raised
 )
-SELECT job_id, lane_id, true AS push FROM raised;
+SELECT job_id, lane_id, true AS push, false AS in_line FROM raised;
