@@ -56,7 +56,7 @@ format: $(READY) ## Format the code
 	@$(RUN) -m ruff format .
 	@$(RUN) -m ruff check --fix-only .
 
-bench: $(READY) ## Measure creates, bulk creates and deliveries per second
+bench: $(READY) ## Measure creates, webhooks and workers: jobs per second, latency, CPU
 	@$(RUN) -m bench
 
 proto: $(READY) ## Make libs/common/pb from proto/

@@ -90,6 +90,7 @@ async def _measure(arguments: argparse.Namespace) -> int:
             rows = await measure_all(
                 house, options, arguments.only or list(NAMES), tell
             )
+    # As they stand in RESULTS.md.
     print(f"\n{table.results(rows)}\n\n{table.cpu(rows)}\n")
     print(_LEGEND)
     if not arguments.only:

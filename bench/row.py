@@ -33,9 +33,11 @@ class Row:
     strangers: float
     p50_ms: float | None = None
     p99_ms: float | None = None
-    #: Of jobs per second, or of the ratio.
+    #: Of jobs per second, or of the ratio, which are to be higher.
     target: float | None = None
     target_ratio: float | None = None
+    #: Of the p50, which is to be lower.
+    target_p50_ms: float | None = None
     ceilings: dict[str, Ceiling] = field(default_factory=dict)
     #: For a row about latency: the p50 of its bare parts.
     floor_ms: float | None = None

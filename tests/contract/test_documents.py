@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.rows import NAMES
 from libs.cli.settings import StackSettings
 from libs.common import lifecycle, messages, plans
 from libs.common.settings import DatabaseSettings
@@ -136,3 +137,10 @@ def test_decisions_are_numbered_and_have_the_three_parts():
             "Decision",
             "Consequences",
         ]
+
+
+def test_every_row_that_is_measured_is_explained():
+    text = (ROOT / "bench/RESULTS.md").read_text()
+    section = text.partition("## The rows")[2].partition("\n## ")[0]
+
+    assert tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == NAMES
