@@ -60,6 +60,11 @@ class Principal:
         """Whether every queue, and the control plane, is theirs (contract 1.0)."""
         return not self.queues or "*" in self.queues
 
+    @property
+    def scope(self) -> tuple[str, ...] | None:
+        """The queues that they are limited to; None for all."""
+        return None if self.unrestricted else self.queues
+
     def may(self, queue_name: str) -> bool:
         """Whether this queue is theirs."""
         return self.unrestricted or queue_name in self.queues

@@ -1,10 +1,11 @@
 """The ingest service: the front door, where jobs come in and questions are answered.
 
-Hears      ``OrganizationChanged``, ``WorkReady``
+Hears      ``OrganizationChanged``, ``WorkReady``, ``JournalGrew``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``,
            ``SchedulesChanged``; ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself
-Writes     ``jobs`` with their first place, what people do by hand (cancel, retry,
+Writes     ``jobs`` with their first place, what workers do with theirs (claim, renew,
+           settle, give back) and ``workers``, what people do by hand (cancel, retry,
            purge), the configuration, ``sessions``, ``incoming_deliveries`` and what is
            left of rates
 Never      says yes before Postgres has committed, or makes a request itself (it hands

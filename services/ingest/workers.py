@@ -44,14 +44,13 @@ class Beat:
 
 
 async def register(
-    pool: Pool, bus: Bus, *, principal: Principal, wanted: RegisterWorker
+    pool: Pool, *, principal: Principal, wanted: RegisterWorker
 ) -> Registered:
     """Enter a worker, or what it says anew when it is entered already.
 
     Raises `Forbidden` for a queue that is not the caller's, `Conflict` for an id that
     is somebody else's, `QuotaExceeded` when as many workers are up as the plan allows.
     """
-    del bus  # Nobody waits for a worker; it is here to look like its siblings.
     principal.require(wanted.queue_name)
     worker_id = wanted.worker_id or str(new_id())
     async with borrow(pool) as conn, conn.transaction():
@@ -71,7 +70,7 @@ async def register(
             max_concurrency=wanted.max_concurrency,
             version=wanted.version,
             metadata=_json(wanted.metadata),
-            scope=scope_of(principal),
+            scope=principal.scope,
         )
     if not entered:
         raise Conflict("Worker ID is already in use")
@@ -80,7 +79,6 @@ async def register(
 
 async def heartbeat(
     pool: Pool,
-    bus: Bus,
     *,
     principal: Principal,
     worker_id: str,
@@ -95,7 +93,6 @@ async def heartbeat(
     (contract 2.3).  Without, its word counts.  Raises `QuotaExceeded` for one that was
     down and would be one more that is up than the plan allows.
     """
-    del bus
     async with (
         borrow(pool) as conn,
         _counted(conn, principal, worker_id, status=status, sticky=sticky),
@@ -103,7 +100,7 @@ async def heartbeat(
         found = await workers.note_heartbeat(
             conn,
             organization_id=principal.organization_id,
-            scope=scope_of(principal),
+            scope=principal.scope,
             worker_id=worker_id,
             current_jobs=current_jobs,
             status=status,
@@ -121,12 +118,11 @@ async def deregister(
     A key that is limited to queues gives back jobs of these.  Returns False when there
     is no such worker; repeating is harmless.
     """
-    scope = scope_of(principal)
     async with borrow(pool) as conn:
         gone = await workers.sign_off(
             conn,
             organization_id=principal.organization_id,
-            scope=scope,
+            scope=principal.scope,
             worker_id=worker_id,
         )
     if not gone:
@@ -140,7 +136,7 @@ async def deregister(
                 conn,
                 organization_id=principal.organization_id,
                 owner=worker_id,
-                queue_names=scope,
+                queue_names=principal.scope,
                 limit=_RELEASE_BATCH,
             )
         lanes |= {job.lane_id for job in released}
@@ -170,7 +166,7 @@ async def _counted(
     known = await workers.read_worker(
         conn,
         organization_id=principal.organization_id,
-        scope=scope_of(principal),
+        scope=principal.scope,
         worker_id=worker_id,
     )
     was = known and known["status"]
@@ -185,11 +181,6 @@ async def _counted(
         )
         principal.plan.require("workers", after=others + 1)
         yield
-
-
-def scope_of(principal: Principal) -> list[str] | None:
-    """Return the queues that a principal is limited to, None for all."""
-    return None if principal.unrestricted else list(principal.queues)
 
 
 def _json(value: Any) -> str | None:

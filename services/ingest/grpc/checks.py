@@ -14,7 +14,7 @@ from libs.common.errors import Fault, Malformed, NotFound
 from libs.common.ids import parse_id
 from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc.structs import to_json, to_moment
-from services.ingest.http.reading import checked, malformed
+from services.ingest.requests.checking import checked, malformed
 from services.ingest.requests.fields import QueueName
 from services.ingest.requests.jobs import CreateJob
 

@@ -11,7 +11,7 @@ from libs.common.pb import spooled_pb2 as pb
 from services.ingest import workers
 from services.ingest.grpc import checks
 from services.ingest.grpc.errors import AlreadyExists
-from services.ingest.http.reading import checked
+from services.ingest.requests.checking import checked
 from services.ingest.requests.workers import RegisterWorker
 
 _CONCURRENCY: Final = 5
@@ -51,7 +51,7 @@ class Registering:
         )
         try:
             registered = await workers.register(
-                self.pool, self.bus, principal=principal, wanted=wanted
+                self.pool, principal=principal, wanted=wanted
             )
         except Conflict as error:
             raise AlreadyExists(str(error)) from error
@@ -67,7 +67,6 @@ class Registering:
         """Note that a worker lives; nobody's worker is told so, not refused."""
         beat = await workers.heartbeat(
             self.pool,
-            self.bus,
             principal=principal,
             worker_id=checks.worker_id(request.worker_id),
             current_jobs=max(0, request.current_jobs),

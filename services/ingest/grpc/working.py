@@ -100,7 +100,7 @@ def completed(
     """Return a checked success; raises `Malformed`, `NotFound`."""
     return Ended(
         organization_id=principal.organization_id,
-        queues=_scope(principal),
+        queues=principal.scope,
         job_id=checks.job_id(told.job_id),
         worker_id=checks.worker_id(worker_id),
         lease_id=told.lease_id or None,
@@ -117,7 +117,7 @@ def failed(
     """Return a checked failure; raises `Malformed`, `NotFound`."""
     return Ended(
         organization_id=principal.organization_id,
-        queues=_scope(principal),
+        queues=principal.scope,
         job_id=checks.job_id(told.job_id),
         worker_id=checks.worker_id(worker_id),
         lease_id=told.lease_id or None,
@@ -137,14 +137,9 @@ def renewal(
     """Return a checked renewal; raises `Malformed`, `NotFound`."""
     return Renewal(
         organization_id=principal.organization_id,
-        queues=_scope(principal),
+        queues=principal.scope,
         job_id=checks.job_id(told.job_id),
         worker_id=checks.worker_id(worker_id),
         lease_id=told.lease_id or None,
         lease=checks.lease(extension_seconds),
     )
-
-
-def _scope(principal: Principal) -> tuple[str, ...] | None:
-    """Return the queues that the caller's key is limited to, or None."""
-    return None if principal.unrestricted else principal.queues

@@ -23,7 +23,6 @@ from services.ingest.http.reading import (
     POOL,
     SEALER,
     SETTINGS,
-    checked,
     id_in_path,
     number,
     read_body,
@@ -38,6 +37,7 @@ from services.ingest.requests.admin import (
     ListOrganizations,
     stored,
 )
+from services.ingest.requests.checking import checked
 
 _OFFSET_MAX: Final = 1_000_000
 #: What null takes away; of everything else null keeps what is there.

@@ -18,7 +18,6 @@ from services.ingest.http.reading import (
     KEYS,
     POOL,
     SETTINGS,
-    checked,
     credential_of,
     read_body,
     read_optional,
@@ -37,6 +36,7 @@ from services.ingest.requests.auth import (
     Validate,
     VerifyEmail,
 )
+from services.ingest.requests.checking import checked
 from services.ingest.sign_in import SignIn
 
 SIGN_IN: Final = web.AppKey("sign_in", SignIn)

@@ -38,7 +38,7 @@ async def read(request: web.Request) -> web.Response:
     """
     principal = await whoever(request)
     organization_id = principal.organization_id
-    names = None if principal.unrestricted else list(principal.queues)
+    names = principal.scope
     async with borrow(request.app[POOL]) as conn:
         figures = await tallies.of_organization(
             conn, organization_id=organization_id, queue_names=names

@@ -46,7 +46,7 @@ def routes() -> list[Route]:
 async def list_(request: web.Request) -> web.Response:
     """Return what a job waits for, and the first thousand jobs that wait for it."""
     principal = await whoever(request)
-    names = None if principal.unrestricted else principal.queues
+    names = principal.scope
     async with borrow(request.app[POOL]) as conn:
         job_id = await require_job(conn, principal, id_in_path(request))
         parents = await dependencies.parents_of(conn, job_id=job_id, queue_names=names)

@@ -25,7 +25,6 @@ from services.ingest.http.reading import (
     POOL,
     SETTINGS,
     as_sent,
-    checked,
     id_in_path,
     read_json,
     understood,
@@ -34,6 +33,7 @@ from services.ingest.http.reading import (
 from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
 from services.ingest.intake import Created
+from services.ingest.requests.checking import checked
 from services.ingest.requests.fields import LongPage
 from services.ingest.requests.jobs import BulkEnqueue, BulkItem, CreateJob, HistoryPage
 from services.ingest.wanted import Wanted, wanted

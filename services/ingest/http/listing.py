@@ -74,11 +74,8 @@ async def page(
             if before
             else number(request, "offset", default=0, least=0, most=2**31 - 1)
         )
-    names = [queue] if queue else None
-    if names is None and not principal.unrestricted:
-        names = list(principal.queues)
     chosen = Filter(
-        queue_names=names,
+        queue_names=[queue] if queue else principal.scope,
         statuses=statuses,
         tag=plain(request, "tag"),
         job_type=plain(request, "job_type"),

@@ -20,7 +20,6 @@ from services.ingest.http.reading import (
     MESSAGES,
     POOL,
     as_sent,
-    checked,
     id_in_path,
     moment,
     number,
@@ -31,6 +30,7 @@ from services.ingest.http.reading import (
 )
 from services.ingest.http.routing import Route
 from services.ingest.planning import WantedMessage
+from services.ingest.requests.checking import checked
 from services.ingest.requests.messages import MessagesPage, SendMessage
 from services.ingest.wanted import require_room
 

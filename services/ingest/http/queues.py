@@ -112,7 +112,7 @@ async def list_(request: web.Request) -> web.Response:
         rows = await queues.list_queues(
             conn,
             organization_id=principal.organization_id,
-            names=None if principal.unrestricted else principal.queues,
+            names=principal.scope,
             limit=part.limit,
             offset=part.offset,
         )

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from libs.common.access import KeyRing, Principal
 from libs.common.bus import Bus
@@ -28,7 +28,6 @@ from libs.common.sealing import Sealer
 from services.ingest.allowances import Allowances
 from services.ingest.claims import Claims
 from services.ingest.heartbeats import Heartbeats
-from services.ingest.http.faults import faults_in
 from services.ingest.http.ignored import note_ignored
 from services.ingest.http.rates import (
     ALLOWANCE,
@@ -41,6 +40,7 @@ from services.ingest.incoming.reception import Reception
 from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
 from services.ingest.messages import MessageIntake
+from services.ingest.requests.checking import Shape, checked, malformed
 from services.ingest.requests.fields import QueueName
 from services.ingest.settings import Settings
 from services.ingest.settlement import Settlement
@@ -66,16 +66,12 @@ ALLOWANCES: Final = web.AppKey("allowances", Allowances)
 
 _PRINCIPAL: Final = web.RequestKey("principal", Principal)
 
-Shape = TypeVar("Shape", bound=BaseModel)
 RawShape = TypeVar("RawShape", bound=msgspec.Struct)
 
 _QUEUE_NAME: Final[TypeAdapter[str]] = TypeAdapter(QueueName)
 
 #: JSON, and what is written in it (RFC 6839, section 3.1).
 _JSON: Final = re.compile(r"application/([a-z0-9!#$&^_.+-]+\+)?json", re.IGNORECASE)
-
-#: What pydantic calls a field that is missing or of another type, not merely wrong.
-_UNREADABLE: Final = ("missing", "_type", "_parsing", "_tag_invalid", "_tag_not_found")
 
 
 async def whoever(request: web.Request) -> Principal:
@@ -184,28 +180,6 @@ def as_sent(body: bytes | msgspec.Raw, shape: type[RawShape]) -> RawShape:
         raise Malformed(
             Fault("body", f"the body cannot be read: {error}", "INVALID_JSON")
         ) from error
-
-
-def checked(shape: type[Shape], data: object, *, within: str = "") -> Shape:
-    """Return *data* as *shape*; raises `Malformed` naming every field that is wrong."""
-    try:
-        return shape.model_validate(data)
-    except ValidationError as error:
-        raise malformed(error, data, within=within) from error
-    except orjson.JSONEncodeError as error:
-        # What is read deeper than it can be written (1024 and 254 levels).
-        raise Malformed(
-            Fault(within or "body", "is nested too deeply", "depth")
-        ) from error
-
-
-def malformed(
-    error: ValidationError, data: object = None, *, within: str = ""
-) -> Malformed:
-    """Return pydantic's findings about *data* in our words."""
-    faults = faults_in(error, data, within=within)
-    unreadable = any(fault.code.endswith(_UNREADABLE) for fault in faults)
-    return Malformed(*faults, unreadable=unreadable)
 
 
 def queue_in_path(request: web.Request) -> str:

@@ -118,7 +118,7 @@ async def list_(request: web.Request) -> web.Response:
         rows = await schedules.list_schedules(
             conn,
             organization_id=principal.organization_id,
-            queue_names=None if principal.unrestricted else principal.queues,
+            queue_names=principal.scope,
             queue_name=plain(request, "queue_name"),
             active=_TRUTHS.get(request.query.get("is_active", "").lower()),
             limit=limit + 1,

@@ -14,7 +14,6 @@ from services.ingest.http.errors import answer
 from services.ingest.http.reading import POOL, plain, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.listing import StatsQuery, StatusQuery
-from services.ingest.workers import scope_of
 
 _IDS_MAX: Final = 100
 
@@ -51,7 +50,7 @@ async def stats(request: web.Request) -> web.Response:
         figures = await tallies.of_organization(
             conn,
             organization_id=principal.organization_id,
-            queue_names=scope_of(principal) if queue is None else [queue],
+            queue_names=principal.scope if queue is None else [queue],
         )
     return answer(shapes.job_stats(figures))
 
@@ -71,6 +70,6 @@ async def status(request: web.Request) -> web.Response:
             conn,
             organization_id=principal.organization_id,
             job_ids=list(ids),
-            queue_names=scope_of(principal),
+            queue_names=principal.scope,
         )
     return answer([shapes.job_status(row) for row in rows])

@@ -18,7 +18,6 @@ from services.ingest.http.reading import (
     HEARTBEATS,
     SETTLEMENT,
     as_sent,
-    checked,
     id_in_path,
     read_body,
     read_json,
@@ -26,6 +25,7 @@ from services.ingest.http.reading import (
     whoever,
 )
 from services.ingest.http.routing import Route
+from services.ingest.requests.checking import checked
 from services.ingest.requests.work import (
     CompleteItem,
     CompleteJob,
@@ -107,7 +107,7 @@ async def complete(request: web.Request) -> web.Response:
     await request.app[SETTLEMENT].settle(
         Ended(
             organization_id=principal.organization_id,
-            queues=scope_of(principal),
+            queues=principal.scope,
             job_id=job_id,
             worker_id=said.worker_id,
             lease_id=said.lease_id,
@@ -125,7 +125,7 @@ async def fail(request: web.Request) -> web.Response:
     await request.app[SETTLEMENT].settle(
         Ended(
             organization_id=principal.organization_id,
-            queues=scope_of(principal),
+            queues=principal.scope,
             job_id=job_id,
             worker_id=said.worker_id,
             lease_id=said.lease_id,
@@ -144,7 +144,7 @@ async def heartbeat(request: web.Request) -> web.Response:
     await request.app[HEARTBEATS].renew(
         Renewal(
             organization_id=principal.organization_id,
-            queues=scope_of(principal),
+            queues=principal.scope,
             job_id=job_id,
             worker_id=said.worker_id,
             lease_id=said.lease_id,
@@ -209,11 +209,6 @@ async def _settle_each(
     return answer(settled)
 
 
-def scope_of(principal: Principal) -> tuple[str, ...] | None:
-    """Return the queues that a principal is limited to, None for all."""
-    return None if principal.unrestricted else principal.queues
-
-
 def _ended(
     principal: Principal,
     bulk: CompleteMany | FailMany,
@@ -228,7 +223,7 @@ def _ended(
         raise NotFound("Resource not found")
     return Ended(
         organization_id=principal.organization_id,
-        queues=scope_of(principal),
+        queues=principal.scope,
         job_id=job_id,
         worker_id=bulk.worker_id,
         lease_id=said.lease_id,

@@ -67,7 +67,7 @@ async def list_(request: web.Request) -> web.Response:
         rows = await store.list_workers(
             conn,
             organization_id=principal.organization_id,
-            scope=workers.scope_of(principal),
+            scope=principal.scope,
             limit=part.limit,
             offset=part.offset,
         )
@@ -79,7 +79,6 @@ async def register(request: web.Request) -> web.Response:
     principal = await whoever(request)
     registered = await workers.register(
         request.app[POOL],
-        request.app[BUS],
         principal=principal,
         wanted=await read_body(request, RegisterWorker),
     )
@@ -95,7 +94,7 @@ async def read(request: web.Request) -> web.Response:
         row = await store.read_worker(
             conn,
             organization_id=principal.organization_id,
-            scope=workers.scope_of(principal),
+            scope=principal.scope,
             worker_id=_worker_in_path(request),
         )
     if row is None:
@@ -110,7 +109,6 @@ async def heartbeat(request: web.Request) -> web.Response:
     asked = await read_body(request, BeatHeart)
     beat = await workers.heartbeat(
         request.app[POOL],
-        request.app[BUS],
         principal=principal,
         worker_id=worker_id,
         current_jobs=asked.current_jobs,
