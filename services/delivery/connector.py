@@ -92,10 +92,12 @@ class Line(ResponseHandler):
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """Take a head, unless it is one too many."""
-        code = data[0].code
+        if self._is_cut:
+            return
         if self._answered:
             self._cut()
             return
+        code = data[0].code
         if code in _INTERIM and code != _SWITCHING:
             self._interim += 1
             if self._interim > INTERIM_MAX:
