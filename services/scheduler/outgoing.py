@@ -30,8 +30,9 @@ from services.scheduler.relay import ENDS, Happening, happening, happenings
 
 TOLD: Final = Counter("bellhop_events_told_total", "Deliveries of events created.")
 
-#: Jobs that are created by one statement: what they carry is in memory meanwhile.
-_BATCH: Final = 64
+#: Jobs that are created by one statement: what they carry, up to a MiB each, is in
+#: memory meanwhile.
+_BATCH: Final = 32
 _RANK: Final = 100
 #: No worker ever has one of these; the contract's number all the same.
 _TIMEOUT_SECONDS: Final = 300

@@ -14,6 +14,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from libs.common import outgoing
 from libs.common.access import Principal
 from libs.common.bus import read
 from libs.common.errors import Unavailable
@@ -50,7 +51,12 @@ class Wish:
         return self.queue_name is None and self.job_id is None
 
     def takes(self, changed: JobChanged) -> bool:
-        """Whether the transition is about the queue and the job asked for."""
+        """Whether the transition is about the queue and the job asked for.
+
+        Jobs that tell of jobs are shown to whoever asks for their queue, or for one.
+        """
+        if self.everything and changed.queue_name == outgoing.QUEUE:
+            return False
         return self.queue_name in {None, changed.queue_name} and self.job_id in {
             None,
             changed.job_id,

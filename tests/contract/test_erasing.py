@@ -10,7 +10,14 @@ import pytest
 
 from libs.common.db import BY_KEY
 from libs.common.ids import new_id
-from libs.common.store import dependencies, erasures, invariants, organizations
+from libs.common.store import (
+    completions,
+    dependencies,
+    erasures,
+    invariants,
+    organizations,
+)
+from libs.common.store.jobs import Completion
 from tests.support import stock
 from tests.support.plans import connected, plan_of, prepare, read_whole
 from tests.support.rivals import cancel, place_of, settle, undecided
@@ -29,6 +36,7 @@ EVERYTHING = (
     "expiries",
     "idempotency",
     "dependencies",
+    "completion_webhooks",
 )
 
 
@@ -77,6 +85,8 @@ async def test_an_erased_job_leaves_nothing_wherever_it_stood(conn):
     gone = await stock.create(conn, line)
     await cancel(conn, line, gone[0])
     ids = [*worked, *ready, *gone]
+    url = Completion(url="https://example.com/", origin="https://example.com:443")
+    await completions.attach(conn, completions=dict.fromkeys(ids, url))
     assert {await place_of(conn, id_) for id_ in ids} == {
         "ready",
         "scheduled",

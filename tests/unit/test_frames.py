@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from libs.common import outgoing
 from libs.common.access import Principal
 from libs.common.errors import Unavailable
 from libs.common.lifecycle import MOVES, NOWHERE, Place, Status, Transition
@@ -244,6 +245,22 @@ async def test_a_watcher_gets_what_it_asked_for(wish, kinds):
     house, one = feed(), watcher(wish)
     with house.watching(one):
         house.hear(changed("completed").encode())
+
+        assert (await taken(one)).count(b"data: ") == kinds
+
+
+@pytest.mark.parametrize(
+    ("wish", "kinds"),
+    [
+        (Wish(), 0),
+        (Wish(queue_name=outgoing.QUEUE), 2),
+        (Wish(job_id=JOB), 2),
+    ],
+)
+async def test_what_tells_of_jobs_is_shown_to_who_asks_for_it(wish, kinds):
+    house, one = feed(), watcher(wish)
+    with house.watching(one):
+        house.hear(changed("completed", queue_name=outgoing.QUEUE).encode())
 
         assert (await taken(one)).count(b"data: ") == kinds
 
