@@ -208,7 +208,7 @@ async def test_a_replay_can_be_cancelled_once(api, endpoint):
         ({"status": "some"}, 400, "status"),
         ({"rate_per_second": 0}, 400, "rate_per_second"),
         ({"filter": {"$nor": []}}, 400, "filter.$nor"),
-        ({"from": "2025-01-01T00:00:00Z"}, 400, "sinse"),
+        ({"from": "2025-01-01T00:00:00Z"}, 400, "from"),
     ],
 )
 async def test_what_cannot_be_replayed_is_refused_by_name(api, fields, status, field):
