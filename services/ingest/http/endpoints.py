@@ -20,12 +20,12 @@ from services.ingest.endpoints import (
 )
 from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     POOL,
     SEALER,
     SETTINGS,
     id_in_path,
-    number,
     read_body,
     whoever,
 )
@@ -94,18 +94,15 @@ async def list_(request: web.Request) -> web.Response:
     """Return the organization's endpoints, the newest first."""
     principal = await whoever(request)
     principal.require_unrestricted()
-    limit = number(request, "limit", default=100, least=1, most=100)
+    part = asked_part(request)
     async with borrow(request.app[POOL]) as conn:
         rows = await store.list_endpoints(
             conn,
             organization_id=principal.organization_id,
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.endpoint(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.endpoint)
 
 
 async def read(request: web.Request) -> web.Response:

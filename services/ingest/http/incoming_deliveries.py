@@ -7,8 +7,8 @@ from aiohttp import web
 from libs.common.db import borrow
 from libs.common.store import incoming
 from services.ingest.answers import incoming as shapes
-from services.ingest.http.errors import answer
-from services.ingest.http.reading import POOL, moment, number, plain, whoever
+from services.ingest.http.paging import asked_part
+from services.ingest.http.reading import POOL, moment, plain, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.incoming import DeliveriesPage
 
@@ -35,7 +35,7 @@ async def list_(request: web.Request) -> web.Response:
     """
     principal = await whoever(request)
     principal.require_unrestricted()
-    limit = number(request, "limit", default=50, least=1, most=100)
+    part = asked_part(request, default=50)
     status = request.query.get("status")
     async with borrow(request.app[POOL]) as conn:
         rows = await incoming.list_deliveries(
@@ -45,11 +45,7 @@ async def list_(request: web.Request) -> web.Response:
             status=status if status in _STATUSES else None,
             since=moment(request, "since"),
             queue_name=plain(request, "queue_name"),
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.incoming_delivery(row) for row in rows[:limit]],
-        headers={"X-Has-More": more},
-    )
+    return part.of(rows, shapes.incoming_delivery)

@@ -16,13 +16,13 @@ from libs.common.store import messages as store
 from services.ingest.answers import messages as shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.idempotency import HEADER, key_in_header, reused
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     MESSAGES,
     POOL,
     as_sent,
     id_in_path,
     moment,
-    number,
     plain,
     read_json,
     understood,
@@ -111,7 +111,7 @@ async def send(request: web.Request) -> web.Response:
 async def list_(request: web.Request) -> web.Response:
     """Return messages, the newest first."""
     principal = await _sender(request)
-    limit = number(request, "limit", default=50, least=1, most=100)
+    part = asked_part(request, default=50)
     named = plain(request, "endpoint_id")
     chosen = store.Filter(
         # What is no id is nobody's: the list is empty.
@@ -119,8 +119,8 @@ async def list_(request: web.Request) -> web.Response:
         event_type=plain(request, "event_type", most=256),
         created_after=moment(request, "created_after"),
         created_before=moment(request, "created_before"),
-        limit=limit + 1,
-        offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+        limit=part.limit,
+        offset=part.offset,
     )
     organization_id = principal.organization_id
     async with borrow(request.app[POOL]) as conn:
@@ -132,10 +132,7 @@ async def list_(request: web.Request) -> web.Response:
             rows = await store.list_messages_of(
                 conn, organization_id=organization_id, chosen=chosen
             )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.summary(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.summary)
 
 
 async def read(request: web.Request) -> web.Response:

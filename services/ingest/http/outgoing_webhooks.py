@@ -1,6 +1,7 @@
 """``/outgoing-webhooks``: who is told what happens (contract 1.10)."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from services.ingest.answers import outgoing as shapes
 from services.ingest.endpoints import ENDPOINTS_MAX, hold, require_room
 from services.ingest.http.changes import tell_changed
 from services.ingest.http.errors import answer
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     BUS,
     HOT,
@@ -26,7 +28,6 @@ from services.ingest.http.reading import (
     SEALER,
     SETTINGS,
     id_in_path,
-    number,
     read_body,
     whoever,
 )
@@ -255,21 +256,17 @@ async def list_deliveries(request: web.Request) -> web.Response:
     principal = await _keeper(request)
     id_ = id_in_path(request)
     status = request.query.get("status")
-    limit = number(request, "limit", default=100, least=1, most=100)
+    part = asked_part(request)
     async with borrow(request.app[HOT]) as conn:
         await _row(conn, principal, id_)
         rows = await outgoing.list_deliveries(
             conn,
             endpoint_id=id_,
             status=status if status in _STATUSES else None,
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.delivery(id_, row) for row in rows[:limit]],
-        headers={"X-Has-More": more},
-    )
+    return part.of(rows, partial(shapes.delivery, id_))
 
 
 async def retry(request: web.Request) -> web.Response:

@@ -13,7 +13,8 @@ from services.ingest.answers import replays as shapes
 from services.ingest.endpoints import require_filter
 from services.ingest.http.endpoints import ONE, endpoint_in_path
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import POOL, id_in_path, number, read_body, whoever
+from services.ingest.http.paging import asked_part
+from services.ingest.http.reading import POOL, id_in_path, read_body, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.fields import Page
 from services.ingest.requests.replays import StartReplay
@@ -86,19 +87,16 @@ async def list_(request: web.Request) -> web.Response:
     """Return the replays of an endpoint, the newest first."""
     principal = await whoever(request)
     endpoint = await endpoint_in_path(request, principal)
-    limit = number(request, "limit", default=100, least=1, most=100)
+    part = asked_part(request)
     async with borrow(request.app[POOL]) as conn:
         rows = await replays.list_replays(
             conn,
             organization_id=principal.organization_id,
             endpoint_id=endpoint["id"],
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.replay(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.replay)
 
 
 async def read(request: web.Request) -> web.Response:

@@ -16,12 +16,12 @@ from libs.common.store import backfills, firings, schedules
 from libs.common.zones import zone_of
 from services.ingest.answers import schedules as shapes
 from services.ingest.http.errors import answer
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     BUS,
     HOT,
     POOL,
     id_in_path,
-    number,
     read_body,
     whoever,
 )
@@ -142,18 +142,15 @@ async def history(request: web.Request) -> web.Response:
     """Return what a schedule did, newest first, and how each job stands."""
     principal = await whoever(request)
     row = await read_visible(request, principal)
-    limit = number(request, "limit", default=50, least=1, most=500)
+    part = asked_part(request, default=50, most=500)
     async with borrow(request.app[POOL]) as conn:
         rows = await schedules.list_runs(
             conn,
             schedule_id=row["id"],
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.run(one) for one in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.run)
 
 
 async def backfill(request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from libs.common.ticks import Tick
 from libs.common.zones import EDITION
 from services.ingest.answers import schedules as shapes
 from services.ingest.http.errors import answer
+from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     BUS,
     HOT,
@@ -22,7 +23,6 @@ from services.ingest.http.reading import (
     SETTINGS,
     as_sent,
     id_in_path,
-    number,
     plain,
     read_json,
     understood,
@@ -113,7 +113,7 @@ def _changing() -> list[Route]:
 async def list_(request: web.Request) -> web.Response:
     """Return schedules, newest first."""
     principal = await whoever(request)
-    limit = number(request, "limit", default=100, least=1, most=500)
+    part = asked_part(request, most=500)
     async with borrow(request.app[POOL]) as conn:
         rows = await schedules.list_schedules(
             conn,
@@ -121,13 +121,10 @@ async def list_(request: web.Request) -> web.Response:
             queue_names=principal.scope,
             queue_name=plain(request, "queue_name"),
             active=_TRUTHS.get(request.query.get("is_active", "").lower()),
-            limit=limit + 1,
-            offset=number(request, "offset", default=0, least=0, most=2**31 - 1),
+            limit=part.limit,
+            offset=part.offset,
         )
-    more = "true" if len(rows) > limit else "false"
-    return answer(
-        [shapes.schedule(row) for row in rows[:limit]], headers={"X-Has-More": more}
-    )
+    return part.of(rows, shapes.schedule)
 
 
 async def create(request: web.Request) -> web.Response:
