@@ -12,7 +12,7 @@
 
     ready, scheduled, held ──blocked──▶ waiting ──unblocked──▶ ready, scheduled, held
     held ──unblocked──▶ scheduled: its turn has come before its time
-    scheduled, ready, waiting, held ──cancelled, expired──▶ finished
+    scheduled, ready, waiting, held, leased ──cancelled, expired──▶ finished
     scheduled, ready, waiting, held ──reprioritized──▶ the same place
 
 `MOVES` is the only list of the legal moves.  The statements in ``store/`` perform
@@ -107,7 +107,9 @@ MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] 
             Transition.RELEASED: frozenset({(Place.LEASED, Place.READY)}),
             Transition.RECOVERED: frozenset({(Place.LEASED, Place.READY)}),
             Transition.QUARANTINED: frozenset({(Place.LEASED, Place.DEAD)}),
-            Transition.CANCELLED: frozenset((place, Place.FINISHED) for place in _OPEN),
+            Transition.CANCELLED: frozenset(
+                (place, Place.FINISHED) for place in (*_OPEN, Place.LEASED)
+            ),
             Transition.EXPIRED: frozenset(
                 (place, Place.FINISHED) for place in (*_OPEN, Place.LEASED)
             ),

@@ -16,9 +16,9 @@ from uuid import UUID
 import structlog
 from prometheus_client import Counter, Histogram
 
+from libs.common.aftermath import follow_up
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, Row, borrow
-from libs.common.dependents import release_dependents
 from libs.common.errors import Transient
 from libs.common.firing import Fired, Firing, is_gone, make_jobs
 from libs.common.ids import new_id
@@ -136,13 +136,7 @@ class Recurring:
                 await schedules.pause(
                     conn, organization_id=row["organization_id"], id_=row["id"]
                 )
-            for organization_id, job_id in decided.cancelled:
-                await interventions.cancel(
-                    conn,
-                    organization_id=organization_id,
-                    job_id=job_id,
-                    actor=_ACTOR,
-                )
+            freed = await _cancel(conn, decided.cancelled)
             fired = await make_jobs(conn, asked=decided.asked) if decided.asked else []
             runs = [*(one.run() for one in fired), *decided.runs]
             jobs = await firings.record(conn, runs=runs) if runs else {}
@@ -152,7 +146,11 @@ class Recurring:
                     conn, moves=decided.moves, jobs=jobs, edition=EDITION
                 )
         _count(rows, fired, runs, moved)
-        await self._tell(fired, cancelled=bool(decided.cancelled))
+        await self._tell(fired)
+        if decided.cancelled:
+            await follow_up(
+                self._pool, self._bus, lanes=freed, awaited=True, left_line=True
+            )
         return bool(rows)
 
     def _decide(self, row: Row, decided: _Decided) -> None:
@@ -211,15 +209,24 @@ class Recurring:
             missed=missed,
         )
 
-    async def _tell(self, fired: Sequence[Fired], *, cancelled: bool) -> None:
+    async def _tell(self, fired: Sequence[Fired]) -> None:
         """Say what came; who waits for it looks again by itself if this is lost."""
         lanes = {one.lane for one in fired if one.lane is not None}
         if lanes:
             await self._bus.ring_lanes(lanes)
-        if lanes or cancelled:
             await self._bus.ring(JournalGrew())
-        if cancelled:
-            await release_dependents(self._pool, self._bus)
+
+
+async def _cancel(conn: Conn, jobs: Sequence[tuple[UUID, UUID]]) -> set[int]:
+    """Cancel jobs wherever they stand; return the lanes in which there is room now."""
+    freed = set()
+    for organization_id, job_id in jobs:
+        which = {"organization_id": organization_id, "job_id": job_id}
+        if not await interventions.cancel(conn, **which, actor=_ACTOR):
+            lane_id = await interventions.cancel_in_work(conn, **which, actor=_ACTOR)
+            if lane_id is not None:
+                freed.add(lane_id)
+    return freed
 
 
 def rhythm_of_row(row: Row) -> Rhythm:

@@ -135,6 +135,29 @@ class Places(Families):
 
         assert cancelled == (organization_id == owner and self.house.cancel(job))
 
+    @while_some(Place.LEASED, fewer=8)
+    @rule()
+    def cancel_in_work(self):
+        """Somebody takes a job out of another's hands, if it is in any."""
+        place = self.luck.choice([Place.LEASED, Place.LEASED, Place.READY])
+        choices = self.house.in_place(place) or self.house.in_place(Place.LEASED)
+        job = self.luck.choice(choices)
+        owner = job.line.organization_id
+        others = [line.organization_id for line in self.stage.lines]
+        organization_id = self.luck.choice([owner, owner, self.luck.choice(others)])
+
+        lane_id = self.do(
+            interventions.cancel_in_work(
+                self.conn,
+                organization_id=organization_id,
+                job_id=job.id,
+                actor="key",
+            )
+        )
+
+        taken = organization_id == owner and self.house.cancel_in_work(job)
+        assert lane_id == (job.lane_id if taken else None)
+
     @while_some(Place.DEAD)
     @rule()
     def requeue(self):

@@ -336,6 +336,14 @@ class House:
         self.move(job, Transition.CANCELLED, Place.FINISHED)
         return True
 
+    def cancel_in_work(self, job: Job) -> bool:
+        if job.place is not Place.LEASED:
+            return False
+        job.attempts[job.attempt] = "lost"
+        job.ending = "cancelled"
+        self.move(job, Transition.CANCELLED, Place.FINISHED)
+        return True
+
     def requeue(self, job: Job) -> bool:
         if job.place is not Place.DEAD:
             return False

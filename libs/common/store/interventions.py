@@ -30,6 +30,19 @@ async def cancel(
     return row is not None
 
 
+async def cancel_in_work(
+    conn: Conn, *, organization_id: UUID, job_id: UUID, actor: str
+) -> int | None:
+    """Cancel a job that somebody works on, in vain from now on; return its lane.
+
+    None when nobody does.
+    """
+    lane_id: int | None = await conn.fetchval(
+        SQL["cancel_in_work"], organization_id, job_id, actor
+    )
+    return lane_id
+
+
 async def reprioritize(
     conn: Conn, *, organization_id: UUID, job_id: UUID, priority: int, actor: str
 ) -> int | None:

@@ -43,6 +43,52 @@ WITH owned AS MATERIALIZED (
 )
 SELECT job_id FROM taken;
 
+-- name: cancel_in_work
+-- leased → finished: whoever works on it does so in vain from now on.  The attempt is
+-- recorded as lost.  Returned is the lane that it makes room in, or nothing when the job
+-- stands elsewhere.
+-- $1 organization_id uuid, $2 job_id uuid, $3 actor text
+WITH owned AS MATERIALIZED (
+    SELECT id FROM jobs WHERE id = $2 AND organization_id = $1
+), taken AS (
+    DELETE FROM leased USING owned WHERE leased.job_id = owned.id
+    RETURNING leased.*
+), in_hands AS (
+    SELECT taken.*, coalesce(taken.owner, leases.owner) AS holder,
+           coalesce(taken.claimed_at, leases.claimed_at) AS began_at
+      FROM taken
+      LEFT JOIN leases ON leases.id = taken.lease_id
+), into_attempts AS (
+    INSERT INTO attempts (job_id, attempt, verdict, actor, started_at, duration_ms, error,
+                          endpoint_id)
+    SELECT job_id, attempt, 'lost', holder, began_at,
+           extract(epoch FROM now() - began_at) * 1000,
+           'the job was cancelled meanwhile',
+           (SELECT endpoint_id FROM lanes WHERE lanes.id = in_hands.lane_id)
+      FROM in_hands
+     WHERE began_at IS NOT NULL
+), into_finished AS (
+    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending, started_at)
+    SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled', began_at
+      FROM in_hands
+), noted AS (
+    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
+    SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
+           json_build_object('place', 'leased', 'retry_count', retry_count)
+      FROM in_hands
+), rechecked AS (
+    INSERT INTO rechecks (child_id)
+    SELECT DISTINCT child_id
+      FROM dependencies
+     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+), left_line AS (
+    DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING scope, key
+), into_line_checks AS (
+    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
+)
+SELECT lane_id FROM taken;
+
 -- name: reprioritize
 -- ready, scheduled, waiting, held → the same place, by hand: with another rank.
 -- $1 organization_id uuid, $2 job_id uuid, $3 rank smallint, $4 actor text

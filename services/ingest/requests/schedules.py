@@ -133,7 +133,7 @@ class CreateSchedule(_Schedule):
     overlap: OverlapPolicy = "allow"
     """What becomes of a tick while the job of the run before is not over: it gets one
     as well, is skipped, waits until that is over (``queue_one``; the others are
-    skipped), or has that cancelled, if nobody works on it yet (``cancel_previous``).
+    skipped), or has that cancelled, whoever works on it (``cancel_previous``).
     """
 
 
