@@ -12,7 +12,8 @@ from libs.common.access import Principal
 from libs.common.db import borrow
 from libs.common.errors import Fault, Malformed, NotFound, Unavailable
 from libs.common.ids import new_id
-from libs.common.store import lanes, queues, tallies, workers
+from libs.common.lines import release_lines
+from libs.common.store import lanes, lines, queues, tallies, workers
 from services.ingest.answers import queues as shapes
 from services.ingest.closures import delete_queue
 from services.ingest.http.changes import tell_changed
@@ -165,6 +166,8 @@ async def configure(request: web.Request) -> web.Response:
             # What is merged in bit by bit has an end as well.
             raise Malformed(Fault("settings", "exceed 128 KiB in all", "size"))
     await _tell(request, principal, name)
+    if "concurrency_per_key" in settings:
+        await _look_at_lines(request, principal, name)
     return answer(shapes.queue(row, organization_id))
 
 
@@ -251,6 +254,19 @@ async def _tell(request: web.Request, principal: Principal, name: str) -> None:
         log.warning("queue.lanes_unknown", cause=str(error))
         return
     await request.app[BUS].ring_lanes((lane.id, lane.push) for lane in ready)
+
+
+async def _look_at_lines(request: web.Request, principal: Principal, name: str) -> None:
+    """Call who may run now that more of a key may; whoever ends next would, too."""
+    try:
+        async with borrow(request.app[HOT]) as conn:
+            await lines.recheck(
+                conn, organization_id=principal.organization_id, queue_name=name
+            )
+    except Unavailable as error:
+        log.warning("queue.lines_unknown", cause=str(error))
+        return
+    await release_lines(request.app[HOT], request.app[BUS])
 
 
 def _visible(request: web.Request, principal: Principal) -> str:

@@ -33,6 +33,12 @@ class QueueSettings(BaseModel):
     """How many of the queue's jobs are in work at once, at most; null or absent is no
     limit.
     """
+    concurrency_per_key: (
+        Annotated[int, Field(ge=1, le=_LIMIT_MAX, strict=True)] | None
+    ) = None
+    """How many of those that share a ``concurrency_key`` have their turn at once; null
+    or absent is one.
+    """
 
 
 class ConfigureQueue(BaseModel):
