@@ -29,12 +29,12 @@ async def follow_up(
     have stood in a line.
     """
     await bus.ring(JournalGrew())
+    if left_line:
+        await release_lines(pool, bus)
     if lanes:
         await _tell_of_room(pool, bus, lanes)
     if awaited:
         await release_dependents(pool, bus)
-    if left_line:
-        await release_lines(pool, bus)
 
 
 async def _tell_of_room(pool: Pool, bus: Bus, lanes: Collection[int]) -> None:

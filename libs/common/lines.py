@@ -29,11 +29,14 @@ async def release_lines(pool: Pool, bus: Bus) -> None:
     """
     try:
         while True:
-            async with borrow(pool) as conn, conn.transaction():
-                checks = await lines.look(conn, limit=_BATCH)
-                if not checks:
+            async with borrow(pool) as conn:
+                if not await lines.is_noted(conn):
                     return
-                called = await lines.call(conn, checks=checks)
+                async with conn.transaction():
+                    checks = await lines.look(conn, limit=_BATCH)
+                    if not checks:
+                        return
+                    called = await lines.call(conn, checks=checks)
             await bus.ring_lanes(
                 [(lane, True) for lane in called.push_lanes]
                 + [(lane, False) for lane in called.work_lanes]

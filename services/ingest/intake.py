@@ -347,6 +347,7 @@ def _row(job: Wanted, known: Known, id_: UUID, completion: Completion | None) ->
         push=job.push,
         parent_id=job.parent_id,
         completion=completion,
+        line=job.line,
     )
 
 

@@ -15,6 +15,7 @@ from libs.common.plans import Plan
 from libs.common.store.incoming import Delivery
 from libs.common.store.jobs import Push
 from libs.common.store.lanes import LaneName
+from libs.common.store.lines import Line
 from services.ingest.requests.jobs import CreateJob
 from services.ingest.settings import PAYLOAD_BYTES_MAX
 from services.ingest.webhook_urls import webhook_url
@@ -39,6 +40,8 @@ class Wanted:
     delivery: Delivery | None = None
     #: Where its end is told.
     completion: Target | None = None
+    #: Those it takes turns with.
+    line: Line | None = None
 
     @property
     def key(self) -> tuple[UUID, str] | None:
@@ -74,6 +77,7 @@ def wanted(
         fingerprint=_fingerprint(request) if request.idempotency_key else None,
         parent_id=_parent_id(request),
         completion=_completion(request, development=development),
+        line=_line(principal, request),
     )
 
 
@@ -105,6 +109,13 @@ def _completion(request: CreateJob, *, development: bool) -> Target | None:
             Fault("completion_webhook_secret", "signs nothing: no completion_webhook")
         )
     return None
+
+
+def _line(principal: Principal, request: CreateJob) -> Line | None:
+    key = request.concurrency_key
+    if key is None:
+        return None
+    return Line.of_queue(principal.organization_id, request.queue_name, key)
 
 
 def _parent_id(request: CreateJob) -> UUID | None:

@@ -238,5 +238,6 @@ async def assert_invariants(database_url: str) -> None:
         assert await invariants.misplaced(conn) == []
         assert await invariants.unjournaled(conn) == []
         assert await invariants.forgotten(conn) == []
+        assert await invariants.out_of_turn(conn) == []
     finally:
         await conn.close()

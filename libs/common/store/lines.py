@@ -27,7 +27,7 @@ than the locks.  Why that is right:
   many are called as may be, or nobody waits.
 * A line that somebody else has locked is left to them, with its notes.  They look again
   when they have decided, until they find nothing: what was noted while they held the
-  lock was committed before that.  If they die before it, the scheduler looks.
+  lock is there to be seen by then.  If they die before it, the scheduler looks.
 * Positions may become visible out of order: of two who join at the same moment the
   later one may be called first.  Then the earlier one finds the turn taken, and is the
   next.  What is handed in after an answer has a higher position than what was answered.
@@ -104,6 +104,11 @@ class Turn:
     width: int
     before: int
     holders: list[UUID]
+
+
+async def is_noted(conn: Conn) -> bool:
+    """Return whether there is any line to look at; cheaper than to `look`."""
+    return bool(await conn.fetchval(SQL["is_noted"]))
 
 
 async def look(conn: Conn, *, limit: int) -> list[Check]:

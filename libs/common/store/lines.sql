@@ -1,3 +1,7 @@
+-- name: is_noted
+-- Whether there is any line to look at.
+SELECT EXISTS (SELECT FROM line_checks);
+
 -- name: look
 -- Lines that somebody joined or left, by what was noted, the oldest first: those that
 -- nobody else is looking at.  Nobody else looks at them until the transaction ends.

@@ -133,6 +133,8 @@ class Job(JobSummary):
     """Where it is pushed; null when it is for workers."""
     retry: Any
     """Its own retry policy; null when the queue's counts."""
+    concurrency_key: str | None
+    """What it shares with the jobs of its queue that it takes turns with."""
 
 
 class Happening(TypedDict):
@@ -210,6 +212,7 @@ def job(row: Row) -> Job:
         "dependencies_met": row["place"] != "waiting",
         "target": _target(row),
         "retry": as_stored(row["retry"]),
+        "concurrency_key": _key_of(row, "queue:"),
     }
 
 
@@ -262,6 +265,13 @@ def attempt(job_id: UUID, row: Row) -> AttemptAnswer:
         "response_headers": as_stored(row["response_headers"]),
         "response_body": None if body is None else body.decode("utf-8", "replace"),
     }
+
+
+def _key_of(row: Row, scope: str) -> str | None:
+    """Return the key of a job's line, if that is of such a scope; none is no key."""
+    if row["line_scope"] is None or not row["line_scope"].startswith(scope):
+        return None
+    return row["line_key"] or None
 
 
 def _target(row: Row) -> TargetAnswer | None:

@@ -128,6 +128,8 @@ def job(
         data["scheduled_at"] = to_moment(asked.scheduled_at, field="scheduled_at")
     if asked.idempotency_key:
         data["idempotency_key"] = asked.idempotency_key
+    if asked.concurrency_key:
+        data["concurrency_key"] = asked.concurrency_key
     if asked.tags:
         data["tags"] = texts(asked.tags)
     return checked(CreateJob, data), spelled

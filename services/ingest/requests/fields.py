@@ -69,6 +69,8 @@ Headers = Annotated[
 ]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 IdempotencyKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
+#: What jobs share that take turns.
+LineKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
 Priority = Annotated[int, Field(ge=-100, le=100, strict=True)]
 WebhookUrl = Annotated[
     str,

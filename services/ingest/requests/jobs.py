@@ -19,6 +19,7 @@ from services.ingest.requests.fields import (
     NUL,
     Headers,
     IdempotencyKey,
+    LineKey,
     LongPage,
     Moment,
     Priority,
@@ -84,6 +85,10 @@ class CreateJob(BaseModel):
     """A job of the same queue that must complete first; if it ends otherwise, this one
     is cancelled.
     """
+    concurrency_key: LineKey | None = None
+    """The jobs of the queue that share it take turns, in the order they came: one at a
+    time, or as many as the queue's ``concurrency_per_key`` says.
+    """
     completion_webhook: WebhookUrl | None = None
     """Where to tell, once, how the job ended: https, to a public address in production.
     """
@@ -135,6 +140,10 @@ class BulkItem(BaseModel):
     parent_job_id: str | None = None
     """A job of the same queue that must complete first; if it ends otherwise, this one
     is cancelled.
+    """
+    concurrency_key: LineKey | None = None
+    """The jobs of the queue that share it take turns, in the order they came: one at a
+    time, or as many as the queue's ``concurrency_per_key`` says.
     """
     completion_webhook: WebhookUrl | None = None
     """Where to tell, once, how the job ended: https, to a public address in production.

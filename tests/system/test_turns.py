@@ -1,0 +1,202 @@
+"""Jobs that take turns while processes die: one by one, and no turn is lost."""
+
+import asyncio
+import random
+import time
+from contextlib import AsyncExitStack
+
+import aiohttp
+import asyncpg
+import pytest
+
+from tests.support.house import assert_invariants, open_api
+from tests.support.processes import run_processes
+from tests.support.takers import Takers
+from tests.support.waiting import until
+
+KEYS = 10
+JOBS_OF_EACH = 200
+FAST = {"strategy": "schedule", "schedule_seconds": [0.1], "jitter": 0}
+
+
+@pytest.fixture
+async def run(database_url, nats_url, tmp_path):
+    """Run services as processes; afterwards every job is where it should be."""
+    async with AsyncExitStack() as stack:
+
+        async def started(*services):
+            house = run_processes(
+                database_url, nats_url, logs=tmp_path, services=services
+            )
+            return await stack.enter_async_context(house)
+
+        yield started
+    await assert_invariants(database_url)
+
+
+async def nobody_stands_in_line(database_url):
+    conn = await asyncpg.connect(database_url)
+    try:
+        rows = await conn.fetch(
+            "SELECT (SELECT count(*) FROM lines), (SELECT count(*) FROM line_checks)"
+        )
+    finally:
+        await conn.close()
+    return [tuple(row) for row in rows] == [(0, 0)]
+
+
+async def states(database_url):
+    """How many jobs stand where."""
+    conn = await asyncpg.connect(database_url)
+    try:
+        rows = await conn.fetch("SELECT place, count(*) FROM places GROUP BY 1")
+    finally:
+        await conn.close()
+    return {row["place"]: row["count"] for row in rows}
+
+
+async def create_all(api, endpoint):
+    """Create the jobs of all keys, each key's one after the other; return their ids."""
+
+    async def of(key):
+        ids = []
+        for _ in range(JOBS_OF_EACH // 100):
+            body = {
+                "queue_name": f"queue-{key % 3}",
+                "target": {"url": endpoint.url_of(f"/key/{key}")},
+                "retry": FAST,
+                "default_max_retries": 50,
+                "jobs": [
+                    {"payload": {"n": n}, "concurrency_key": f"key {key}"}
+                    for n in range(100)
+                ],
+            }
+            made = await api.ask("POST", "/jobs/bulk", json=body, expect=200)
+            ids += [each["job_id"] for each in made["succeeded"]]
+        return ids
+
+    return await asyncio.gather(*map(of, range(KEYS)))
+
+
+async def test_through_kills_the_jobs_of_a_key_come_one_by_one_and_in_order(
+    run, tenant, endpoint, database_url
+):
+    carrying = ("delivery", "dispatcher", "delivery#2", "dispatcher#2")
+    house = await run("ingest", "scheduler")
+    for name in carrying:
+        await house.start(name)
+    takers = Takers(fails=0.03)
+    endpoint.otherwise = takers
+    luck = random.Random(11)
+    async with open_api(house, tenant) as api:
+        began = time.monotonic()
+        created = await create_all(api, endpoint)
+
+        async def storm():
+            for victim in carrying:
+                await asyncio.sleep(0.5 + luck.random())
+                await house.kill(victim)
+                await house.start(victim)
+
+        async def done():
+            found = await states(database_url)
+            assert found == {"finished": KEYS * JOBS_OF_EACH}, found
+            return True
+
+        await storm()
+        await until(done, at_most=240)
+        took = time.monotonic() - began
+
+    requests = len(endpoint.requests)
+    print(
+        f"\n{KEYS * JOBS_OF_EACH} jobs of {KEYS} keys, {requests} requests, four kills:"
+        f" {took:.1f} s"
+    )
+    assert takers.beside == []
+    for key, ids in enumerate(created):
+        assert takers.order(f"/key/{key}") == ids
+    assert await nobody_stands_in_line(database_url)
+
+
+class Labour:
+    """Workers that complete some jobs, drop others, and are never heard of again."""
+
+    def __init__(self, api, luck):
+        self.api = api
+        self.luck = luck
+        self.over = asyncio.Event()
+        #: The most jobs of a key that were in work at once.
+        self.most = 0
+
+    async def ask(self, path, **body):
+        """Return the answer, or None when there is none or it is a no."""
+        try:
+            status, answer, _ = await self.api.ask("POST", path, json=body)
+        except (OSError, aiohttp.ClientError):
+            await asyncio.sleep(0.1)
+            return None
+        return answer if status == 200 else None
+
+    async def work(self, name):
+        lives = 0
+        while not self.over.is_set():
+            lives += 1
+            worker = {"worker_id": f"{name}-{lives}"}
+            answer = await self.ask(
+                "/jobs/claim",
+                queue_name="work",
+                limit=3,
+                lease_duration_secs=5,
+                **worker,
+            )
+            for job in answer["jobs"] if answer else ():
+                if self.luck.random() < 0.6:
+                    await self.ask(f"/jobs/{job['id']}/complete", **worker)
+
+    async def watch(self, database_url):
+        conn = await asyncpg.connect(database_url)
+        try:
+            while not self.over.is_set():
+                self.most = max(self.most, await conn.fetchval(MOST))
+                await asyncio.sleep(0.01)
+        finally:
+            await conn.close()
+
+
+MOST = """
+SELECT coalesce(max(jobs), 0)
+  FROM (SELECT count(*) AS jobs FROM leased JOIN jobs ON id = job_id
+         GROUP BY line_key) AS keys
+"""
+
+
+async def test_after_a_storm_of_kills_no_turn_is_lost(run, tenant, database_url):
+    house = await run("ingest", "scheduler")
+    luck = random.Random(13)
+    wide = {"settings": {"concurrency_per_key": 3}}
+    jobs = [
+        {"payload": {"n": n}, "concurrency_key": luck.choice("abc")} for n in range(60)
+    ]
+    body = {"queue_name": "work", "default_max_retries": 100, "jobs": jobs}
+
+    async def done():
+        found = await states(database_url)
+        assert found == {"finished": len(jobs)}, found
+        return True
+
+    async with open_api(house, tenant) as api, asyncio.TaskGroup() as tasks:
+        await api.ask("PUT", "/queues/work/config", json=wide, expect=200)
+        await api.ask("POST", "/jobs/bulk", json=body, expect=200)
+        labour = Labour(api, luck)
+        for name in ("ann", "bob", "cid"):
+            tasks.create_task(labour.work(name))
+        tasks.create_task(labour.watch(database_url))
+        for victim in ["scheduler", "ingest"] * 3:
+            await asyncio.sleep(luck.random())
+            await house.kill(victim)
+            await house.start(victim)
+        await until(done, at_most=120)
+        labour.over.set()
+
+    assert labour.most == 3
+    assert await nobody_stands_in_line(database_url)
