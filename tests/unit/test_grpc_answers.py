@@ -42,3 +42,9 @@ def test_a_delivery_shows_the_payload_of_its_message():
     job = shown(payload=None, message_payload='{"n": 1}')
 
     assert dict(job.payload) == {"n": 1}
+
+
+def test_a_delivery_of_a_forgotten_message_has_an_empty_payload():
+    job = shown(payload=None, message_payload=None)
+
+    assert (job.HasField("payload"), dict(job.payload)) == (True, {})

@@ -66,7 +66,9 @@ def job(row: Row) -> pb.Job:
     stamp(found.started_at, row["started_at"] or row["claimed_at"])
     stamp(found.completed_at, row["settled_at"])
     stamp(found.lease_expires_at, row["deadline"])
-    payload, result = row["payload"] or row["message_payload"], row["result"]
+    # A message may be forgotten before its deliveries are.
+    payload = row["payload"] or row["message_payload"] or "{}"
+    result = row["result"]
     # Whatever the payload takes up, the result fits as JSON.
     kept = 0 if result is None else RESULT_BYTES_MAX
     _put_payload(found, payload, room=_room(found) - kept)
