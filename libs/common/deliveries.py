@@ -9,6 +9,7 @@ import orjson
 from libs.common.envelopes import enveloped
 from libs.common.ids import new_id
 from libs.common.store.jobs import NewJob
+from libs.common.store.lines import Line
 from libs.common.store.messages import QUEUE
 
 #: The rank of priority 0.
@@ -69,4 +70,12 @@ def delivery(
         headers=orjson.dumps(headers).decode() if headers else None,
         message_id=message.id,
         webhook_id=str(message.id),
+        line=_line(message, addressee),
     )
+
+
+def _line(message: Message, addressee: Addressee) -> Line | None:
+    """Return whom a delivery takes turns with: those of its key, else all or nobody."""
+    if message.ordering_key is None and not addressee.ordered:
+        return None
+    return Line.of_endpoint(addressee.endpoint_id, message.ordering_key or "")

@@ -254,7 +254,7 @@ class Intake:
             return
         now = datetime.now(UTC)
         await self._bus.ring_lanes(
-            (row.lane_id, row.push is not None)
+            (row.lane_id, row.push is not None or row.endpoint_id is not None)
             for row in rows
             if row.id in created
             and row.parent_id is None
@@ -333,9 +333,7 @@ def _row(job: Wanted, known: Known, id_: UUID, completion: Completion | None) ->
         lane_id=known.lanes[job.lane],
         payload=job.payload,
         rank=100 - request.priority,
-        max_retries=(
-            defaults.max_retries if request.max_retries is None else request.max_retries
-        ),
+        max_retries=_retries(job, defaults.max_retries),
         timeout_seconds=request.timeout_seconds or defaults.timeout_seconds,
         job_type=job.job_type,
         tags=None if request.tags is None else orjson.dumps(request.tags).decode(),
@@ -345,10 +343,18 @@ def _row(job: Wanted, known: Known, id_: UUID, completion: Completion | None) ->
         idempotency_key=request.idempotency_key,
         fingerprint=job.fingerprint,
         push=job.push,
+        endpoint_id=None if job.endpoint is None else job.endpoint.id,
         parent_id=job.parent_id,
         completion=completion,
         line=job.line,
     )
+
+
+def _retries(job: Wanted, of_queue: int) -> int:
+    """Return how often a job may be tried again: an endpoint knows better."""
+    if job.request.max_retries is not None:
+        return job.request.max_retries
+    return of_queue if job.endpoint is None else job.endpoint.max_retries
 
 
 def _unknown(

@@ -22,6 +22,7 @@ from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import QuotaExceeded, Unauthorized, Unavailable
 from libs.common.ids import new_id
+from libs.common.lines import release_lines
 from libs.common.messages import JournalGrew, OrganizationChanged
 from libs.common.store import incoming, jobs, messages, usage
 from libs.common.store.incoming import Entry
@@ -243,8 +244,13 @@ class MessageIntake:
         """Say what came; who waits for it looks again by itself if this is lost."""
         if not rows:
             return
-        await self._bus.ring_lanes((row.lane_id, True) for row in rows)
+        await self._bus.ring_lanes(
+            (row.lane_id, True) for row in rows if row.line is None
+        )
         await self._bus.ring(JournalGrew())
+        if any(row.line is not None for row in rows):
+            # They are held until somebody says whose turn it is.
+            await release_lines(self._pool, self._bus)
 
 
 async def _without_room(

@@ -18,13 +18,12 @@ from libs.common.store import firings, organizations, schedules
 from libs.common.store.lanes import endpoint_destination
 from libs.common.store.schedules import Definition
 from libs.common.ticks import Rhythm, Tick, rhythm_of
-from services.ingest.requests.jobs import CreateJob, Target
+from services.ingest.requests.jobs import CreateJob, EndpointTarget, Target
 from services.ingest.requests.schedules import (
     ChangeSchedule,
     CreateSchedule,
-    EndpointTarget,
 )
-from services.ingest.wanted import wanted
+from services.ingest.wanted import no_such_endpoint, wanted
 
 #: What null takes away; elsewhere it keeps what is there (contract 5.1).
 _CLEARED: Final = ("target", "retry", "start_at", "end_at")
@@ -187,7 +186,7 @@ def _job(
     if isinstance(target, EndpointTarget):
         id_ = parse_id(target.endpoint_id)
         if id_ is None:
-            raise _no_such_endpoint()
+            raise no_such_endpoint()
         said |= _target(None, endpoint_destination(id_), id_)
     elif target is not None:
         said |= _target(job.push, job.lane.destination, None)
@@ -235,7 +234,7 @@ async def require_endpoint(
         return
     asked = [(principal.organization_id, definition.endpoint_id)]
     if not await firings.find_alive(conn, endpoints=asked):
-        raise _no_such_endpoint()
+        raise no_such_endpoint()
 
 
 async def require_room(
@@ -291,9 +290,3 @@ def _renamed(fault: Fault) -> Fault:
 
 def _not_cron(words: str) -> Malformed:
     return Malformed(Fault("cron_expression", words, "BAD_REQUEST"))
-
-
-def _no_such_endpoint() -> Malformed:
-    return Malformed(
-        Fault("target.endpoint_id", "must be an endpoint of yours", "unknown_endpoint")
-    )

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from libs.common.bus import Bus
-from libs.common.db import Conn, Row
+from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.event_types import Wish
 from libs.common.filters import BadFilter, Test, compile_filter
 from libs.common.messages import OrganizationChanged
@@ -56,6 +56,9 @@ class Subscriptions:
         return [one for one in self.by_id.values() if one.wants(event_type, payload)]
 
 
+_NOTHING: Final = Subscriptions(0, {})
+
+
 class Subscribers:
     """Remembers until told that an organization changed; one a process."""
 
@@ -92,6 +95,16 @@ class Subscribers:
                 self._known.move_to_end(id_)
                 found[id_] = self._known[id_]
         return found
+
+    async def find(
+        self, pool: Pool, organization_id: UUID, endpoint_id: UUID
+    ) -> Subscriber | None:
+        """Return one endpoint, or None when there is none: that is looked up."""
+        known = self.recall([organization_id])
+        if endpoint_id not in known.get(organization_id, _NOTHING).by_id:
+            async with borrow(pool) as conn:
+                known = await self.look_up(conn, [organization_id])
+        return known.get(organization_id, _NOTHING).by_id.get(endpoint_id)
 
     async def look_up(
         self, conn: Conn, organization_ids: Collection[UUID]

@@ -14,10 +14,11 @@ from libs.common.ids import parse_id
 from libs.common.plans import Plan
 from libs.common.store.incoming import Delivery
 from libs.common.store.jobs import Push
-from libs.common.store.lanes import LaneName
+from libs.common.store.lanes import LaneName, endpoint_destination
 from libs.common.store.lines import Line
-from services.ingest.requests.jobs import CreateJob
+from services.ingest.requests.jobs import CreateJob, EndpointTarget
 from services.ingest.settings import PAYLOAD_BYTES_MAX
+from services.ingest.subscribers import Subscriber
 from services.ingest.webhook_urls import webhook_url
 
 
@@ -40,6 +41,8 @@ class Wanted:
     delivery: Delivery | None = None
     #: Where its end is told.
     completion: Target | None = None
+    #: The endpoint that it goes to, instead of a push.
+    endpoint: Subscriber | None = None
     #: Those it takes turns with.
     line: Line | None = None
 
@@ -51,13 +54,24 @@ class Wanted:
 
 
 def wanted(
-    principal: Principal, request: CreateJob, *, payload: bytes, development: bool
+    principal: Principal,
+    request: CreateJob,
+    *,
+    payload: bytes,
+    development: bool,
+    endpoint: Subscriber | None = None,
 ) -> Wanted:
-    """Check what shapes cannot say; raises `Malformed` and `PayloadOverPlan`."""
+    """Check what shapes cannot say; raises `Malformed` and `PayloadOverPlan`.
+
+    *endpoint* is the one that the request names, if it names one.
+    """
     require_room(principal.plan, len(payload))
-    push, origin = None, ""
-    if request.target is not None:
-        target = request.target
+    push, origin, target = None, "", request.target
+    if isinstance(target, EndpointTarget):
+        if endpoint is None:
+            raise no_such_endpoint()
+        origin = endpoint_destination(endpoint.id)
+    elif target is not None:
         checked = checked_url(target.url, development=development, field="target.url")
         origin = checked.origin
         push = Push(
@@ -77,7 +91,8 @@ def wanted(
         fingerprint=_fingerprint(request) if request.idempotency_key else None,
         parent_id=_parent_id(request),
         completion=_completion(request, development=development),
-        line=_line(principal, request),
+        endpoint=endpoint,
+        line=_line(principal, request, endpoint),
     )
 
 
@@ -88,6 +103,13 @@ def require_room(plan: Plan, payload_bytes: int) -> None:
     limit = plan.limits.max_payload_size_bytes
     if payload_bytes > limit:
         raise PayloadOverPlan(current=payload_bytes, limit=limit, plan=plan.tier)
+
+
+def no_such_endpoint() -> Malformed:
+    """Return what is wrong with a target that is none of the organization's."""
+    return Malformed(
+        Fault("target.endpoint_id", "must be an endpoint of yours", "unknown_endpoint")
+    )
 
 
 def no_such_parent() -> Malformed:
@@ -111,8 +133,17 @@ def _completion(request: CreateJob, *, development: bool) -> Target | None:
     return None
 
 
-def _line(principal: Principal, request: CreateJob) -> Line | None:
+def _line(
+    principal: Principal, request: CreateJob, endpoint: Subscriber | None
+) -> Line | None:
+    """Return whom a job takes turns with: those of its key, or of its endpoint."""
     key = request.concurrency_key
+    if endpoint is not None and endpoint.ordered:
+        if key is not None:
+            raise Malformed(
+                Fault("concurrency_key", "the endpoint has an order of its own")
+            )
+        return Line.of_endpoint(endpoint.id)
     if key is None:
         return None
     return Line.of_queue(principal.organization_id, request.queue_name, key)

@@ -171,7 +171,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "must be an endpoint of yours",
     ),
     ({"target": {}}, "target.url", "is required"),
-    ({"target": {"endpoint_id": "x", "url": "y"}}, "target.url", "is not a field"),
+    ({"target": {"endpoint_id": "x", "url": "y"}}, "target", "a url or an endpoint"),
     ({"tags": "x" * 70_000}, "tags", "must not exceed 64 KiB"),
     ({"metadata": {"a": "\x00"}}, "metadata", "must not contain a NUL"),
 ]

@@ -89,6 +89,7 @@ class Ids:
     to_complete_id: str
     to_fail_id: str
     waiting_id: str
+    ended_id: str
     webhook_token: str
 
     def of(self, name, path):
@@ -97,6 +98,7 @@ class Ids:
             "POST /jobs/{id}/dependencies": self.waiting_id,
             "POST /jobs/{id}/complete": self.to_complete_id,
             "POST /jobs/{id}/fail": self.to_fail_id,
+            "POST /jobs/{id}/resend": self.ended_id,
         }
         if name in own:
             return [{"id": own[name]}]
@@ -146,6 +148,7 @@ async def test_every_answer_is_as_described(api):
         to_complete_id=await claimed(api),
         to_fail_id=await claimed(api),
         waiting_id=await api.create(queue_name=QUEUE),
+        ended_id=await ended(api),
         webhook_token=await believed(api),
     )
     made = await api.ask(
@@ -193,6 +196,13 @@ def signing(name):
         return request
 
     return signed
+
+
+async def ended(api):
+    """Return a webhook that was cancelled."""
+    job = await api.create("http://localhost:9/", queue_name=QUEUE)
+    await api.ask("DELETE", f"/jobs/{job}", expect=204)
+    return job
 
 
 async def claimed(api):

@@ -19,6 +19,16 @@ class Made(TypedDict):
     """False: its idempotency key was known, and this is the job that has it."""
 
 
+class Resent(TypedDict):
+    """A new job that sends what another sent."""
+
+    id: str
+    created: bool
+    """Always true."""
+    webhook_id: str
+    """The ``webhook-id`` that both are sent under."""
+
+
 class BulkSucceeded(TypedDict):
     """One job of a bulk, by its place in it."""
 
@@ -51,8 +61,8 @@ class BulkResult(TypedDict):
     failure_count: int
 
 
-class TargetAnswer(TypedDict):
-    """Where a push job goes."""
+class TargetAnswer(TypedDict, total=False):
+    """Where a push job goes: a URL, or an endpoint that says the rest itself."""
 
     url: str
     method: str
@@ -60,6 +70,8 @@ class TargetAnswer(TypedDict):
     """Those that the producer gave."""
     timeout_seconds: float
     """How long one attempt may take, in total."""
+    endpoint_id: str
+    """The endpoint that it goes to, instead of all the others."""
 
 
 class JobSummary(TypedDict):
@@ -131,6 +143,10 @@ class Job(JobSummary):
     """False while it waits for other jobs."""
     target: TargetAnswer | None
     """Where it is pushed; null when it is for workers."""
+    message_id: str | None
+    """The message that it delivers; null when it is none's."""
+    webhook_id: str | None
+    """The ``webhook-id`` that it is sent under; null when it is for workers."""
     retry: Any
     """Its own retry policy; null when the queue's counts."""
     concurrency_key: str | None
@@ -210,7 +226,9 @@ def job(row: Row) -> Job:
         "workflow_id": None,
         "dependency_mode": row["dependency_mode"],
         "dependencies_met": row["place"] != "waiting",
-        "target": _target(row),
+        "target": target_of(row),
+        "message_id": row["message_id"] and str(row["message_id"]),
+        "webhook_id": _webhook_id(row),
         "retry": as_stored(row["retry"]),
         "concurrency_key": _key_of(row, "queue:"),
     }
@@ -274,7 +292,10 @@ def _key_of(row: Row, scope: str) -> str | None:
     return row["line_key"] or None
 
 
-def _target(row: Row) -> TargetAnswer | None:
+def target_of(row: Row) -> TargetAnswer | None:
+    """Return where a push job goes, or None when it is for workers."""
+    if row["endpoint_id"] is not None:
+        return {"endpoint_id": str(row["endpoint_id"])}
     if row["target_url"] is None:
         return None
     return {
@@ -283,3 +304,9 @@ def _target(row: Row) -> TargetAnswer | None:
         "headers": as_stored(row["target_headers"] or "{}"),
         "timeout_seconds": row["target_timeout_seconds"],
     }
+
+
+def _webhook_id(row: Row) -> str | None:
+    if row["endpoint_id"] is None and row["target_url"] is None:
+        return None
+    return row["webhook_id"] or str(row["id"])

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from libs.common.db import Row
 from libs.common.firing import retries_of, timeout_of
 from services.ingest.answers.fields import as_stored
+from services.ingest.answers.jobs import TargetAnswer, target_of
 
 #: What a run is called, by what its job is called.
 _STATUSES: Final = {
@@ -25,16 +26,6 @@ class CatchUpAnswer(TypedDict):
     """At most so many, the latest."""
     window_seconds: int
     """None that is older than this."""
-
-
-class ScheduleTarget(TypedDict, total=False):
-    """Where the jobs go: a URL, or an endpoint."""
-
-    url: str
-    method: str
-    headers: Any
-    timeout_seconds: float
-    endpoint_id: str
 
 
 class Schedule(TypedDict):
@@ -67,7 +58,7 @@ class Schedule(TypedDict):
     """How many jobs it has created."""
     tags: Any
     metadata: Any
-    target: ScheduleTarget | None
+    target: TargetAnswer | None
     retry: Any
     start_at: datetime | None
     end_at: datetime | None
@@ -171,7 +162,7 @@ def schedule(row: Row) -> Schedule:
         "run_count": row["run_count"],
         "tags": as_stored(row["tags"]),
         "metadata": as_stored(row["metadata"]),
-        "target": _target(row),
+        "target": target_of(row),
         "retry": as_stored(row["retry"]),
         "start_at": row["start_at"],
         "end_at": row["end_at"],
@@ -232,16 +223,3 @@ def _status(
         # It is kept no more, and dead letters are kept.
         return "completed"
     return _STATUSES.get(job_status, "failed")  # type: ignore[return-value] # of these
-
-
-def _target(row: Row) -> ScheduleTarget | None:
-    if row["endpoint_id"] is not None:
-        return {"endpoint_id": str(row["endpoint_id"])}
-    if row["target_url"] is None:
-        return None
-    return {
-        "url": row["target_url"],
-        "method": row["target_method"],
-        "headers": as_stored(row["target_headers"] or "{}"),
-        "timeout_seconds": row["target_timeout_seconds"],
-    }

@@ -12,6 +12,7 @@ from libs.common.access import Principal
 from libs.common.db import Row, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import BellhopError, Conflict, Malformed, NotFound
+from libs.common.ids import parse_id
 from libs.common.lines import release_lines
 from libs.common.store import attempts, interventions, jobs, journal
 from services.ingest.answers import jobs as shapes
@@ -24,6 +25,7 @@ from services.ingest.http.reading import (
     INTAKE,
     POOL,
     SETTINGS,
+    SUBSCRIBERS,
     as_sent,
     id_in_path,
     read_json,
@@ -35,7 +37,14 @@ from services.ingest.http.waking import wake
 from services.ingest.intake import Created
 from services.ingest.requests.checking import checked
 from services.ingest.requests.fields import LongPage
-from services.ingest.requests.jobs import BulkEnqueue, BulkItem, CreateJob, HistoryPage
+from services.ingest.requests.jobs import (
+    BulkEnqueue,
+    BulkItem,
+    CreateJob,
+    EndpointTarget,
+    HistoryPage,
+)
+from services.ingest.subscribers import Subscriber
 from services.ingest.wanted import Wanted, wanted
 
 _CANCEL_TRIES: Final = 2
@@ -129,6 +138,7 @@ async def create(request: web.Request) -> web.Response:
         asked,
         payload=bytes(as_sent(body, _Raw).payload),
         development=request.app[SETTINGS].development,
+        endpoint=await _endpoint(request, principal, asked),
     )
     created = await request.app[INTAKE].create(job)
     if key is not None and created.differs:
@@ -157,6 +167,7 @@ async def create_bulk(request: web.Request) -> web.Response:
                 asked,
                 payload=bytes(as_sent(spelled[index], _Raw).payload),
                 development=development,
+                endpoint=await _endpoint(request, principal, asked),
             )
         except BellhopError as error:
             failed.append(_failed(index, error))
@@ -261,6 +272,20 @@ async def list_attempts(request: web.Request) -> web.Response:
             offset=part.offset,
         )
     return part.of(rows, partial(shapes.attempt, job_id))
+
+
+async def _endpoint(
+    request: web.Request, principal: Principal, asked: CreateJob
+) -> Subscriber | None:
+    """Return the endpoint that a job is for; None when it names none, or no such."""
+    if not isinstance(asked.target, EndpointTarget):
+        return None
+    id_ = parse_id(asked.target.endpoint_id)
+    if id_ is None:
+        return None
+    return await request.app[SUBSCRIBERS].find(
+        request.app[HOT], principal.organization_id, id_
+    )
 
 
 async def _row(request: web.Request, principal: Principal, job_id: UUID) -> Row:

@@ -162,6 +162,7 @@ _TAGS: Final = {
     "members": "Organizations",
     "openapi": "Documentation",
     "priorities": "Jobs",
+    "resending": "Jobs",
     "schedule_runs": "Schedules",
     "signing_secrets": "Organizations",
     "slugs": "Organizations",

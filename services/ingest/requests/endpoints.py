@@ -15,11 +15,11 @@ from libs.common.event_types import (
     is_name,
     is_wanted_pattern,
 )
-from libs.common.headers import HEADERS_MAX, BadHeader, check_headers
 from services.ingest.requests.endpoint_auth import EndpointAuth, EndpointTls
 from services.ingest.requests.fields import (
     JSON_BYTES_MAX,
     NUL,
+    Headers,
     Page,
     PlainText,
     Retries,
@@ -59,14 +59,6 @@ def _plain_object(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _sendable(headers: dict[str, str]) -> dict[str, str]:
-    try:
-        check_headers(headers)
-    except BadHeader as error:
-        raise PydanticCustomError("header", "{words}", {"words": str(error)}) from None
-    return headers
-
-
 EventType = Annotated[
     str,
     Field(
@@ -90,9 +82,6 @@ WantedType = Annotated[
     AfterValidator(_wanted),
 ]
 PlainObject = Annotated[dict[str, Any], AfterValidator(_plain_object)]
-SendableHeaders = Annotated[
-    dict[str, str], Field(max_length=HEADERS_MAX), AfterValidator(_sendable)
-]
 
 
 class EndpointFields(BaseModel):
@@ -111,7 +100,7 @@ class EndpointFields(BaseModel):
     """
     filter: PlainObject | None = None
     """Which payloads it gets, in the filter language; null is all."""
-    headers: SendableHeaders | None = None
+    headers: Headers | None = None
     """Headers to send along, up to 32 and 8 KiB in all; those of the sender and of the
     signature are refused.
     """

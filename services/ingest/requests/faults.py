@@ -101,7 +101,9 @@ def _path(location: Iterable[int | str], data: object) -> list[str]:
             path.append(str(part))
             data = inner
     # What is missing is not there, and is meant; a number or a text has no members.
-    if isinstance(data, dict | list) and last != "":
+    if last != "" and (
+        isinstance(data, dict) or (isinstance(data, list) and isinstance(last, int))
+    ):
         path.append(str(last))
     return path
 

@@ -6,9 +6,12 @@ import orjson
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     SkipValidation,
+    Tag,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -50,6 +53,37 @@ class Target(BaseModel):
     """How long one attempt may take, in total."""
 
 
+class EndpointTarget(BaseModel):
+    """A configured endpoint, which says itself how it wants its requests."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    endpoint_id: str
+    """The endpoint's id."""
+
+
+def _kind_of_target(given: Any) -> str:
+    """Return which of the two is meant: a word that no field is called by."""
+    if isinstance(given, EndpointTarget):
+        return "to_endpoint"
+    is_endpoint = isinstance(given, dict) and "endpoint_id" in given
+    return "to_endpoint" if is_endpoint else "to_url"
+
+
+def _one_of_two(given: Any) -> Any:
+    if isinstance(given, dict) and given.keys() >= {"url", "endpoint_id"}:
+        raise PydanticCustomError("two_targets", "must be a url or an endpoint_id")
+    return given
+
+
+#: A URL of its own, or an endpoint.
+AnyTarget = Annotated[
+    Annotated[Target, Tag("to_url")] | Annotated[EndpointTarget, Tag("to_endpoint")],
+    Discriminator(_kind_of_target),
+    BeforeValidator(_one_of_two),
+]
+
+
 class CreateJob(BaseModel):
     """A job to create (contract 1.4), with ``target`` and ``retry`` on top."""
 
@@ -60,8 +94,8 @@ class CreateJob(BaseModel):
     priority: Priority = 0
     """Higher goes first, within its queue; 0 unless said."""
     max_retries: Retries | None = None
-    """How often it may be tried again after the first attempt; absent is the queue's
-    number, else 3.
+    """How often it may be tried again after the first attempt; absent is the number of
+    the endpoint that it goes to, else the queue's, else 3.
     """
     timeout_seconds: TimeoutSeconds | None = None
     """How long a worker should take at most, in seconds; it is told, nobody enforces
@@ -75,11 +109,11 @@ class CreateJob(BaseModel):
     """What only one job of the organization has: a repeat is answered with that job."""
     tags: Any = None
     """Any JSON to find the job by: a list of words, or an object; at most 64 KiB."""
-    target: Target | None = None
-    """Where to push the job; without one it waits for a worker."""
+    target: AnyTarget | None = None
+    """Where to push it, a URL or an endpoint; without one it waits for a worker."""
     retry: RetryPolicy | None = None
-    """How long to wait before each retry; absent is the queue's policy, else 1, 2, 4, …
-    60 seconds.
+    """How long to wait before each retry; absent is the policy of the endpoint that it
+    goes to, else the queue's, else 1, 2, 4, … 60 seconds.
     """
     parent_job_id: str | None = None
     """A job of the same queue that must complete first; if it ends otherwise, this one
@@ -131,7 +165,7 @@ class BulkItem(BaseModel):
     """What only one job of the organization has: a repeat is answered with that job."""
     tags: Any = None
     """Any JSON to find the job by: a list of words, or an object; at most 64 KiB."""
-    target: Target | None = None
+    target: AnyTarget | None = None
     """Where to push the job; absent is the bulk's ``target``."""
     retry: RetryPolicy | None = None
     """How long to wait before each retry; absent is the bulk's ``retry``, else the
@@ -169,7 +203,7 @@ class BulkEnqueue(BaseModel):
     default_timeout_seconds: TimeoutSeconds | None = None
     """The seconds of the jobs that name none; absent is the queue's number, else 300.
     """
-    target: Target | None = None
+    target: AnyTarget | None = None
     """Where the jobs go that name no ``target``; without one they wait for workers."""
     retry: RetryPolicy | None = None
     """The retry policy of the jobs that bring none."""

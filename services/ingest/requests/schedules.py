@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from libs.common.backoff import RetryPolicy
@@ -19,7 +19,7 @@ from services.ingest.requests.fields import (
     Retries,
     TimeoutSeconds,
 )
-from services.ingest.requests.jobs import Target
+from services.ingest.requests.jobs import AnyTarget
 
 _WINDOW_SECONDS_MAX: Final = 31 * 86_400
 _DAY_SECONDS: Final = 86_400
@@ -31,28 +31,6 @@ Description = Annotated[PlainText, Field(max_length=1000)]
 Expression = Annotated[PlainText, Field(max_length=1000)]
 Zone = Annotated[PlainText, Field(max_length=100)]
 Jitter = Annotated[int, Field(ge=0, le=_DAY_SECONDS, strict=True)]
-
-
-class EndpointTarget(BaseModel):
-    """A configured endpoint, which says itself how it wants its requests."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    endpoint_id: str
-    """The endpoint's id."""
-
-
-def _kind_of_target(given: Any) -> str:
-    if isinstance(given, EndpointTarget):
-        return "endpoint"
-    return "endpoint" if isinstance(given, dict) and "endpoint_id" in given else "url"
-
-
-#: A URL of its own, or an endpoint.
-AnyTarget = Annotated[
-    Annotated[Target, Tag("url")] | Annotated[EndpointTarget, Tag("endpoint")],
-    Discriminator(_kind_of_target),
-]
 
 
 class CatchUp(BaseModel):
