@@ -84,9 +84,13 @@ def rhythm(id_: UUID, definition: Definition, *, created_at: datetime) -> Rhythm
 def first_tick(rhythm: Rhythm, *, after: datetime) -> Tick:
     """Return what comes next; raises `Malformed` when nothing ever does."""
     following = rhythm.after(after)
-    if following is None:
-        raise _not_cron("Invalid cron expression: it never fires")
-    return following
+    if following is not None:
+        return following
+    if rhythm.end_at is not None and rhythm.timetable.after(after) is not None:
+        raise Malformed(
+            Fault("end_at", "is before the next time that it would fire", "bounds")
+        )
+    raise _not_cron("Invalid cron expression: it never fires")
 
 
 def following_of(row: Row) -> Tick | None:

@@ -163,6 +163,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
         "end_at",
         "must be later than start_at",
     ),
+    (
+        {"cron_expression": "@yearly", "end_at": "2020-01-01T00:00:00Z"},
+        "end_at",
+        "is before the next time that it would fire",
+    ),
     ({"target": {"url": "ftp://x/"}}, "target.url", "http"),
     ({"target": {"endpoint_id": "x"}}, "target.endpoint_id", "must be an endpoint"),
     (

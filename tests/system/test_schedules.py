@@ -59,7 +59,7 @@ async def stop_all(conn):
     return {row["id"]: row["next_tick"] for row in rows}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_each_tick_becomes_one_job_through_kills(
     database_url, nats_url, tmp_path, tenant, conn
 ):
@@ -159,7 +159,7 @@ def shown(name, found):
     )
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_a_thousand_schedules_a_minute_fire_when_they_are_due(
     database_url, nats_url, tmp_path, tenant, conn
 ):
