@@ -56,6 +56,13 @@ async def _erase(pool: Pool, organization_id: UUID, stopping: asyncio.Event) -> 
         after = job_ids[-1]
     while not stopping.is_set():
         async with borrow(pool) as conn:
+            erased = await erasures.erase_messages(
+                conn, organization_id=organization_id, at_most=_BATCH
+            )
+        if not erased:
+            break
+    while not stopping.is_set():
+        async with borrow(pool) as conn:
             erased = await incoming.erase_deliveries(
                 conn, organization_id=organization_id, at_most=_BATCH
             )

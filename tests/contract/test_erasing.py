@@ -14,7 +14,9 @@ from libs.common.store import (
     completions,
     dependencies,
     erasures,
+    interventions,
     invariants,
+    messages,
     organizations,
 )
 from libs.common.store.jobs import Completion
@@ -199,6 +201,77 @@ async def test_what_is_left_goes_after_the_grace_and_never_with_jobs(conn):
     assert await erasures.erase_rest(conn, organization_id=id_, grace=none)
     assert await erasures.next_erasure(conn) is None
     assert await conn.fetchval("SELECT count(*) FROM lanes") == 0
+
+
+async def test_a_message_goes_when_the_last_of_its_deliveries_is_gone(conn):
+    line, other = await stock.open_endpoint(conn), await stock.open_endpoint(conn)
+    mine = await send(conn, line, "a"), await send(conn, line, "b")
+    theirs = await send(conn, other, "a")
+    [job] = await stock.create(conn, line, payload=None, message_id=mine[0])
+    id_ = line.organization_id
+
+    assert await erasures.erase_messages(conn, organization_id=id_, at_most=10) == 1
+
+    assert await kept(conn) == ({mine[0], theirs}, {mine[0], theirs})
+    assert not await rest(conn, id_)
+    await erase(conn, line, [job])
+    assert not await rest(conn, id_)
+    assert await erasures.erase_messages(conn, organization_id=id_, at_most=10) == 1
+    assert await kept(conn) == ({theirs}, {theirs})
+    assert await rest(conn, id_)
+    # With its endpoints, and what hangs on them; another's are left.
+    endpoints = await conn.fetch("SELECT organization_id AS id FROM endpoints")
+    assert [row["id"] for row in endpoints] == [other.organization_id]
+    assert await conn.fetchval("SELECT count(*) FROM endpoint_health") == 1
+
+
+async def test_a_purged_delivery_leaves_its_message(conn):
+    endpoint = await stock.open_endpoint(conn)
+    line = await stock.open_line(conn, organization_id=endpoint.organization_id)
+    message = await send(conn, line, "a")
+    [job] = await stock.create(conn, line, payload=None, message_id=message)
+    [claimed] = await stock.claim(conn, line, 1)
+    await settle(conn, claimed, how="deadlettered")
+
+    purged = await interventions.purge(
+        conn, organization_id=line.organization_id, job_ids=[job], actor="key"
+    )
+
+    assert purged == 1
+    assert await kept(conn) == ({message}, {message})
+
+
+async def send(conn, line, key):
+    """Create a message with an idempotency key; return its id."""
+    new = messages.NewMessage(
+        id=new_id(),
+        organization_id=line.organization_id,
+        version=1,
+        event_type="a",
+        payload="{}",
+        idempotency_key=key,
+        fingerprint=b"",
+    )
+    assert await messages.create(conn, messages=[new]) == {new.id: "created"}
+    return new.id
+
+
+async def kept(conn):
+    """The messages there are, and those that have keys."""
+    bodies = await conn.fetch("SELECT id FROM messages")
+    keys = await conn.fetch("SELECT message_id AS id FROM message_keys")
+    return {row["id"] for row in bodies}, {row["id"] for row in keys}
+
+
+async def rest(conn, organization_id):
+    """Erase what is left of an organization; return whether it was."""
+    await conn.execute(
+        "UPDATE organizations SET erased_at = now() - interval '1 day' WHERE id = $1",
+        organization_id,
+    )
+    return await erasures.erase_rest(
+        conn, organization_id=organization_id, grace=timedelta(0)
+    )
 
 
 async def test_erasing_reads_no_table_whole(conn, database_url):

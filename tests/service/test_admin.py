@@ -7,6 +7,7 @@ import pytest
 
 from tests.service.test_organizations import ADMIN, as_key
 from tests.support import senders
+from tests.support.endpoints import create_endpoint, send
 from tests.support.house import (
     Tenant,
     assert_invariants,
@@ -299,6 +300,9 @@ async def test_an_erased_organization_leaves_nothing_behind(
     await api.create(expires_at="2999-01-01T00:00:00Z", tags={"a": "b"})
     await api.ask("DELETE", f"/jobs/{await api.create()}", expect=204)
     await api.ask("PUT", "/queues/mail/config", json={"max_retries": 1}, expect=200)
+    await create_endpoint(api, url="http://127.0.0.1:9/")
+    for number in range(10):
+        await send(api, "a", number, idempotency_key=f"message {number}")
     await senders.configure(api, "github", secret="secret")
     for number in range(10):
         signed = senders.github(b"{}", secret="secret", delivery=f"delivery {number}")

@@ -25,6 +25,9 @@ LARGE = {
     "leases",
     "line_checks",
     "lines",
+    # message_keys
+    "message",
+    "messages",
     "ready",
     "rechecks",
     "scheduled",

@@ -34,6 +34,15 @@ async def erase(conn: Conn, *, organization_id: UUID, job_ids: Collection[UUID])
     return erased
 
 
+async def erase_messages(conn: Conn, *, organization_id: UUID, at_most: int) -> int:
+    """Delete messages without deliveries, with their keys; return how many were."""
+    erased: int = await conn.fetchval(SQL["erase_messages"], organization_id, at_most)
+    return erased
+
+
 async def erase_rest(conn: Conn, *, organization_id: UUID, grace: timedelta) -> bool:
-    """Delete what is left of it without jobs, after *grace*; return whether it was."""
+    """Delete what is left without jobs and messages; return whether it was.
+
+    Not before *grace* is over.
+    """
     return await conn.fetchval(SQL["erase_rest"], organization_id, grace) is not None

@@ -138,8 +138,32 @@ WITH named AS MATERIALIZED (
 )
 SELECT count(*)::int FROM taken;
 
+-- name: erase_messages
+-- Messages of an organization, with their keys: those whose deliveries are erased.
+-- Nobody is waited for.
+-- $1 organization_id uuid, $2 limit int
+WITH chosen AS MATERIALIZED (
+    SELECT id
+      FROM messages
+     WHERE organization_id = $1
+       AND NOT EXISTS (SELECT FROM jobs WHERE jobs.message_id = messages.id)
+     ORDER BY id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), bodies AS (
+    -- No join: see `claim`.
+    DELETE FROM messages WHERE id = ANY (ARRAY(SELECT id FROM chosen))
+    RETURNING organization_id, idempotency_key
+), keys AS (
+    DELETE FROM message_keys
+     USING bodies
+     WHERE message_keys.organization_id = bodies.organization_id
+       AND message_keys.key = bodies.idempotency_key
+)
+SELECT count(*)::int FROM bodies;
+
 -- name: erase_rest
--- Of an organization without jobs: itself, with its lanes, their tallies, and whatever
+-- Of an organization without jobs and messages: itself, with its lanes, their tallies, and whatever
 -- hangs on its row.  Not before $2 has passed, in which the last word that it is closed
 -- has reached everybody who might still have let a job in.
 -- $1 organization_id uuid, $2 grace interval
@@ -148,6 +172,7 @@ WITH gone AS (
      WHERE id = $1
        AND erased_at < now() - $2::interval
        AND NOT EXISTS (SELECT FROM jobs WHERE jobs.organization_id = $1)
+       AND NOT EXISTS (SELECT FROM messages WHERE messages.organization_id = $1)
     RETURNING id
 ), lines AS (
     DELETE FROM lanes USING gone WHERE lanes.organization_id = gone.id
@@ -158,5 +183,7 @@ WITH gone AS (
     DELETE FROM notices USING gone WHERE notices.organization_id = gone.id
 ), keys AS (
     DELETE FROM idempotency USING gone WHERE idempotency.organization_id = gone.id
+), message_ones AS (
+    DELETE FROM message_keys USING gone WHERE message_keys.organization_id = gone.id
 )
 SELECT id FROM gone;
