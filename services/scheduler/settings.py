@@ -8,6 +8,8 @@ from libs.common.settings import PlanSettings
 class Settings(PlanSettings):
     """Read from the environment, once."""
 
+    #: A dozen actors share them: one that waits long must not stand in the others' way.
+    pool_size: int = Field(default=8, ge=2, le=100)
     #: The longest look away from jobs that become due.
     due_poll_seconds: float = Field(default=0.1, gt=0, le=10)
     #: The longest look away from schedules while nobody tells of them, how many are
