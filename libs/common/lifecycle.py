@@ -12,6 +12,7 @@
 
     ready, scheduled, held ──blocked──▶ waiting ──unblocked──▶ ready, scheduled, held
     held ──unblocked──▶ scheduled: its turn has come before its time
+    ready ──held──▶ held ──unblocked──▶ ready: its endpoint is disabled, then enabled
     scheduled, ready, waiting, held, leased ──cancelled, expired──▶ finished
     scheduled, ready, waiting, held ──reprioritized──▶ the same place
 
@@ -43,6 +44,7 @@ class Transition(StrEnum):
 
     CREATED = "created"
     DUE = "due"
+    HELD = "held"
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
     REPRIORITIZED = "reprioritized"
@@ -83,6 +85,7 @@ MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] 
         {
             Transition.CREATED: frozenset((NOWHERE, place) for place in _OPEN),
             Transition.DUE: frozenset({(Place.SCHEDULED, Place.READY)}),
+            Transition.HELD: frozenset({(Place.READY, Place.HELD)}),
             Transition.BLOCKED: frozenset(
                 {
                     (Place.READY, Place.WAITING),

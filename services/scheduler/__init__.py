@@ -1,6 +1,6 @@
 """The scheduler service: what is due, what was dropped, what is to be announced.
 
-Hears      ``JournalGrew``, ``SchedulesChanged``
+Hears      ``JournalGrew``, ``SchedulesChanged``, ``OrganizationChanged``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``,
            ``OrganizationChanged``
 Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``line_checks``,
@@ -9,7 +9,8 @@ Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``line_checks
 Writes     jobs of ``schedules``, and what these did and do next (``schedule_runs``,
            ``schedule_backfills``, ``notices``);
            ``ready`` and ``finished`` from ``scheduled``, ``expiries``, ``waiting`` and
-           ``held``; what becomes of workers' leases that ran out; partitions; how far
+           ``held``, and ``held`` from ``ready``; ``endpoints`` that were deleted are
+           no more; what becomes of workers' leases that ran out; partitions; how far
            the journal is announced, and ``tallies`` of it; which ``workers`` are
            offline; jobs that tell outgoing and completion webhooks what happened, and
            how the outgoing ones do; deletes ``sessions``, ``login_codes``,

@@ -25,6 +25,7 @@ from services.scheduler.notices import Notices
 from services.scheduler.partitions import create_ahead
 from services.scheduler.recurring import Recurring
 from services.scheduler.replays import replay
+from services.scheduler.resting import Resting
 from services.scheduler.settings import Settings
 from services.scheduler.tallies import fold_old
 from services.scheduler.workers import sweep
@@ -60,14 +61,16 @@ def _actors(
 ) -> tuple[tuple[str, Actor], ...]:
     """Return who works here, by name."""
     return (
-        *_of_jobs(settings, pool, bus),
+        *_of_jobs(settings, pool, bus, stopping),
         *_of_schedules(settings, pool, bus, stopping),
         *_of_news(settings, pool, bus, stopping),
         *_of_the_past(settings, pool),
     )
 
 
-def _of_jobs(settings: Settings, pool: Pool, bus: Bus) -> tuple[tuple[str, Actor], ...]:
+def _of_jobs(
+    settings: Settings, pool: Pool, bus: Bus, stopping: asyncio.Event
+) -> tuple[tuple[str, Actor], ...]:
     """Return who moves jobs on."""
     due = Due(pool, bus, poll_seconds=settings.due_poll_seconds)
     recover = partial(
@@ -76,6 +79,7 @@ def _of_jobs(settings: Settings, pool: Pool, bus: Bus) -> tuple[tuple[str, Actor
         bus=bus,
         poll_seconds=settings.lease_poll_seconds,
     )
+    resting = Resting(pool, bus, Doorbell(stopping))
     silence = partial(
         sweep,
         pool=pool,
@@ -89,6 +93,8 @@ def _of_jobs(settings: Settings, pool: Pool, bus: Bus) -> tuple[tuple[str, Actor
         ("dependents.look_after", partial(look_after, pool=pool, bus=bus)),
         ("lines.call_forgotten", partial(call_forgotten, pool=pool, bus=bus)),
         ("replays.replay", partial(replay, pool=pool, bus=bus)),
+        ("resting.run", resting.run),
+        ("resting.listen", resting.listen),
         ("workers.sweep", silence),
     )
 

@@ -54,6 +54,7 @@ TOLD: Final[Mapping[Transition, tuple[Kind, ...]]] = MappingProxyType(
     {
         Transition.CREATED: (Kind.JOB_CREATED,),
         Transition.DUE: _CHANGE,
+        Transition.HELD: (),
         Transition.BLOCKED: _CHANGE,
         Transition.UNBLOCKED: _CHANGE,
         # The contract has no word for a job that is no more, or that is what it was.

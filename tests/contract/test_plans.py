@@ -21,6 +21,7 @@ from libs.common.db import BY_KEY
 from libs.common.ids import new_id
 from libs.common.store import (
     claims,
+    closures,
     dependencies,
     endpoint_health,
     jobs,
@@ -29,6 +30,7 @@ from libs.common.store import (
     limits,
     lines,
     receivers,
+    resting,
     settlement,
     timers,
 )
@@ -143,6 +145,35 @@ async def forget_minutes(conn, _):
     await endpoint_health.forget_minutes(
         conn, older_than=timedelta(days=2), at_most=5000
     )
+
+
+async def lanes_at_rest(conn, _):
+    await resting.lanes_at_rest(conn, after=0, limit=2000)
+
+
+async def hold(conn, line):
+    await resting.hold(conn, lanes=range(line.id, line.id + 20), limit=200)
+
+
+async def lanes_to_wake(conn, _):
+    await resting.lanes_to_wake(conn, after=0, limit=2000)
+
+
+async def wake(conn, line):
+    await resting.wake(conn, lanes=range(line.id, line.id + 20), limit=200)
+
+
+async def deleted_endpoints(conn, _):
+    await resting.deleted_endpoints(conn, limit=50)
+
+
+async def remove_endpoint(conn, _):
+    await resting.remove_endpoint(conn, endpoint_id=new_id())
+
+
+async def cancel_lanes(conn, line):
+    lanes = range(line.id, line.id + 20)
+    await closures.cancel_lanes(conn, lanes=lanes, limit=200, actor=None)
 
 
 async def find_room(conn, line):
@@ -286,6 +317,17 @@ BY_THE_SCHEDULER = (
     (is_noted, look, call, recheck, read_turn),
     endpoint_health.SQL,
     (forget_minutes,),
+    resting.SQL,
+    (
+        lanes_at_rest,
+        hold,
+        lanes_to_wake,
+        wake,
+        deleted_endpoints,
+        remove_endpoint,
+    ),
+    closures.SQL,
+    (cancel_lanes,),
     journal.SQL,
     (read_unannounced,),
 )

@@ -6,12 +6,12 @@ from hypothesis.stateful import rule
 
 from libs.common.lifecycle import Place
 from libs.common.store import dependencies, interventions
+from tests.model.resting import Resting
 from tests.model.scene import while_some
-from tests.model.turning import Turning
 from tests.support.expectation import OPEN
 
 
-class Families(Turning):
+class Families(Resting):
     """Edges are added, and somebody looks who need not wait any more."""
 
     @while_some(*OPEN, fewer=3)

@@ -12,6 +12,7 @@ from libs.common.store import (
     settlement,
     timers,
 )
+from tests.model.mistakes_at_rest import AT_REST
 from tests.model.mistakes_in_turns import IN_TURNS
 
 
@@ -396,5 +397,5 @@ MISTAKES = {
         "(SELECT address FROM due)",
         "'{}'::tid[]",
     ),
-    **{title: Mistake(*mistake) for title, mistake in IN_TURNS.items()},
+    **{title: Mistake(*mistake) for title, mistake in {**IN_TURNS, **AT_REST}.items()},
 }

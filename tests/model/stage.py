@@ -115,12 +115,15 @@ class Stage:
                 (other, "work", False),
             )
         ]
+        #: One of them is an endpoint's.
+        self.endpoint = self.do(stock.open_endpoint(self.conn))
+        self.lines.append(self.endpoint)
         self.do(configure(self.conn, self.lines[1], '{"concurrency_per_key": 2}'))
         #: Whose jobs take turns, and how many of each at once.
         self.turns = {
             Line.of_queue(acme, "work", "key"): 2,
             Line.of_endpoint(acme): 1,
-            Line.of_endpoint(acme, "key"): 1,
+            Line.of_endpoint(self.endpoint.endpoint_id, "key"): 1,
         }
 
     def do(self, coroutine) -> Any:

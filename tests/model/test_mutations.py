@@ -28,6 +28,10 @@ FEW = (
     "settle, and stay in line",
     "leave a line without a word",
     "lose one's turn with the process",
+    "let a retry stand among what is new",
+    "claim for who is disabled",
+    "hold, and stay ready",
+    "wake who waits for a turn",
 )
 
 

@@ -42,7 +42,15 @@ class Working(Scene):
     def _claim_push(self, *, count, ticks):
         lines = [line for line in self.stage.lines if line.push]
         lanes = [line.id for line in lines] + [line.retry_id for line in lines]
-        expected = [job for lane in lanes for job in self.house.next_of(lane, count)]
+        theirs = [self.stage.endpoint.id, self.stage.endpoint.retry_id]
+        admitted = theirs if self.luck.random() < 0.8 else []
+        takes = self.house.enabled and not self.house.deleted
+        expected = [
+            job
+            for lane in lanes
+            if lane not in theirs or (admitted and takes)
+            for job in self.house.next_of(lane, count)
+        ]
         lease_jobs_max = self.luck.randint(1, 3)
 
         claimed, refused = self.do(
@@ -53,11 +61,12 @@ class Working(Scene):
                 owner="pod",
                 lease=ticks * TICK,
                 payload_bytes_max=100,
+                admitted=admitted,
             )
         )
 
         self.house.claim(expected)
-        assert refused == set()
+        assert refused == ({*theirs} if takes and not admitted else set())
         assert {(each.job_id, each.attempt, each.expired) for each in claimed} == {
             (job.id, job.attempt, self.house.is_expired(job)) for job in expected
         }

@@ -50,6 +50,8 @@ class Job:
     attempts: dict[int, str] = field(default_factory=dict)
     #: Those it takes turns with.
     turns: lines.Line | None = None
+    #: Whether it is held because its endpoint is disabled.
+    at_rest: bool = False
 
     @property
     def owner_key(self) -> tuple[UUID, str | None]:
@@ -107,6 +109,9 @@ class House:
     """All jobs, and what each verb should do to them."""
 
     now: float = 0.0
+    #: How the one endpoint is.
+    enabled: bool = True
+    deleted: bool = False
     jobs: dict[UUID, Job] = field(default_factory=dict)
     leases: dict[UUID, Lease] = field(default_factory=dict)
     keys: dict[tuple[UUID, str | None], UUID] = field(default_factory=dict)
@@ -125,6 +130,9 @@ class House:
             job.since = self.now
         if to not in IN_LINE:
             self.turns.leave(job.turns, job.id)
+        job.at_rest = transition is Transition.HELD or (
+            job.at_rest and to is Place.HELD
+        )
         job.place = to
         if to is not Place.LEASED:
             job.lease = job.owner = job.deadline = None

@@ -34,8 +34,14 @@ LARGE = {
     "waiting",
 }
 #: Indexes that are walked from their front, and not far: the next that is due, the
-#: next lane, the next note.
-WALKED = {"line_checks_pkey", "ready_pkey", "scheduled_pkey"}
+#: next lane, the next note, the next endpoint that was deleted.
+WALKED = {
+    "endpoints_deleted_idx",
+    "held_at_rest_idx",
+    "line_checks_pkey",
+    "ready_pkey",
+    "scheduled_pkey",
+}
 
 
 def literal(value):

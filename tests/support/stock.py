@@ -102,7 +102,7 @@ def new_job(line: Line, /, **fields) -> NewJob:
     )
 
 
-async def create(conn, line: Line, count: int = 1, **fields) -> list[UUID]:
+async def create(conn, line: Line, count: int = 1, /, **fields) -> list[UUID]:
     """Create jobs; return their ids, the oldest first."""
     made = [new_job(line, **fields) for _ in range(count)]
     assert await jobs.create(conn, jobs=made) == {job.id for job in made}

@@ -42,8 +42,8 @@ WITH made AS (
 ), into_rechecks AS (
     INSERT INTO rechecks (at, child_id) SELECT moment, id FROM made WHERE i % 15 = 3
 ), into_held AS (
-    INSERT INTO held (job_id, lane_id, rank, reason)
-    SELECT id, $3, 100, 'full' FROM made WHERE i % 15 = 4
+    INSERT INTO held (job_id, lane_id, rank, reason, at_rest)
+    SELECT id, $3 + i % 7, 100, 'full', i % 2 = 0 FROM made WHERE i % 15 = 4
 ), into_lines AS (
     INSERT INTO lines (job_id, scope, key, called)
     SELECT id, 'queue:' || $2::uuid::text || ':mail', 'key ' || i % 100, i % 15 <> 4

@@ -160,6 +160,7 @@ def test_of_the_other_moves_nothing_is_told():
 
     assert silent == {
         Transition.DUE,
+        Transition.HELD,
         Transition.BLOCKED,
         Transition.UNBLOCKED,
         Transition.REPRIORITIZED,

@@ -58,8 +58,8 @@ CREATE TABLE endpoints (
     CONSTRAINT endpoints_tls_is_whole CHECK ((tls_shown IS NULL) = (tls IS NULL))
 );
 CREATE INDEX endpoints_of_organization_idx ON endpoints (organization_id, id);
--- Whose jobs somebody has to hold back or to cancel.
-CREATE INDEX endpoints_at_rest_idx ON endpoints (id) WHERE NOT enabled OR deleted_at IS NOT NULL;
+-- Whose jobs somebody has to cancel.
+CREATE INDEX endpoints_deleted_idx ON endpoints (deleted_at, id) WHERE deleted_at IS NOT NULL;
 
 -- What signs for an endpoint, sealed for it.  Of those without an end there is one; the
 -- others sign on until theirs.  An outgoing webhook may have none.
@@ -169,6 +169,11 @@ CREATE INDEX attempts_of_endpoint_idx ON attempts (endpoint_id, started_at)
  WHERE endpoint_id IS NOT NULL;
 CREATE INDEX attempts_failed_at_endpoint_idx ON attempts (endpoint_id, started_at)
  WHERE endpoint_id IS NOT NULL AND verdict <> 'delivered';
+
+-- What is held because its endpoint is disabled: it goes on when that is enabled.
+ALTER TYPE transition ADD VALUE 'held' AFTER 'due';
+ALTER TABLE held ADD COLUMN at_rest boolean NOT NULL DEFAULT false;
+CREATE INDEX held_at_rest_idx ON held (lane_id, job_id) WHERE at_rest;
 
 -- An endpoint's lanes: 'endpoint:<id>' is their destination.  Retries of push jobs have a
 -- lane of their own, so that a storm of them leaves room for what is new.

@@ -1,4 +1,4 @@
-"""Closures: a queue that is deleted with the jobs that stand in it, bit by bit."""
+"""Closures: a queue, or an endpoint, that is deleted with its jobs, bit by bit."""
 
 from collections.abc import Collection
 from typing import Final
@@ -19,10 +19,17 @@ async def give_back(conn: Conn, *, lanes: Collection[int], limit: int) -> int:
 
 
 async def cancel_lanes(
-    conn: Conn, *, lanes: Collection[int], limit: int, actor: str
+    conn: Conn,
+    *,
+    lanes: Collection[int],
+    limit: int,
+    actor: str | None,
+    reason: str | None = None,
 ) -> int:
     """Cancel up to *limit* jobs of each open place of *lanes*; return how many."""
-    return len(await conn.fetch(SQL["cancel_lanes"], sorted(lanes), limit, actor))
+    return len(
+        await conn.fetch(SQL["cancel_lanes"], sorted(lanes), limit, actor, reason)
+    )
 
 
 async def retire(conn: Conn, *, organization_id: UUID, name: str) -> bool:

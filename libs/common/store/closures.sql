@@ -27,45 +27,63 @@ SELECT job_id FROM freed;
 
 -- name: cancel_lanes
 -- ready, scheduled, waiting, held → finished: up to so many jobs of each place, because
--- their queue is deleted.
--- $1 lanes int[], $2 limit int, $3 actor text
-WITH in_ready AS MATERIALIZED (
-    SELECT ctid AS address
-      FROM ready
-     WHERE lane_id = ANY ($1::int[])
-     ORDER BY lane_id, rank, ready_at, job_id
+-- their queue or their endpoint is deleted.
+-- $1 lanes int[], $2 limit int, $3 actor text, $4 reason text or null
+WITH asked AS MATERIALIZED (
+    SELECT DISTINCT unnest($1::int[]) AS lane_id
+), in_ready AS MATERIALIZED (
+    SELECT there.address
+      FROM asked
+     CROSS JOIN LATERAL (
+            SELECT ctid AS address
+              FROM ready
+             WHERE ready.lane_id = asked.lane_id
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+           ) AS there
      LIMIT $2
-       FOR UPDATE SKIP LOCKED
 ), from_ready AS (
     DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT address FROM in_ready))
     RETURNING job_id, 'ready' AS place, lane_id, rank, attempt, retry_count
 ), in_scheduled AS MATERIALIZED (
-    SELECT ctid AS address
-      FROM scheduled
-     WHERE lane_id = ANY ($1::int[])
-     ORDER BY run_at, job_id
+    SELECT there.address
+      FROM asked
+     CROSS JOIN LATERAL (
+            SELECT ctid AS address
+              FROM scheduled
+             WHERE scheduled.lane_id = asked.lane_id
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+           ) AS there
      LIMIT $2
-       FOR UPDATE SKIP LOCKED
 ), from_scheduled AS (
     DELETE FROM scheduled WHERE ctid = ANY (ARRAY(SELECT address FROM in_scheduled))
     RETURNING job_id, 'scheduled' AS place, lane_id, rank, attempt, retry_count
 ), in_waiting AS MATERIALIZED (
-    SELECT ctid AS address
-      FROM waiting
-     WHERE lane_id = ANY ($1::int[])
-     ORDER BY job_id
+    SELECT there.address
+      FROM asked
+     CROSS JOIN LATERAL (
+            SELECT ctid AS address
+              FROM waiting
+             WHERE waiting.lane_id = asked.lane_id
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+           ) AS there
      LIMIT $2
-       FOR UPDATE SKIP LOCKED
 ), from_waiting AS (
     DELETE FROM waiting WHERE ctid = ANY (ARRAY(SELECT address FROM in_waiting))
     RETURNING job_id, 'waiting', lane_id, rank, 0::smallint, 0::smallint
 ), in_held AS MATERIALIZED (
-    SELECT ctid AS address
-      FROM held
-     WHERE lane_id = ANY ($1::int[])
-     ORDER BY job_id
+    SELECT there.address
+      FROM asked
+     CROSS JOIN LATERAL (
+            SELECT ctid AS address
+              FROM held
+             WHERE held.lane_id = asked.lane_id
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+           ) AS there
      LIMIT $2
-       FOR UPDATE SKIP LOCKED
 ), from_held AS (
     DELETE FROM held WHERE ctid = ANY (ARRAY(SELECT address FROM in_held))
     RETURNING job_id, 'held' AS place, lane_id, rank, attempt, retry_count
@@ -80,9 +98,9 @@ WITH in_ready AS MATERIALIZED (
       FROM taken
 ), rechecked AS (
     INSERT INTO rechecks (child_id)
-    SELECT DISTINCT dependencies.child_id
-      FROM taken
-      JOIN dependencies ON dependencies.parent_id = taken.job_id
+    SELECT DISTINCT child_id
+      FROM dependencies
+     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
     RETURNING scope, key
@@ -91,7 +109,8 @@ WITH in_ready AS MATERIALIZED (
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
-           json_build_object('place', place, 'retry_count', retry_count)
+           json_strip_nulls(json_build_object(
+               'place', place, 'retry_count', retry_count, 'reason', $4::text))
       FROM taken
 )
 SELECT job_id FROM taken;

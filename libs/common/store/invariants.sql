@@ -35,6 +35,7 @@ SELECT places.job_id, places.place, last.transition::text AS transition
             WHEN 'deadlettered' THEN '{dead}'
             WHEN 'quarantined'  THEN '{dead}'
             WHEN 'due'          THEN '{ready}'
+            WHEN 'held'         THEN '{held}'
             WHEN 'blocked'      THEN '{waiting}'
             WHEN 'unblocked'    THEN '{ready,scheduled,held}'
             WHEN 'reprioritized' THEN '{ready,scheduled,waiting,held}'
