@@ -22,6 +22,10 @@ COMMANDS: Final = {
     "demo": ("libs.cli.demo:demo", "show deliveries, retries and a dead letter"),
     "receiver": ("libs.cli.receiver:receiver", "receive webhooks and show them"),
     "serve": ("libs.cli.services:serve", "run one service"),
+    "reencrypt": (
+        "libs.cli.reencrypt:reencrypt",
+        "seal with the newest of BELLHOP_SECRET_KEY what older keys sealed",
+    ),
     "migrate": ("libs.cli.services:migrate", "bring DATABASE_URL to this schema"),
 }
 

@@ -41,6 +41,11 @@ class Sealer:
             self._keys[hashlib.sha256(key).digest()[:_ID_BYTES]] = AESGCM(key)
         self._newest: Final = next(iter(self._keys))
 
+    @property
+    def newest_id(self) -> bytes:
+        """The id of the key that seals, as it stands in what it sealed."""
+        return self._newest
+
     def seal(self, secret: bytes, *, owner: str) -> bytes:
         """Seal *secret* for *owner*; it opens for nobody else."""
         nonce = os.urandom(_NONCE_BYTES)
