@@ -15,6 +15,8 @@
     ready ──held──▶ held ──unblocked──▶ ready: its endpoint is disabled, then enabled
     scheduled, ready, waiting, held, leased ──cancelled, expired──▶ finished
     scheduled, ready, waiting, held ──reprioritized──▶ the same place
+    dead, finished (not completed) ──requeued──▶ ready, waiting, held: its workflow is
+    retried
 
 `MOVES` is the only list of the legal moves.  The statements in ``store/`` perform
 them, one statement a move; every move leaves one row in ``journal`` under the name
@@ -79,6 +81,13 @@ NOWHERE: Final = None
 
 _OPEN = (Place.READY, Place.SCHEDULED, Place.WAITING, Place.HELD)
 
+_RESTARTS = (
+    (Place.DEAD, Place.WAITING),
+    (Place.FINISHED, Place.READY),
+    (Place.FINISHED, Place.WAITING),
+    (Place.FINISHED, Place.HELD),
+)
+
 #: transition → the legal (from, to) pairs.
 MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] = (
     MappingProxyType(
@@ -117,11 +126,17 @@ MOVES: Final[Mapping[Transition, frozenset[tuple[Place | None, Place | None]]]] 
                 (place, Place.FINISHED) for place in (*_OPEN, Place.LEASED)
             ),
             Transition.REQUEUED: frozenset(
-                {(Place.DEAD, Place.READY), (Place.DEAD, Place.HELD)}
+                {(Place.DEAD, Place.READY), (Place.DEAD, Place.HELD), *_RESTARTS}
             ),
             Transition.PURGED: frozenset({(Place.DEAD, NOWHERE)}),
         }
     )
+)
+
+#: Moves that only a workflow makes that is retried: what failed or was cancelled in it
+#: starts over.
+RESTARTS: Final[frozenset[tuple[Transition, Place, Place]]] = frozenset(
+    (Transition.REQUEUED, *move) for move in _RESTARTS
 )
 
 #: How often a process may die under a job before the job is quarantined (promise 5).

@@ -44,6 +44,8 @@ EVENTS: Final = (
     "job.retried",
     "workflow.completed",
     "workflow.failed",
+    "workflow.started",
+    "workflow.cancelled",
     "job.expired",
     "worker.offline",
     "endpoint.disabled",

@@ -51,7 +51,7 @@ class Limits(BaseModel):
     max_schedules: Count | None = None
     """Schedules that fire; null is no limit."""
     max_workflows: Count | None = None
-    """Not counted by this version: it has no workflows. 0 is disabled."""
+    """Workflows that are not over; null is no limit, 0 is disabled."""
     max_webhooks: Count | None = None
     """Endpoints and outgoing webhooks that are enabled; null is no limit."""
     max_payload_size_bytes: Count = 1024 * _KILOBYTE

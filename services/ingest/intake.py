@@ -198,7 +198,7 @@ class Intake:
 
     def _row(self, job: Wanted, known: Known) -> NewJob:
         id_ = new_id()
-        return _row(job, known, id_, self._completion(job, id_))
+        return row_of(job, known, id_, self._completion(job, id_))
 
     def _completion(self, job: Wanted, id_: UUID) -> Completion | None:
         """Return whom to tell when a job ends; what signs it is sealed for the job."""
@@ -257,7 +257,7 @@ class Intake:
             (row.lane_id, row.push is not None or row.endpoint_id is not None)
             for row in rows
             if row.id in created
-            and row.parent_id is None
+            and not row.waits
             and row.line is None
             and (row.run_at is None or row.run_at <= now)
         )
@@ -323,7 +323,10 @@ def _deliveries(batch: Sequence[Wanted], rows: Sequence[NewJob]) -> Deliveries:
     }
 
 
-def _row(job: Wanted, known: Known, id_: UUID, completion: Completion | None) -> NewJob:
+def row_of(
+    job: Wanted, known: Known, id_: UUID, completion: Completion | None
+) -> NewJob:
+    """Return a job as it is created, with what its queue gives where it is silent."""
     request = job.request
     defaults = known.defaults[job.lane[:2]]
     return NewJob(

@@ -90,7 +90,7 @@ STATUSES: Final[Mapping[Transition, tuple[Status | None, Status | None]]] = (
             Transition.QUARANTINED: (Status.PROCESSING, Status.DEADLETTER),
             Transition.CANCELLED: (None, Status.CANCELLED),
             Transition.EXPIRED: (None, Status.EXPIRED),
-            Transition.REQUEUED: (Status.DEADLETTER, Status.PENDING),
+            Transition.REQUEUED: (None, Status.PENDING),
         }
     )
 )
@@ -171,6 +171,11 @@ def _old_status(
     place = Place.SCHEDULED if transition is Transition.DUE else details.get("place")
     if place == Place.LEASED:
         return Status.PROCESSING
+    if transition is Transition.REQUEUED:
+        if place != Place.FINISHED:
+            return Status.DEADLETTER
+        expired = details.get("ending") == Status.EXPIRED
+        return Status.EXPIRED if expired else Status.CANCELLED
     # Only a job's first wait is called scheduled; a retry waits as pending.
     retried = details.get("retry_count", changed.attempt)
     if place == Place.SCHEDULED and not retried:

@@ -49,7 +49,12 @@ LATE = {
     "POST /auth/logout": 5,
 }
 #: What names nothing in its path, and yet has to speak of what there is.
-MADE_TRUE = {"POST /endpoints", "POST /schedules", "POST /schedules/preview"}
+MADE_TRUE = {
+    "POST /endpoints",
+    "POST /schedules",
+    "POST /schedules/preview",
+    "POST /workflows",
+}
 #: What has a meaning that no schema has.
 SOUND = {
     "url": "http://localhost:9/",
@@ -68,6 +73,8 @@ NEVER_MET = {
     "POST /billing/webhook",
     "POST /billing/portal",
     "POST /outgoing-webhooks/{id}/retry/{delivery_id}",
+    "POST /workflows/{id}/jobs",
+    "POST /workflows/{id}/retry",
     *FINAL,
 }
 SETTINGS = settings(
@@ -114,6 +121,7 @@ class Ids:
             "messages": [{"id": self.owned.message_id}],
             "schedules": [{"id": self.owned.schedule_id}],
             "replays": [{"id": self.owned.replay_id}],
+            "workflows": [{"id": self.owned.workflow_id, "job_id": self.owned.step_id}],
             "organizations": [{"id": self.owned.organization_id}],
             "outgoing-webhooks": [
                 {"id": self.owned.webhook_id, "delivery_id": self.owned.dead_id}
@@ -270,6 +278,7 @@ def make_true(body, ids):
     for name in ("depends_on", "dependency_job_ids", "depends_on_job_ids"):
         if isinstance(body.get(name), list):
             body[name] = [ids.owned.claimed_id]
+    make_steps_true(body.get("jobs"))
     for name, sound in SOUND.items():
         if isinstance(body.get(name), str):
             body[name] = sound
@@ -288,6 +297,15 @@ def make_true(body, ids):
         # What is sound in these no schema says, and examples hardly ever are.
         if isinstance(body.get(name), dict | str):
             body.pop(name)
+
+
+def make_steps_true(steps):
+    """Let the jobs of a workflow be told apart, and wait for none that is not there."""
+    for number, one in enumerate(steps if isinstance(steps, list) else ()):
+        if isinstance(one, dict) and isinstance(one.get("key"), str):
+            one["key"] = f"job-{number}"
+            for name in ("depends_on", "dependency_types", "target"):
+                one.pop(name, None)
 
 
 def make_said(case, name):

@@ -31,6 +31,8 @@ class Furnished:
     schedule_id: str
     backfill_id: str
     replay_id: str
+    workflow_id: str
+    step_id: str
     pending_id: str
     claimed_id: str
     lease_id: str
@@ -52,6 +54,8 @@ class Furnished:
             self.webhook_id,
             self.schedule_id,
             self.backfill_id,
+            self.workflow_id,
+            self.step_id,
             *self.job_ids,
             self.lease_id,
             QUEUE,
@@ -127,6 +131,13 @@ async def furnish(api: Api) -> Furnished:
     path = f"/schedules/{schedule['id']}/backfill"
     past = {"from": "2020-02-01T00:00:00Z", "to": "2020-03-01T00:00:00Z"}
     backfill = await api.ask("POST", path, json=past, expect=202)
+    later = {"scheduled_at": "2100-01-01T00:00:00Z", "queue_name": QUEUE}
+    steps = [
+        {**later, "key": "a", "payload": payload},
+        {**later, "key": "b", "payload": payload, "depends_on": ["a"]},
+    ]
+    flow = {"name": SECRET, "jobs": steps}
+    workflow = await api.ask("POST", "/workflows", json=flow, expect=200)
     return Furnished(
         organization_id=str(api.tenant.id),
         key_id=key["id"],
@@ -135,6 +146,8 @@ async def furnish(api: Api) -> Furnished:
         schedule_id=schedule["id"],
         backfill_id=backfill["id"],
         replay_id=replay["replay_id"],
+        workflow_id=workflow["id"],
+        step_id=workflow["job_ids"][1]["job_id"],
         pending_id=await api.create(queue_name=QUEUE, payload=payload),
         claimed_id=ids[1],
         lease_id=leases[1],

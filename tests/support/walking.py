@@ -98,6 +98,19 @@ def bodies(owned):
         "PUT /schedules/{id}": [{"name": "Conquered"}],
         "POST /schedules/preview": [{"cron_expression": "@daily"}],
         "POST /schedules/{id}/backfill": [{"from": "2020-01-01T00:00:00Z"}],
+        "POST /workflows": [
+            {
+                "name": "mine",
+                "jobs": [
+                    {
+                        **other,
+                        "key": "a",
+                        "target": {"endpoint_id": owned.endpoint_id},
+                    }
+                ],
+            },
+        ],
+        "POST /workflows/{id}/jobs": [{**held, "jobs": [{**other, "key": "mine"}]}],
         "POST /workers/{id}/heartbeat": [{"current_jobs": 0, "status": "offline"}],
         "POST /workers/register": [
             {"queue_name": "mine", "hostname": "h", "worker_id": WORKER},
@@ -114,6 +127,7 @@ QUERIES = {
     "GET /webhooks/deliveries": ["", f"?queue_name={QUEUE}"],
     "GET /schedules": ["", f"?queue_name={QUEUE}"],
     "DELETE /queues/{name}": ["", "?delete_jobs=true"],
+    "GET /workflows": ["", "?status=pending"],
     "GET /messages": ["", f"?event_type={QUEUE}.sent"],
 }
 
@@ -136,6 +150,7 @@ def requests_of(route, owned):
                 "backfill_id": owned.backfill_id,
             },
             "replays": {"id": owned.replay_id},
+            "workflows": {"id": owned.workflow_id, "job_id": owned.step_id},
             "organizations": {"id": owned.organization_id},
             "incoming-webhooks": {"provider": PROVIDER},
             "webhooks": {"org_id": owned.organization_id},

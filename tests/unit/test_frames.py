@@ -127,6 +127,13 @@ def test_a_status_change_is_a_legal_move(transition, place, retry_count):
         ("expired", {"place": "scheduled"}, 0, ("scheduled", "expired")),
         ("expired", {"place": "leased"}, 1, ("processing", "expired")),
         ("requeued", None, 4, ("deadletter", "pending")),
+        ("requeued", {"place": "dead"}, 4, ("deadletter", "pending")),
+        (
+            "requeued",
+            {"place": "finished", "ending": "expired"},
+            0,
+            ("expired", "pending"),
+        ),
         ("created", None, 0, None),
         ("purged", None, 4, None),
     ],

@@ -36,6 +36,7 @@ class Claimed:
     #: How the endpoint was when it was claimed; absent also when it is gone.
     endpoint_version: int | None
     webhook_id: str | None
+    workflow_id: UUID | None
     #: Its time to run has passed: settle it so, do not run it.
     expired: bool
 
@@ -69,6 +70,7 @@ class ClaimedWork:
     idempotency_key: str | None
     created_at: datetime
     scheduled_at: datetime | None
+    workflow_id: UUID | None
     claimed_at: datetime
     lease_expires_at: datetime
 

@@ -120,7 +120,7 @@ WITH wanted AS MATERIALIZED (
            json_build_object('waited_ms', (extract(
                 epoch FROM statement_timestamp() - ready_at) * 1000)::real)
       FROM assigned
-)
+), given AS MATERIALIZED (
 SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
        assigned.attempt + 1 AS attempt, body.*
   FROM assigned
@@ -131,20 +131,49 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
                jobs.target_headers, jobs.target_timeout_seconds, jobs.endpoint_id,
                (SELECT version FROM endpoints WHERE endpoints.id = jobs.endpoint_id)
                    AS endpoint_version,
-               jobs.webhook_id,
+               jobs.webhook_id, jobs.workflow_id,
                coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
           FROM jobs
          CROSS JOIN LATERAL (
-                SELECT coalesce(jobs.payload, (SELECT messages.payload FROM messages
-                                                WHERE messages.id = jobs.message_id))::text
-                       AS body
+                SELECT CASE
+                       WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)
+                       ELSE coalesce(jobs.payload, (SELECT messages.payload FROM messages
+                                                     WHERE messages.id = jobs.message_id))
+                       END::text AS body
                ) AS spelled
          WHERE jobs.id = assigned.job_id
          LIMIT 1
        ) AS body
+), beginning AS MATERIALIZED (
+    -- Whoever holds one of these rows begins it, or ends it.
+    SELECT first.id
+      FROM (SELECT DISTINCT workflow_id
+              FROM given
+             WHERE workflow_id IS NOT NULL
+               AND NOT expired) AS theirs
+     CROSS JOIN LATERAL (
+            SELECT id
+              FROM workflows
+             WHERE workflows.id = theirs.workflow_id
+               AND state = 'pending'
+             LIMIT 1
+               FOR NO KEY UPDATE SKIP LOCKED
+           ) AS first
+), begun AS (
+    UPDATE workflows
+       SET state = 'running', started_at = statement_timestamp()
+     WHERE id = ANY (ARRAY(SELECT id FROM beginning))
+    RETURNING id, organization_id, name
+), told AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'workflow.started',
+           json_build_object('workflow_id', id, 'name', name, 'status', 'running')
+      FROM begun
+)
+SELECT given.* FROM given
  UNION ALL
 SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL
+       NULL, NULL, NULL, NULL
   FROM wanted
  WHERE refused;
 
@@ -212,8 +241,12 @@ WITH asked AS MATERIALIZED (
             in_line.jobs[asked.upto - asked.quota + 1 : asked.upto]
            ) AS job
      CROSS JOIN LATERAL (
-            SELECT jobs.queue_name, jobs.payload, jobs.max_retries, jobs.timeout_seconds,
+            SELECT jobs.queue_name,
+                   CASE WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)
+                        ELSE jobs.payload END AS payload,
+                   jobs.max_retries, jobs.timeout_seconds,
                    jobs.tags, jobs.idempotency_key, jobs.created_at, jobs.scheduled_at,
+                   jobs.workflow_id,
                    coalesce(jobs.expires_at <= statement_timestamp(), false) AS expired
               FROM jobs
              WHERE jobs.id = job.job_id
@@ -261,15 +294,40 @@ WITH asked AS MATERIALIZED (
                 ELSE json_build_object('waited_ms', (extract(
                     epoch FROM statement_timestamp() - ready_at) * 1000)::real) END
       FROM given
+), beginning AS MATERIALIZED (
+    -- See `claim`.
+    SELECT first.id
+      FROM (SELECT DISTINCT workflow_id
+              FROM given
+             WHERE workflow_id IS NOT NULL
+               AND NOT expired) AS theirs
+     CROSS JOIN LATERAL (
+            SELECT id
+              FROM workflows
+             WHERE workflows.id = theirs.workflow_id
+               AND state = 'pending'
+             LIMIT 1
+               FOR NO KEY UPDATE SKIP LOCKED
+           ) AS first
+), begun AS (
+    UPDATE workflows
+       SET state = 'running', started_at = statement_timestamp()
+     WHERE id = ANY (ARRAY(SELECT id FROM beginning))
+    RETURNING id, organization_id, name
+), told AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'workflow.started',
+           json_build_object('workflow_id', id, 'name', name, 'status', 'running')
+      FROM begun
 )
 SELECT lane_id, job_id, lease_id, queue_name, payload::text AS payload, rank,
        attempt + 1 AS attempt, retry_count, max_retries, timeout_seconds,
-       tags::text AS tags, idempotency_key, created_at, scheduled_at,
+       tags::text AS tags, idempotency_key, created_at, scheduled_at, workflow_id,
        statement_timestamp() AS claimed_at,
        statement_timestamp() + lease AS lease_expires_at, expired
   FROM given
  UNION ALL
 SELECT lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL
   FROM wanted
  WHERE refused;

@@ -93,6 +93,8 @@ SELECT ARRAY(SELECT parent_id FROM fresh ORDER BY parent_id) AS added FROM stand
 -- waiting → ready, scheduled, held (unblocked) or finished (cancelled): look again at
 -- children whose parents ended.  Those that have a line join it.  Those that are cancelled
 -- have children, too: look again then.
+-- Workflows wait for their jobs, too, as their children: they are looked at elsewhere
+-- (`workflows.look`).
 -- Returned is one row: how many were looked at, unblocked and cancelled, how many joined
 -- a line, and the lanes of push and of workers' jobs that became ready.
 -- $1 limit int
@@ -100,6 +102,7 @@ WITH due AS MATERIALIZED (
     SELECT ctid AS address, child_id, repeatedly
       FROM rechecks
      WHERE at <= now()
+       AND NOT EXISTS (SELECT FROM workflows WHERE workflows.id = rechecks.child_id)
      ORDER BY at, id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
@@ -112,7 +115,7 @@ WITH due AS MATERIALIZED (
      CROSS JOIN LATERAL hopes_of(children.child_id) AS hopes
 ), decided AS MATERIALIZED (
     -- Whoever adds an edge changes this row: a look that did not see it decides nothing.
-    SELECT mine.job_id, looked.met
+    SELECT mine.job_id, looked.met, looked.pointless
       FROM looked
      CROSS JOIN LATERAL (
             SELECT job_id
@@ -131,27 +134,36 @@ WITH due AS MATERIALIZED (
     DELETE FROM waiting
      WHERE job_id = ANY (ARRAY(SELECT job_id FROM decided WHERE NOT met))
     RETURNING job_id, lane_id, rank
+), skipped AS (
+    UPDATE workflow_jobs
+       SET skipped = true
+     WHERE job_id = ANY (ARRAY(SELECT job_id FROM decided WHERE NOT met AND pointless))
 ), placed AS MATERIALIZED (
-    SELECT unblocked.*, body.line_scope, body.line_key
+    -- It has attempts already if its workflow was retried.
+    SELECT unblocked.*, body.line_scope, body.line_key,
+           coalesce((SELECT max(attempts.attempt)
+                       FROM attempts
+                      WHERE attempts.job_id = unblocked.job_id), 0)::smallint AS attempt
       FROM unblocked
      CROSS JOIN LATERAL (
             SELECT line_scope, line_key FROM jobs WHERE jobs.id = unblocked.job_id LIMIT 1
            ) AS body
 ), into_ready AS (
-    INSERT INTO ready (lane_id, rank, ready_at, job_id)
-    SELECT lane_id, rank, now(), job_id
+    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
+    SELECT lane_id, rank, now(), job_id, attempt
       FROM placed
      WHERE NOT later
        AND line_key IS NULL
 ), into_scheduled AS (
-    INSERT INTO scheduled (run_at, job_id, lane_id, rank)
-    SELECT run_at, job_id, lane_id, rank
+    INSERT INTO scheduled (run_at, job_id, lane_id, rank, attempt)
+    SELECT run_at, job_id, lane_id, rank, attempt
       FROM placed
      WHERE later
        AND line_key IS NULL
 ), into_held AS (
-    INSERT INTO held (job_id, lane_id, rank, reason, run_at)
-    SELECT job_id, lane_id, rank, 'its turn has not come', CASE WHEN later THEN run_at END
+    INSERT INTO held (job_id, lane_id, rank, reason, run_at, attempt)
+    SELECT job_id, lane_id, rank, 'its turn has not come',
+           CASE WHEN later THEN run_at END, attempt
       FROM placed
      WHERE line_key IS NOT NULL
 ), into_lines AS (
@@ -168,13 +180,15 @@ WITH due AS MATERIALIZED (
     SELECT job_id, lane_id, rank, 0, 0, 'cancelled' FROM hopeless
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, details)
-    SELECT job_id, lane_id, 'unblocked'::transition, rank, 0,
+    SELECT job_id, lane_id, 'unblocked'::transition, rank, attempt,
            CASE WHEN later THEN json_build_object('run_at', run_at) END
-      FROM unblocked
+      FROM placed
     UNION ALL
     SELECT job_id, lane_id, 'cancelled', rank, 0,
-           json_build_object('place', 'waiting', 'retry_count', 0,
-                             'reason', 'parent_failed')
+           json_build_object('place', 'waiting', 'retry_count', 0, 'reason',
+               CASE WHEN (SELECT pointless FROM decided
+                           WHERE decided.job_id = hopeless.job_id)
+                    THEN 'not_needed' ELSE 'parent_failed' END)
       FROM hopeless
 ), rechecked AS (
     INSERT INTO rechecks (child_id)

@@ -179,6 +179,13 @@ WITH gone AS (
     RETURNING lanes.id
 ), counts AS (
     DELETE FROM tallies WHERE lane_id = ANY (ARRAY(SELECT id FROM lines))
+), edges AS (
+    -- Those by which its workflows waited for their jobs.
+    DELETE FROM dependencies
+     WHERE child_id = ANY (ARRAY(
+            SELECT workflows.id
+              FROM gone
+              JOIN workflows ON workflows.organization_id = gone.id))
 ), told AS (
     DELETE FROM notices USING gone WHERE notices.organization_id = gone.id
 ), keys AS (

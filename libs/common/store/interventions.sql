@@ -160,11 +160,32 @@ WITH chosen AS MATERIALIZED (
                                  WHERE lanes.id = dead.lane_id), lane_id) AS lane_id,
               rank, attempt
 ), placed AS MATERIALIZED (
-    SELECT raised.*, body.line_scope, body.line_key
+    SELECT raised.*, body.line_scope, body.line_key, body.workflow_id
       FROM raised
      CROSS JOIN LATERAL (
-            SELECT line_scope, line_key FROM jobs WHERE jobs.id = raised.job_id LIMIT 1
+            SELECT line_scope, line_key, workflow_id
+              FROM jobs
+             WHERE jobs.id = raised.job_id
+             LIMIT 1
            ) AS body
+), resumed AS MATERIALIZED (
+    SELECT theirs.id
+      FROM (SELECT DISTINCT workflow_id
+              FROM placed
+             WHERE workflow_id IS NOT NULL
+             ORDER BY workflow_id) AS mine
+     CROSS JOIN LATERAL (
+            SELECT id FROM workflows WHERE workflows.id = mine.workflow_id
+             LIMIT 1 FOR NO KEY UPDATE
+           ) AS theirs
+), resuming AS (
+    -- Their workflows run on, unless they were cancelled.  Who looked before this has seen
+    -- another round.
+    UPDATE workflows
+       SET round = round + 1,
+           state = CASE state WHEN 'failed' THEN 'running' ELSE state END,
+           finished_at = CASE state WHEN 'failed' THEN NULL ELSE finished_at END
+     WHERE id = ANY (ARRAY(SELECT id FROM resumed))
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
     SELECT lane_id, rank, now(), job_id, attempt

@@ -41,7 +41,7 @@ SELECT places.job_id, places.place, last.transition::text AS transition
             WHEN 'reprioritized' THEN '{ready,scheduled,waiting,held}'
             WHEN 'released'     THEN '{ready}'
             WHEN 'recovered'    THEN '{ready}'
-            WHEN 'requeued'     THEN '{ready,held}'
+            WHEN 'requeued'     THEN '{ready,held,waiting}'
             ELSE '{}'
         END::text[])
  ORDER BY 1;

@@ -87,6 +87,17 @@ class NewJob:
     line: Line | None = None
     #: What made it, if not a request for it, told with its creation: a JSON object.
     made_by: str | None = None
+    #: The workflow that it belongs to.
+    workflow_id: UUID | None = None
+    #: For how many jobs it waits by edges that are added in the same transaction.
+    edges: int | None = None
+    #: Whether its payload refers to what its parents gave; null is no.
+    refers: bool | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other jobs first."""
+        return self.parent_id is not None or self.edges is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,9 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(job.line and job.line.scope for job in jobs),
         column(job.line and job.line.key for job in jobs),
         column(job.made_by for job in jobs),
+        column(job.workflow_id for job in jobs),
+        column(job.edges for job in jobs),
+        column(job.refers for job in jobs),
     )
     return {row["id"] for row in rows}
 

@@ -11,7 +11,9 @@
 -- endpoints uuid, $22 messages uuid (whose payload it is, where it has none), $23
 -- webhook ids text, $24 whose end they tell uuid, $25 scopes and $26 keys text of the
 -- lines they stand in: a job with one is held until its turn comes, and one with a parent,
--- too, joins when it need not wait for it any more, $27 what made them text (JSON object)
+-- too, joins when it need not wait for it any more, $27 what made them text (JSON object),
+-- $28 workflows uuid, $29 for how many jobs beside the parent it waits int, by edges that
+-- the caller adds; $30 whether payloads refer to what their parents gave boolean
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
@@ -19,14 +21,16 @@ WITH asked AS MATERIALIZED (
                   $12::timestamptz[], $13::timestamptz[], $14::text[], $15::bytea[],
                   $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[],
                   $21::uuid[], $22::uuid[], $23::text[], $24::uuid[], $25::text[],
-                  $26::text[], $27::text[])
+                  $26::text[], $27::text[], $28::uuid[], $29::int[],
+                  $30::boolean[])
            WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
                      run_at, expires_at, idempotency_key, fingerprint,
                      target_url, target_method, target_headers, target_timeout_seconds,
                      parent_id, endpoint_id, message_id, webhook_id, completion_of,
-                     line_scope, line_key, made_by, place)
+                     line_scope, line_key, made_by, workflow_id, edges, refers,
+                     place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
     SELECT organization_id, idempotency_key, id, fingerprint
@@ -38,7 +42,8 @@ WITH asked AS MATERIALIZED (
         ON CONFLICT DO NOTHING
     RETURNING job_id
 ), admitted AS MATERIALIZED (
-    SELECT *, coalesce(run_at > now(), false) AS later
+    SELECT *, coalesce(run_at > now(), false) AS later,
+           parent_id IS NOT NULL OR edges IS NOT NULL AS waits
       FROM asked
      WHERE idempotency_key IS NULL
         OR id IN (SELECT job_id FROM keyed)
@@ -47,45 +52,47 @@ WITH asked AS MATERIALIZED (
                       max_retries, timeout_seconds, retry, idempotency_key, expires_at,
                       target_url, target_method, target_headers, target_timeout_seconds,
                       parent_job_id, endpoint_id, message_id, webhook_id,
-                      scheduled_at, completion_of, line_scope, line_key)
+                      scheduled_at, completion_of, line_scope, line_key, workflow_id,
+                      refers)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
            target_url, target_method, target_headers::jsonb, target_timeout_seconds,
            parent_id, endpoint_id, message_id, webhook_id, run_at,
-           completion_of, line_scope, line_key
+           completion_of, line_scope, line_key, workflow_id, coalesce(refers, false)
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
     SELECT lane_id, rank, now(), id
       FROM admitted
      WHERE NOT later
-       AND parent_id IS NULL
+       AND NOT waits
        AND line_key IS NULL
 ), into_scheduled AS (
     INSERT INTO scheduled (run_at, job_id, lane_id, rank)
     SELECT run_at, id, lane_id, rank
       FROM admitted
      WHERE later
-       AND parent_id IS NULL
+       AND NOT waits
        AND line_key IS NULL
 ), into_waiting AS (
-    INSERT INTO waiting (job_id, lane_id, rank, run_at)
-    SELECT id, lane_id, rank, CASE WHEN later THEN run_at END
+    INSERT INTO waiting (job_id, lane_id, rank, run_at, edges)
+    SELECT id, lane_id, rank, CASE WHEN later THEN run_at END,
+           coalesce(edges, 0) + (parent_id IS NOT NULL)::int
       FROM admitted
-     WHERE parent_id IS NOT NULL
+     WHERE waits
 ), into_held AS (
     -- Also when it is the first: who is next is not for us to say (see `lines`).
     INSERT INTO held (job_id, lane_id, rank, reason, run_at)
     SELECT id, lane_id, rank, 'its turn has not come', CASE WHEN later THEN run_at END
       FROM admitted
      WHERE line_key IS NOT NULL
-       AND parent_id IS NULL
+       AND NOT waits
 ), into_lines AS (
     INSERT INTO lines (job_id, scope, key)
     SELECT id, line_scope, line_key
       FROM admitted
      WHERE line_key IS NOT NULL
-       AND parent_id IS NULL
+       AND NOT waits
      ORDER BY place
     RETURNING scope, key
 ), into_line_checks AS (
@@ -136,7 +143,9 @@ SELECT jobs.*, messages.payload AS message_payload, standing.place, standing.ran
        standing.lease_id, coalesce(leased.owner, leases.owner) AS owner,
        coalesce(leased.deadline, leases.deadline) AS deadline,
        coalesce(leased.claimed_at, leases.claimed_at) AS claimed_at,
-       finished.result, latest.at AS updated_at,
+       CASE WHEN finished.result IS NULL AND jobs.workflow_id IS NOT NULL
+            THEN result_of(jobs.id) ELSE finished.result END AS result,
+       latest.at AS updated_at,
        (SELECT max(mode::text) FROM dependencies WHERE child_id = jobs.id)
            AS dependency_mode,
        completion_webhooks.url AS completion_webhook
@@ -260,8 +269,10 @@ SELECT listed.*
 -- Some bytes of a leased job's body, for whoever holds the lease.
 -- $1 job_id uuid, $2 lease_id uuid, $3 offset int (bytes, from 0), $4 length int
 SELECT substr(convert_to(
-           coalesce(jobs.payload, (SELECT messages.payload FROM messages
-                                    WHERE messages.id = jobs.message_id))::text, 'UTF8'),
+           CASE WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)
+                ELSE coalesce(jobs.payload, (SELECT messages.payload FROM messages
+                                              WHERE messages.id = jobs.message_id))
+                END::text, 'UTF8'),
            $3 + 1, $4)
   FROM leased
   JOIN jobs ON jobs.id = leased.job_id

@@ -28,8 +28,8 @@ class Usage:
     webhooks: int
     #: Those that fire.
     schedules: int
-    #: There are none of these yet.
-    workflows: int = 0
+    #: Those that are not over.
+    workflows: int
 
 
 async def lock(conn: Conn, *, organization_ids: Collection[UUID]) -> dict[UUID, int]:

@@ -119,7 +119,11 @@ SELECT CASE WHEN $2
           FROM schedules
          WHERE organization_id = $1
            AND NOT paused
-           AND next_tick IS NOT NULL)::int AS schedules;
+           AND next_tick IS NOT NULL)::int AS schedules,
+       (SELECT count(*)
+          FROM workflows
+         WHERE organization_id = $1
+           AND state IN ('pending', 'running'))::int AS workflows;
 
 -- name: forget_days
 -- What was counted on days before yesterday (UTC) is read by nobody.

@@ -100,6 +100,8 @@ class JobSummary(TypedDict):
     """Why it was given up; null unless it is a dead letter."""
     tags: Any
     """As the producer gave them; null when they did not."""
+    workflow_id: str | None
+    """The workflow that it belongs to; null when to none."""
     created_at: datetime
     scheduled_at: datetime | None
     """When it runs or runs again; then when it was asked to run; null when never."""
@@ -135,8 +137,6 @@ class Job(JobSummary):
     """Until when it is held; null unless ``processing``."""
     idempotency_key: str | None
     """Null when it was created without one."""
-    workflow_id: str | None
-    """Always null: this version has no workflows."""
     dependency_mode: str | None
     """``all`` or ``any`` of the jobs it waits for; null when it depends on none."""
     dependencies_met: bool
@@ -223,7 +223,7 @@ def job(row: Row) -> Job:
         "lease_id": row["lease_id"] and str(row["lease_id"]),
         "lease_expires_at": row["deadline"],
         "idempotency_key": row["idempotency_key"],
-        "workflow_id": None,
+        "workflow_id": row["workflow_id"] and str(row["workflow_id"]),
         "dependency_mode": row["dependency_mode"],
         "dependencies_met": row["place"] != "waiting",
         "target": target_of(row),
@@ -248,6 +248,7 @@ def summary(row: Row) -> JobSummary:
         "last_error": row["last_error"],
         "dead_reason": row["ending"] if row["place"] == "dead" else None,
         "tags": as_stored(row["tags"]),
+        "workflow_id": row["workflow_id"] and str(row["workflow_id"]),
         "created_at": row["created_at"],
         "scheduled_at": row["run_at"],
         "started_at": row["started_at"],

@@ -42,7 +42,7 @@ class PlanLimits(TypedDict):
     max_schedules: int | None
     """Schedules that fire."""
     max_workflows: int | None
-    """Not counted: this version has no workflows."""
+    """Workflows that are not over; null is no limit."""
     max_webhooks: int | None
     """Endpoints and outgoing webhooks that are enabled."""
     max_payload_size_bytes: int

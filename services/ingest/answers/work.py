@@ -31,7 +31,7 @@ class ClaimedJob(TypedDict):
     idempotency_key: str | None
     """Null when it was created without one."""
     workflow_id: str | None
-    """Always null: this version has no workflows."""
+    """The workflow that it belongs to; null when to none."""
     created_at: datetime
     scheduled_at: datetime | None
     """When it was asked to run; null when it was not."""
@@ -101,7 +101,7 @@ def claimed(work: ClaimedWork) -> ClaimedJob:
         "timeout_seconds": work.timeout_seconds,
         "tags": as_stored(work.tags),
         "idempotency_key": work.idempotency_key,
-        "workflow_id": None,
+        "workflow_id": None if work.workflow_id is None else str(work.workflow_id),
         "created_at": work.created_at,
         "scheduled_at": work.scheduled_at,
         "claimed_at": work.claimed_at,

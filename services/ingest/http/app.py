@@ -21,6 +21,7 @@ from services.ingest.http import (
     endpoint_secrets,
     endpoint_tests,
     endpoints,
+    explanations,
     incoming,
     incoming_deliveries,
     incoming_sources,
@@ -46,6 +47,7 @@ from services.ingest.http import (
     webhook_tokens,
     work,
     workers,
+    workflows,
 )
 from services.ingest.http import health as upkeep
 from services.ingest.http.errors import translated
@@ -62,12 +64,14 @@ _RESOURCES: Final = (
     listing,
     jobs,
     dependencies,
+    explanations,
     priorities,
     resending,
     queues,
     schedule_runs,
     schedules,
     workers,
+    workflows,
     keys,
     endpoints,
     endpoint_secrets,

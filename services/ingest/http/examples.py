@@ -14,6 +14,18 @@ _TOKEN: Final = "eyJhbGciOi…"  # noqa: S105 - the beginning of any
 _RETRY: Final = {"strategy": "schedule", "schedule_seconds": [5, 60, 3600]}
 
 BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "AddWorkflowJobs": {
+        "worker_id": "worker-1",
+        "lease_id": _LEASE_ID,
+        "jobs": [
+            {
+                "key": "parcel-1",
+                "queue_name": "warehouse",
+                "payload": {"invoice": "{{parents.charge.result.invoice}}"},
+                "depends_on": ["charge"],
+            }
+        ],
+    },
     "AddDependencies": {"depends_on": [_PARENT_ID], "dependency_mode": "all"},
     "AdminChangeOrganization": {
         "plan_tier": "pro",
@@ -95,6 +107,18 @@ BODIES: Final[Mapping[str, Mapping[str, Any]]] = {
         "queue_name": "reports",
         "payload_template": {"kind": "daily", "for": "{{schedule.tick}}"},
         "overlap": "skip",
+    },
+    "CreateWorkflow": {
+        "name": "Order 4711",
+        "jobs": [
+            {"key": "charge", "queue_name": "billing", "payload": {"order": 4711}},
+            {
+                "key": "ship",
+                "queue_name": "warehouse",
+                "payload": {"order": 4711},
+                "depends_on": ["charge"],
+            },
+        ],
     },
     "FailJob": {
         "worker_id": "worker-1",

@@ -142,6 +142,7 @@ _IN_PATHS: Final = {
     "backfills": "The id of the backfill.",
     "webhooks": "The id of the organization.",
     "workers": "The worker's id.",
+    "workflows": "The id of the workflow.",
 }
 #: Modules whose subject has another name, or a part of one.
 _TAGS: Final = {
@@ -150,6 +151,7 @@ _TAGS: Final = {
     "auth": "Sign-in",
     "claims": "Work",
     "dependencies": "Jobs",
+    "explanations": "Jobs",
     "endpoint_attempts": "Endpoints",
     "endpoint_secrets": "Endpoints",
     "endpoint_tests": "Endpoints",

@@ -1,0 +1,111 @@
+"""Workflows as they should be: only jobs, edges, and what became of them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from uuid import UUID
+
+ENDED = {"completed", "dead", "cancelled", "skipped"}
+
+
+@dataclass
+class Step:
+    """A job as it should be: where it stands, and what it waits for."""
+
+    id: UUID
+    state: str
+    mode: str = "all"
+    #: What it waits for of whom.
+    parents: dict[UUID, str] = field(default_factory=dict)
+
+
+@dataclass
+class Flow:
+    """A workflow as it should be."""
+
+    id: UUID
+    policy: str
+    state: str = "pending"
+    steps: dict[UUID, Step] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    #: One of its jobs has ended since somebody looked.
+    noted: bool = False
+
+    def end(self, step, state):
+        step.state = state
+        self.noted = True
+
+    def idle(self):
+        return [one for one in self.steps.values() if one.state in {"ready", "waiting"}]
+
+    def look(self):
+        """Let go, cancel and end, until nothing changes any more."""
+        while self._release() or (self.noted and self._decide()):
+            pass
+
+    def _release(self):
+        waiting = [one for one in self.steps.values() if one.state == "waiting"]
+        changed = False
+        for step in waiting:
+            fates = [
+                (self.steps[id_].state, kind) for id_, kind in step.parents.items()
+            ]
+            good = [_is_good(*fate) for fate in fates]
+            bad = [_is_bad(*fate) for fate in fates]
+            every = step.mode == "all"
+            if all(good) if every else any(good):
+                step.state = "ready"
+                changed = True
+            elif any(bad) if every else all(bad):
+                lost = any(
+                    is_bad and state in {"dead", "cancelled"}
+                    for is_bad, (state, _) in zip(bad, fates, strict=True)
+                )
+                self.end(step, "cancelled" if lost else "skipped")
+                changed = True
+        return changed
+
+    def _decide(self):
+        self.noted = False
+        states = Counter(step.state for step in self.steps.values())
+        if set(states) <= ENDED:
+            if self.state in {"pending", "running"}:
+                self.state = (
+                    "failed"
+                    if states["dead"]
+                    else "cancelled"
+                    if states["cancelled"]
+                    else "completed"
+                )
+                self.told.append(self.state)
+            return False
+        failing = self.policy == "fail_fast" and states["dead"]
+        if self.state != "cancelled" and not failing:
+            return False
+        swept = [
+            step
+            for step in self.idle()
+            if self.state == "cancelled" or set(step.parents.values()) <= {"success"}
+        ]
+        for step in swept:
+            self.end(step, "cancelled")
+        return bool(swept)
+
+
+def _is_good(state, kind):
+    match kind:
+        case "success":
+            return state == "completed"
+        case "completion":
+            return state in ENDED
+        case _:
+            return state in {"dead", "cancelled"}
+
+
+def _is_bad(state, kind):
+    match kind:
+        case "success":
+            return state in {"dead", "cancelled", "skipped"}
+        case "completion":
+            return False
+        case _:
+            return state in {"completed", "skipped"}
