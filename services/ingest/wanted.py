@@ -138,6 +138,12 @@ def _line(
 ) -> Line | None:
     """Return whom a job takes turns with: those of its key, or of its endpoint."""
     key = request.concurrency_key
+    if request.ordering_key is not None:
+        if endpoint is None:
+            raise Malformed(Fault("ordering_key", "is for a target.endpoint_id"))
+        if key is not None:
+            raise Malformed(Fault("ordering_key", "not along with a concurrency_key"))
+        return Line.of_endpoint(endpoint.id, request.ordering_key)
     if endpoint is not None and endpoint.ordered:
         if key is not None:
             raise Malformed(

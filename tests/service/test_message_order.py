@@ -86,3 +86,42 @@ async def test_a_delivery_that_is_given_up_lets_the_next_one_go(api, endpoint):
     assert numbers(endpoint) == [0, 1]
     shown = await api.ask("GET", f"/messages/{first['id']}", expect=200)
     assert shown["deliveries"][0]["status"] == "deadletter"
+
+
+async def test_jobs_of_one_key_are_in_order_among_themselves_and_with_messages(
+    api, endpoint
+):
+    made = await create_endpoint(api, url=endpoint.url, retry=RETRY, max_retries=5)
+    target = {"endpoint_id": made["id"]}
+    endpoint.answers = [500]
+
+    first = await api.create(target, payload={"n": 0}, ordering_key="a")
+    await send(api, "x", {"n": 1}, ordering_key="a")
+    await api.create(target, payload={"n": 2}, ordering_key="b")
+    bulk = {
+        "queue_name": "other",
+        "target": target,
+        "jobs": [{"payload": {"n": n}, "ordering_key": "a"} for n in (3, 4)],
+    }
+    await api.ask("POST", "/jobs/bulk", json=bulk, expect=200)
+    await endpoint.received(6, at_most=30)
+
+    got = numbers(endpoint)
+    assert [n for n in got if n != 2] == [0, 0, 1, 3, 4]
+    assert got.index(2) < got.index(1)
+    shown = await api.job(first)
+    assert (shown["ordering_key"], shown["concurrency_key"]) == ("a", None)
+
+
+async def test_a_job_has_one_key_at_most_and_an_order_only_at_an_endpoint(
+    api, endpoint
+):
+    made = await create_endpoint(api, url=endpoint.url)
+    body = {"queue_name": "q", "payload": 1, "ordering_key": "k"}
+    for more in (
+        {},
+        {"target": {"url": endpoint.url}},
+        {"target": {"endpoint_id": made["id"]}, "concurrency_key": "k"},
+    ):
+        error = await api.ask("POST", "/jobs", json={**body, **more}, expect=400)
+        assert [fault["field"] for fault in error["details"]] == ["ordering_key"]

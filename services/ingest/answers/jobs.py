@@ -151,6 +151,8 @@ class Job(JobSummary):
     """Its own retry policy; null when the queue's counts."""
     concurrency_key: str | None
     """What it shares with the jobs of its queue that it takes turns with."""
+    ordering_key: str | None
+    """What it shares with what else goes to its endpoint, one after the other."""
 
 
 class Happening(TypedDict):
@@ -231,6 +233,7 @@ def job(row: Row) -> Job:
         "webhook_id": _webhook_id(row),
         "retry": as_stored(row["retry"]),
         "concurrency_key": _key_of(row, "queue:"),
+        "ordering_key": _key_of(row, "endpoint:"),
     }
 
 

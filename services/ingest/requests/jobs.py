@@ -123,6 +123,10 @@ class CreateJob(BaseModel):
     """The jobs of the queue that share it take turns, in the order they came: one at a
     time, or as many as the queue's ``concurrency_per_key`` says.
     """
+    ordering_key: LineKey | None = None
+    """With an endpoint as target: what goes there with the same key goes one after the
+    other, in the order it came; messages, too. Not along with a ``concurrency_key``.
+    """
     completion_webhook: WebhookUrl | None = None
     """Where to tell, once, how the job ended: https, to a public address in production.
     """
@@ -178,6 +182,10 @@ class BulkItem(BaseModel):
     concurrency_key: LineKey | None = None
     """The jobs of the queue that share it take turns, in the order they came: one at a
     time, or as many as the queue's ``concurrency_per_key`` says.
+    """
+    ordering_key: LineKey | None = None
+    """With an endpoint as target: what goes there with the same key goes one after the
+    other, in the order it came; messages, too. Not along with a ``concurrency_key``.
     """
     completion_webhook: WebhookUrl | None = None
     """Where to tell, once, how the job ended: https, to a public address in production.

@@ -1,15 +1,13 @@
 """What may be asked of messages: the shapes, and their limits."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.ingest.requests.endpoints import EventType
-from services.ingest.requests.fields import IdempotencyKey, PlainText
-
-OrderingKey = Annotated[PlainText, Field(min_length=1, max_length=255)]
+from services.ingest.requests.fields import IdempotencyKey, LineKey
 
 
 class SendMessage(BaseModel):
@@ -25,7 +23,7 @@ class SendMessage(BaseModel):
     """What only one message of the organization has: a repeat is answered with that
     message, and sends nothing.
     """
-    ordering_key: OrderingKey | None = None
+    ordering_key: LineKey | None = None
     """Messages with the same key arrive at an endpoint one after the other, in their
     order; a delivery that fails holds up those behind it until it ends.
     """
