@@ -4,10 +4,10 @@ Hears      ``OrganizationChanged``, ``WorkReady``, ``JournalGrew``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``,
            ``SchedulesChanged``; ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself
-Writes     ``jobs`` with their first place, what workers do with theirs (claim, renew,
-           settle, give back) and ``workers``, what people do by hand (cancel, retry,
-           purge), the configuration, ``sessions``, ``incoming_deliveries`` and what is
-           left of rates
+Writes     ``jobs`` with their first place, ``messages`` with their deliveries, what
+           workers do with their jobs (claim, renew, settle, give back) and ``workers``,
+           what people do by hand (cancel, retry, purge, resend), the configuration,
+           ``sessions``, ``incoming_deliveries`` and what is left of rates
 Never      says yes before Postgres has committed, or makes a request itself (it hands
            sign-in codes to a mail server)
 """

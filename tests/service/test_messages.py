@@ -409,3 +409,18 @@ async def test_an_organization_that_is_no_more_sends_nothing(house, database_url
 
     assert "not available" in json.dumps(error)
     assert await conn.fetchval("SELECT count(*) FROM messages") == 1
+
+
+async def test_message_deliveries_and_key_are_there_together_or_not_at_all(api, conn):
+    await create_endpoint(api)
+    body = {"event_type": "a", "payload": 1, "idempotency_key": "k"}
+    await conn.execute("ALTER TABLE ready RENAME TO out_of_reach")
+
+    # The last of three statements fails.
+    await api.ask("POST", "/messages", json=body, expect=500)
+
+    for table in ("messages", "message_keys", "jobs", "journal"):
+        assert await conn.fetchval(f"SELECT count(*) FROM {table}") == 0, table
+    await conn.execute("ALTER TABLE out_of_reach RENAME TO ready")
+    sent = await api.ask("POST", "/messages", json=body, expect=201)
+    assert (sent["created"], sent["deliveries"]) == (True, 1)
