@@ -109,15 +109,18 @@ class House:
                 raise Broken(f"{counts.jobs} of {jobs} jobs arrived in {at_most:.0f} s")
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def arrivals(self, jobs: int) -> dict[bytes, float]:
+    async def arrivals(
+        self, jobs: int, *, secret: str | None = None
+    ) -> dict[bytes, float]:
         """Return when each job arrived; raises `Broken` if not just *jobs*, once each.
 
-        Signatures are checked on a sample, as a stranger would.
+        Signatures are checked on a sample, as a stranger would who has the *secret*,
+        that of the organization unless said.
         """
         counts = await self._counts()
         if counts.jobs != jobs or counts.repeats:
             raise Broken(f"{jobs} jobs created, at the sink: {counts}")
-        webhook = Webhook(self.signing_secret)
+        webhook = Webhook(secret or self.signing_secret)
         for sample in msgspec.json.decode(await self._ask("samples")):
             webhook.verify(b64decode(sample["body"]), sample["headers"])
         return unpack_arrivals(await self._ask("arrivals"))
