@@ -340,7 +340,7 @@ MISTAKES = {
     "run a child beside its parent": Mistake(
         jobs,
         "create",
-        "AND parent_id IS NULL\n       AND line_key IS NULL\n), into_scheduled",
+        "AND NOT waits\n       AND line_key IS NULL\n), into_scheduled",
         "AND line_key IS NULL\n), into_scheduled",
     ),
     "forget to look at a new child": Mistake(

@@ -72,8 +72,8 @@ IN_TURNS: dict[str, tuple[ModuleType, str, str, str]] = {
     "run at once what has a line": (
         jobs,
         "create",
-        "AND parent_id IS NULL\n       AND line_key IS NULL\n), into_scheduled",
-        "AND parent_id IS NULL\n), into_scheduled",
+        "AND NOT waits\n       AND line_key IS NULL\n), into_scheduled",
+        "AND NOT waits\n), into_scheduled",
     ),
     "join in another order than one came": (
         jobs,
@@ -96,7 +96,7 @@ IN_TURNS: dict[str, tuple[ModuleType, str, str, str]] = {
     "join a line beside one's parent": (
         jobs,
         "create",
-        "AND parent_id IS NULL\n     ORDER BY place",
+        "AND NOT waits\n     ORDER BY place",
         "ORDER BY place",
     ),
     "settle, and stay in line": (
