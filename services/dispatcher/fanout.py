@@ -39,6 +39,7 @@ HANDED_OUT: Final = Gauge(
 
 _SCAN_LANES_MAX: Final = 2000
 _BLOCKED_SECONDS: Final = 1.0
+_UNSIGNED: Final = "the job whose end this tells was purged, and its secret with it"
 
 
 class Fanout:
@@ -133,18 +134,29 @@ class Fanout:
                 self._scan_after = found.after
                 self._scanned_at = now
 
-    async def _settle_expired(self, claimed: Sequence[Claimed]) -> None:
-        """End the jobs whose time to run has passed."""
-        expired = [
+    async def _settle_at_once(
+        self, expired: Iterable[Claimed], unsigned: Iterable[Claimed]
+    ) -> None:
+        """End the jobs whose time has passed, and those that nothing can sign."""
+        attempts = [
             Settled(job_id=job.job_id, lease_id=job.lease_id, how="expired")
-            for job in claimed
-            if job.expired
+            for job in expired
         ]
-        if not expired:
+        attempts += [
+            Settled(
+                job_id=job.job_id,
+                lease_id=job.lease_id,
+                how="deadlettered",
+                death="given_up",
+                error=_UNSIGNED,
+            )
+            for job in unsigned
+        ]
+        if not attempts:
             return
         async with borrow(self._pool) as conn:
             closed = await settlement.settle(
-                conn, attempts=expired, actor=self._ledger.dispatcher
+                conn, attempts=attempts, actor=self._ledger.dispatcher
             )
         for job in closed:
             self._ledger.close(job.lease_id, job.lane_id)
@@ -166,11 +178,17 @@ class Fanout:
             self._ledger.hand_out(lease_id, [job.lane_id for job in jobs], now=now)
         HANDED_OUT.set(len(self._ledger.handed_out))
         try:
-            await self._settle_expired(claimed)
+            ends = {job.job_id for job in claimed if self._tells_an_end(job)}
+            completions = await self._configuration.completions(ends)
+            expired = [job for job in claimed if job.expired]
+            # What signs them was purged, with the job whose end they tell.
+            unsigned = [
+                job
+                for job in claimed
+                if job.job_id in ends - completions.keys() and not job.expired
+            ]
+            await self._settle_at_once(expired, unsigned)
             endpoints = await self._configuration.endpoints(claimed)
-            completions = await self._configuration.completions(
-                [job.job_id for job in claimed if self._tells_an_end(job)]
-            )
             secrets = await self._configuration.secrets(
                 {job.organization_id for job in claimed if job.endpoint_id is None}
             )
@@ -179,9 +197,10 @@ class Fanout:
                 await self._take_back(jobs)
             raise
         batches.clear()
+        over = {job.job_id for job in (*expired, *unsigned)}
         gone: list[Claimed] = []
         for job in claimed:
-            if job.expired:
+            if job.job_id in over:
                 continue
             if job.endpoint_id is None or job.endpoint_id in endpoints:
                 batches.setdefault(job.lease_id, []).append(job)

@@ -79,6 +79,51 @@ async def test_a_job_that_is_given_up_tells_why_once(api, endpoint, secret):
     assert len(endpoint.requests) == 1
 
 
+async def delivery_of(api, conn, made):
+    """Return the delivery that told a job's end, when it is over."""
+    id_ = await conn.fetchval(
+        "SELECT id::text FROM jobs WHERE completion_of = $1::text::uuid", made
+    )
+    await api.until_status(id_, "completed")
+    return id_
+
+
+async def test_what_is_sent_again_is_signed_by_the_same_secret(api, endpoint, conn):
+    made = await api.create(
+        completion_webhook=endpoint.url, completion_webhook_secret=SECRET
+    )
+    await complete(api, await claim(api), 1)
+    await endpoint.received(1)
+    delivery = await delivery_of(api, conn, made)
+
+    again = await api.ask("POST", f"/jobs/{delivery}/resend", expect=201)
+
+    first, second = await endpoint.received(2)
+    assert again["webhook_id"] == delivery
+    assert verified(second, SECRET).data == verified(first, SECRET).data
+    assert second.body == first.body
+    assert second.headers.keys() == first.headers.keys()
+
+
+async def test_nothing_is_sent_unsigned_when_its_secret_was_purged(api, endpoint, conn):
+    made = await api.create(
+        max_retries=0,
+        completion_webhook=endpoint.url,
+        completion_webhook_secret=SECRET,
+    )
+    await fail(api, await claim(api))
+    await endpoint.received(1)
+    delivery = await delivery_of(api, conn, made)
+    purge = {"queue_name": "mail", "confirm": True}
+    await api.ask("POST", "/jobs/dlq/purge", json=purge, expect=200)
+
+    again = await api.ask("POST", f"/jobs/{delivery}/resend", expect=201)
+
+    await api.until_status(again["id"], "deadletter")
+    assert "purged" in (await api.job(again["id"]))["last_error"]
+    assert len(endpoint.requests) == 1
+
+
 async def test_a_pushed_job_tells_of_its_delivery(api, endpoint):
     async with run_endpoint() as elsewhere:
         made = await api.create(

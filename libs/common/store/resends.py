@@ -56,6 +56,7 @@ def again(row: Row) -> NewJob:
         headers=None if row["target_url"] is not None else row["target_headers"],
         message_id=row["message_id"],
         webhook_id=row["webhook_id"] or str(row["id"]),
+        completion_of=row["completion_of"],
         line=None
         if row["line_scope"] is None
         else Line(row["line_scope"], row["line_key"]),
