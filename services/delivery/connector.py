@@ -7,8 +7,8 @@ would be taken for that to the next request.  A `Line` does.
 """
 
 import asyncio
+import select
 import time
-from contextvars import ContextVar
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
@@ -38,9 +38,8 @@ _COUNT_SECONDS: Final = 1.0
 _INTERIM: Final = range(100, 200)
 _SWITCHING: Final = 101
 
-
-#: On which line this task has last asked for something.
-asked_on: ContextVar["Line | None"] = ContextVar("asked_on", default=None)
+#: What a socket has to tell when it is not silent; errors are always told.
+_NEWS: Final = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Line(ResponseHandler):
@@ -61,15 +60,22 @@ class Line(ResponseHandler):
             CONNECTIONS.new += 1
         else:
             CONNECTIONS.reused += 1
-        asked_on.set(self)
         self._heard = 0
         self._interim = 0
         self._answered = False
         super().set_response_params(**params)
 
-    def was_stale(self) -> bool:
-        """Tell whether this was an old connection, and nothing came of it any more."""
-        return self._requests > 1 and not self._heard
+    def is_connected(self) -> bool:
+        """Tell whether something may be asked here; the connector asks before use.
+
+        Where nothing was asked there is nothing to be heard, but that the other end
+        has gone.  The loop may not have come to hear it yet.
+        """
+        if self.transport is None or self.transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), _NEWS)
+        return not poll.poll(0)
 
     def data_received(self, data: bytes) -> None:
         """Hear more, unless it is too much, or nothing was asked."""

@@ -8,7 +8,6 @@ There is no time-out over the whole: whoever asks sets one.
 
 import asyncio
 import ssl
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ from yarl import URL
 
 from libs.common.endpoints import Tls
 from libs.common.tls import context_of
-from services.delivery.connector import Connector, asked_on
+from services.delivery.connector import Connector
 from services.delivery.guard import GuardedResolver, guard_of
 from services.delivery.resolver import open_resolver
 from services.delivery.settings import Settings
@@ -38,12 +37,6 @@ _LINES_MAX: Final = 128
 #: How many TLS contexts are remembered: a megabyte each, where they hold the
 #: authorities of this machine.
 _CONTEXTS_MAX: Final = 128
-
-
-#: How a connection that was given up shows itself, and how soon.  Later somebody may
-#: have been at work on the request.
-_GIVEN_UP: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
-_STALE_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -76,25 +69,17 @@ class Exchange:
     ) -> Answer:
         """Send a request and return the answer; raises one of `failures.FAILURES`.
 
-        A server may give a connection up at the moment in which it is used again.  That
-        is no failure of anybody: then the request is made again, on another one.
+        A request is written once.  A server that ends a connection in which it stands
+        may have read it, and acted on it: whether to ask again is not decided here.
         """
-        began = time.monotonic()
-        while True:
-            try:
-                answer = await self._http.request(
-                    method,
-                    url,
-                    data=body,
-                    headers=headers,
-                    allow_redirects=False,
-                    ssl=True if context is None else context,
-                )
-                break
-            except _GIVEN_UP:
-                line = asked_on.get()
-                if line is None or not line.was_stale() or _is_late(began):
-                    raise
+        answer = await self._http.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            ssl=True if context is None else context,
+        )
         try:
             kept = await _read(answer.content)
         finally:
@@ -114,10 +99,6 @@ class Exchange:
                 self._contexts.popitem(last=False)
         self._contexts.move_to_end(key)
         return context
-
-
-def _is_late(began: float) -> bool:
-    return time.monotonic() - began > _STALE_SECONDS
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:
@@ -163,4 +144,6 @@ async def open_exchange(
             max_headers=_LINES_MAX,
         ) as http,
     ):
+        # Else the library itself makes a PUT, a DELETE or a GET a second time.
+        http._retry_connection = False  # noqa: SLF001
         yield Exchange(http)

@@ -62,14 +62,58 @@ async def resetting(writer):
 
 
 @pytest.mark.parametrize("then", [hanging_up, resetting])
-async def test_the_request_is_made_once_more_on_a_new_one(attempt, then):
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
+async def test_a_request_that_may_have_been_read_is_not_made_again(
+    attempt, method, then
+):
     async with run_receiver(Fickle(then).talk) as receiver:
-        for _ in range(4):
-            assert (await attempt(receiver.url)).status == 200
+        for n in range(1, 5):
+            verdict = await attempt(receiver.url, method=method)
+            assert (verdict.status is None) == (n % 2 == 0)
+            assert len(receiver.heads) == n
 
-    # All but the first attempt found the connection of the one before given up.
-    assert receiver.connections == 4
-    assert len(receiver.heads) == 7
+    assert receiver.connections == 2
+
+
+async def test_many_connections_that_are_given_up_get_one_request_each(attempt):
+    everybody = asyncio.Barrier(10)
+    known = set()
+
+    async def talk(_, writer):
+        if writer in known:
+            await hanging_up(writer)
+        known.add(writer)
+        await everybody.wait()
+        writer.write(OK)
+
+    async with run_receiver(talk) as receiver:
+        verdicts = await asyncio.gather(*(attempt(receiver.url) for _ in range(10)))
+        assert {verdict.status for verdict in verdicts} == {200}
+        assert receiver.connections == 10
+        for n in range(11, 21):
+            verdict = await attempt(receiver.url)
+            assert verdict.error == "connection closed before the answer"
+            assert len(receiver.heads) == n
+
+    assert receiver.connections == 10
+
+
+async def test_what_the_loop_has_not_heard_yet_is_looked_for(attempt):
+    """Nothing is written to a connection whose end is there already."""
+    sockets = []
+
+    async def talk(_, writer):
+        sockets.append(writer.get_extra_info("socket"))
+        writer.write(OK)
+
+    async with run_receiver(talk) as receiver:
+        assert (await attempt(receiver.url)).status == 200
+        # From here to the request nothing lets the loop run.
+        sockets[0].shutdown(socket.SHUT_RDWR)
+        assert (await attempt(receiver.url)).status == 200
+
+    assert receiver.connections == 2
+    assert len(receiver.heads) == 2
 
 
 async def test_a_new_connection_that_is_given_up_is_a_failure(attempt):
@@ -91,21 +135,6 @@ async def test_an_answer_that_has_begun_is_not_asked_for_again(attempt):
         verdict = await attempt(receiver.url)
 
     assert verdict.status is None
-    assert len(receiver.heads) == 2
-
-
-async def test_what_took_a_while_is_not_asked_for_again(attempt):
-    """Somebody was at work on it."""
-
-    async def thinking(writer):
-        await asyncio.sleep(1.2)
-        await hanging_up(writer)
-
-    async with run_receiver(Fickle(thinking).talk) as receiver:
-        assert (await attempt(receiver.url)).status == 200
-        verdict = await attempt(receiver.url)
-
-    assert verdict.error == "connection closed before the answer"
     assert len(receiver.heads) == 2
 
 
