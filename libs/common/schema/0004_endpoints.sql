@@ -202,6 +202,28 @@ UPDATE lanes
 
 -- --- what lists show --------------------------------------------------------------------
 
+-- How many deliveries of an endpoint have not begun, or wait for another attempt: walks
+-- its own lanes and nothing else.
+CREATE FUNCTION waiting_at(endpoint uuid)
+RETURNS bigint LANGUAGE sql STABLE
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+    SELECT count(*)
+      FROM lanes
+     CROSS JOIN LATERAL (
+            SELECT FROM ready WHERE ready.lane_id = lanes.id
+            UNION ALL
+            SELECT FROM scheduled WHERE scheduled.lane_id = lanes.id
+            UNION ALL
+            SELECT FROM waiting WHERE waiting.lane_id = lanes.id
+            UNION ALL
+            SELECT FROM held WHERE held.lane_id = lanes.id
+           ) AS standing
+     WHERE lanes.endpoint_id = endpoint
+$$;
+
 -- An endpoint as the API shows it: with the public half of what signs, how it does, and
 -- how many jobs wait for it.  Nothing sealed is in it.
 CREATE VIEW endpoints_shown AS
@@ -217,7 +239,7 @@ SELECT endpoints.id, endpoints.organization_id, endpoints.url, endpoints.descrip
        health.consecutive_failures,
        health.failing_since, health.last_success_at, health.last_failure_at,
        health.last_error, lately.succeeded, lately.failed, lately.duration_ms,
-       waiting.jobs AS waiting
+       waiting_at(endpoints.id) AS waiting
   FROM endpoints
   LEFT JOIN endpoint_secrets AS current ON current.endpoint_id = endpoints.id
                                        AND current.expires_at IS NULL
@@ -230,20 +252,6 @@ SELECT endpoints.id, endpoints.organization_id, endpoints.url, endpoints.descrip
          WHERE endpoint_minutes.endpoint_id = endpoints.id
            AND minute > now() - interval '24 hours'
        ) AS lately
- CROSS JOIN LATERAL (
-        SELECT count(*) AS jobs
-          FROM lanes
-         CROSS JOIN LATERAL (
-                SELECT FROM ready WHERE ready.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM scheduled WHERE scheduled.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM waiting WHERE waiting.lane_id = lanes.id
-                UNION ALL
-                SELECT FROM held WHERE held.lane_id = lanes.id
-               ) AS standing
-         WHERE lanes.endpoint_id = endpoints.id
-       ) AS waiting
  WHERE endpoints.kind = 'endpoint'
    AND endpoints.deleted_at IS NULL;
 
