@@ -188,6 +188,8 @@ async def test_a_replay_can_be_cancelled_once(api, endpoint):
     started = await replay(api, made, status="missed", rate_per_second=0.5)
     await endpoint.received(1)
 
+    # One at a time.
+    await replay(api, made, status="all", expect=409)
     path = f"/replays/{started['replay_id']}"
     ended = await api.ask("POST", f"{path}/cancel", expect=200)
 
@@ -222,6 +224,13 @@ async def test_what_cannot_be_replayed_is_refused_by_name(api, fields, status, f
 
     assert code == status, refused
     assert field in refused["message"]
+
+
+async def test_messages_are_not_replayed_to_what_is_told_of_jobs(api, endpoint):
+    asked = {"name": "told", "url": endpoint.url, "events": ["job.completed"]}
+    told = await api.ask("POST", "/outgoing-webhooks", json=asked, expect=201)
+
+    await replay(api, told, status="all", expect=404)
 
 
 async def test_a_replay_of_somebody_elses_endpoint_is_not_found(api):

@@ -137,6 +137,7 @@ CREATE TABLE messages (
         CHECK (event_type ~ '^[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*$' AND length(event_type) <= 256)
 ) PARTITION BY RANGE (id);
 CREATE INDEX messages_of_organization_idx ON messages (organization_id, id);
+CREATE INDEX messages_of_type_idx         ON messages (organization_id, event_type, id);
 
 CREATE TABLE message_keys (
     organization_id uuid  NOT NULL,

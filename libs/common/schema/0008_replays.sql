@@ -16,8 +16,8 @@ CREATE TABLE replays (
     next_at         timestamptz NOT NULL DEFAULT now(),
     examined        integer     NOT NULL DEFAULT 0,
     replayed        integer     NOT NULL DEFAULT 0,
-    -- How many there were to examine when it began.
-    total           integer     NOT NULL,
+    -- How many there were to examine when it began; null for more than anybody counts.
+    total           integer,
     actor           text,
     created_at      timestamptz NOT NULL DEFAULT now(),
     finished_at     timestamptz,
@@ -29,3 +29,5 @@ CREATE TABLE replays (
 );
 CREATE INDEX replays_running_idx ON replays (next_at, id) WHERE state = 'running';
 CREATE INDEX replays_of_endpoint_idx ON replays (endpoint_id, id);
+-- Two at once would send the same twice.
+CREATE UNIQUE INDEX replays_running_once_idx ON replays (endpoint_id) WHERE state = 'running';

@@ -17,6 +17,9 @@ SQL: Final = load(__package__, "replays")
 Status = Literal["failed", "missed", "all"]
 State = Literal["running", "completed", "cancelled"]
 
+#: How far it is counted what there is to look at.
+COUNTED_MAX: Final = 100_000
+
 _NOTHING: Final = UUID(int=0)
 
 
@@ -36,7 +39,10 @@ class NewReplay:
 
 
 async def create_replay(conn: Conn, *, new: NewReplay) -> Row | None:
-    """Create a replay; return it, or None when its endpoint is not there."""
+    """Create a replay; return it.
+
+    None when its endpoint is not there, or has another that is running.
+    """
     return await conn.fetchrow(
         SQL["create_replay"],
         new.id,
@@ -48,6 +54,7 @@ async def create_replay(conn: Conn, *, new: NewReplay) -> Row | None:
         None if new.filter is None else orjson.dumps(new.filter).decode(),
         new.rate_per_second,
         new.actor,
+        COUNTED_MAX,
     )
 
 

@@ -1,41 +1,49 @@
 -- name: create_replay
 -- A replay of what was created from one moment up to another, which is not after now.
--- Nothing is returned when the endpoint is not there.
+-- Nothing is returned when the endpoint is not there, or has one running.  There is an end
+-- to counting: one more than $10 says that there are more.
 -- $1 id uuid, $2 organization_id uuid, $3 endpoint_id uuid, $4 since timestamptz, $5 until
 -- timestamptz or null for now, $6 status text, $7 filter text (JSON) or null, $8 rate per
--- second double precision, $9 actor text
+-- second double precision, $9 actor text, $10 counted at most int
 WITH span AS MATERIALIZED (
     SELECT first_id_at($4) AS first, first_id_at(least($5, now())) AS last,
            least($5, now()) AS until
 ), total AS (
     SELECT CASE WHEN $6 = 'failed' THEN (
                 SELECT count(*)
-                  FROM lanes
-                 CROSS JOIN LATERAL (
-                        SELECT
-                          FROM dead
-                         WHERE dead.lane_id = lanes.id
-                           AND dead.job_id >= span.first
-                           AND dead.job_id < span.last
-                       ) AS letter
-                 WHERE lanes.endpoint_id = $3)
+                  FROM (SELECT
+                          FROM lanes
+                         CROSS JOIN LATERAL (
+                                SELECT
+                                  FROM dead
+                                 WHERE dead.lane_id = lanes.id
+                                   AND dead.job_id >= span.first
+                                   AND dead.job_id < span.last
+                               ) AS letter
+                         WHERE lanes.endpoint_id = $3
+                         LIMIT $10::int + 1) AS counted)
            ELSE (
                 SELECT count(*)
-                  FROM messages
-                 WHERE organization_id = $2
-                   AND id >= span.first
-                   AND id < span.last)
+                  FROM (SELECT
+                          FROM messages
+                         WHERE organization_id = $2
+                           AND id >= span.first
+                           AND id < span.last
+                         LIMIT $10::int + 1) AS counted)
            END::int AS total
       FROM span
 )
 INSERT INTO replays (id, organization_id, endpoint_id, since, until, status, filter,
                      rate_per_second, total, actor)
-SELECT $1, $2, endpoints.id, $4, span.until, $6, $7::text::jsonb, $8, total.total, $9
+SELECT $1, $2, endpoints.id, $4, span.until, $6, $7::text::jsonb, $8,
+       CASE WHEN total.total <= $10 THEN total.total END, $9
   FROM span
  CROSS JOIN total
   JOIN endpoints ON endpoints.id = $3
                 AND endpoints.organization_id = $2
+                AND endpoints.kind = 'endpoint'
                 AND endpoints.deleted_at IS NULL
+    ON CONFLICT DO NOTHING
 RETURNING *;
 
 -- name: read_replay

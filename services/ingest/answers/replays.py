@@ -37,14 +37,16 @@ class Replay(TypedDict):
     """``completed``: everything was looked at, and what was to be sent again waits for
     its attempt or has had it.
     """
-    total: int
-    """How many dead letters, or messages, there were to look at when it began."""
+    total: int | None
+    """How many dead letters, or messages, there were to look at when it began; null for
+    more than 100 000.
+    """
     examined: int
     """How many of them were looked at."""
     replayed: int
     """How many of those are sent again."""
-    progress_percent: float
-    """How much is done, 0 to 100."""
+    progress_percent: float | None
+    """How much is done, 0 to 100; null while it is running and there is no total."""
     created_at: datetime
     """When it began."""
     finished_at: datetime | None
@@ -71,9 +73,11 @@ def replay(row: Row) -> Replay:
     }
 
 
-def _progress(row: Row) -> float:
+def _progress(row: Row) -> float | None:
     if row["state"] == "completed":
         return 100.0
+    if row["total"] is None:
+        return None
     if not row["total"]:
         return 0.0
     # More may have come than there was when it began.

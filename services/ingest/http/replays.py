@@ -31,6 +31,7 @@ def routes() -> list[Route]:
             handler=start,
             body=StartReplay,
             answers={202: shapes.ReplayStarted},
+            refusals=(409,),
         ),
         Route(
             method="GET",
@@ -54,11 +55,11 @@ async def start(request: web.Request) -> web.Response:
     """Send an endpoint again what failed, what it missed, or everything of a time.
 
     202: it goes on by itself, across restarts, no faster than asked, and beside what is
-    new. What is sent again has the ``webhook-id`` it had.
+    new. What is sent again has the ``webhook-id`` it had. 409 while another replay of
+    the endpoint is running.
     """
     principal = await whoever(request)
-    principal.require_unrestricted()
-    endpoint_id = id_in_path(request)
+    endpoint = await endpoint_in_path(request, principal)
     asked = await read_body(request, StartReplay)
     if asked.filter is not None:
         require_filter(asked.filter)
@@ -69,7 +70,7 @@ async def start(request: web.Request) -> web.Response:
             new=NewReplay(
                 id=id_,
                 organization_id=principal.organization_id,
-                endpoint_id=endpoint_id,
+                endpoint_id=endpoint["id"],
                 since=asked.since,
                 until=asked.until,
                 status=asked.status,
@@ -79,7 +80,7 @@ async def start(request: web.Request) -> web.Response:
             ),
         )
     if row is None:
-        raise NotFound("Resource not found")
+        raise Conflict("Another replay of the endpoint is running")
     return answer({"replay_id": str(id_)}, status=202)
 
 
