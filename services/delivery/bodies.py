@@ -1,7 +1,14 @@
-"""Bodies that do not travel with their batch: asked for, piece by piece."""
+"""Bodies that do not travel with their batch: asked for, piece by piece.
+
+A slot says nothing about how large a body is, so those that are asked for have a budget
+besides.  Whoever finds none left waits in line; bodies that came with their batch, the
+small ones, pass by.
+"""
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from libs.common.bus import Bus
@@ -14,16 +21,56 @@ _ANSWER_SECONDS: Final = 5.0
 _AGAIN_SECONDS_MAX: Final = 0.5
 
 
-async def body_of(
-    job: Delivery, bus: Bus, *, lease_id: str, start_by: float
-) -> bytes | None:
-    """Return the exact bytes to send, or None when the lease is gone.
+class Bodies:
+    """Gets bodies; of those it asks for it holds *bytes_max* at once, and no more."""
 
-    Asks again when nobody answers, until *start_by* (on the loop's clock).
-    """
-    came = bytes(job.body)
-    if came != _NULL or not job.body_bytes:
-        return came if job.body_bytes else b""
+    def __init__(self, bus: Bus, *, bytes_max: int) -> None:
+        self._bus = bus
+        self._bytes_max = bytes_max
+        self._free = bytes_max
+        self._freed = asyncio.Event()
+        #: First come, first served: else a large one would wait while small ones pass.
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def of(
+        self, job: Delivery, *, lease_id: str, start_by: float
+    ) -> AsyncIterator[bytes | None]:
+        """Hold the exact bytes to send until the block ends; None when it is too late.
+
+        Too late is when the lease is gone, or when there was no room, or nobody that
+        answers, until *start_by* (on the loop's clock).
+        """
+        came = bytes(job.body)
+        if came != _NULL or not job.body_bytes:
+            yield came if job.body_bytes else b""
+            return
+        # What is larger than the budget gets all of it.
+        room = min(job.body_bytes, self._bytes_max)
+        if not await self._take(room, start_by):
+            yield None
+            return
+        try:
+            yield await _whole(job, self._bus, lease_id, start_by)
+        finally:
+            self._free += room
+            self._freed.set()
+
+    async def _take(self, room: int, start_by: float) -> bool:
+        try:
+            async with asyncio.timeout_at(start_by), self._turn:
+                while self._free < room:
+                    self._freed.clear()
+                    await self._freed.wait()
+                self._free -= room
+        except TimeoutError:
+            return False
+        return True
+
+
+async def _whole(
+    job: Delivery, bus: Bus, lease_id: str, start_by: float
+) -> bytes | None:
     whole = bytearray()
     while len(whole) < job.body_bytes:
         piece = await _ask(job, bus, lease_id, offset=len(whole), start_by=start_by)

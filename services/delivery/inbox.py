@@ -26,7 +26,7 @@ from libs.common.messages import (
     Delivery,
     Verdict,
 )
-from services.delivery.bodies import body_of
+from services.delivery.bodies import Bodies
 from services.delivery.leases import Leases
 from services.delivery.manners import Manner, Manners, key_of
 from services.delivery.metrics import DURATION, ENDED, Outcome
@@ -48,6 +48,7 @@ class Inbox:
         *,
         sender: Sender,
         manners: Manners,
+        bodies: Bodies,
         leases: Leases,
         reports: Reports,
         slots: int,
@@ -56,6 +57,7 @@ class Inbox:
         self._bus = bus
         self._sender = sender
         self._manners = manners
+        self._bodies = bodies
         self._leases = leases
         self._reports = reports
         self._slots = asyncio.Semaphore(slots)
@@ -120,8 +122,8 @@ class Inbox:
         manner = self._manner(job, batch, manners)
         if manner is None:
             return await self._handed_back(job, batch)
-        body = await body_of(job, self._bus, lease_id=batch.lease_id, start_by=start_by)
-        async with self._slots:
+        held = self._bodies.of(job, lease_id=batch.lease_id, start_by=start_by)
+        async with held as body, self._slots:
             if self._stopping.is_set():
                 return await self._handed_back(job, batch)
             if body is None or self._loop.time() >= start_by:

@@ -7,6 +7,7 @@ from libs.common.bus import Bus, open_bus
 from libs.common.health import open_health
 from libs.common.ids import new_id
 from libs.common.sealing import Sealer
+from services.delivery.bodies import Bodies
 from services.delivery.inbox import Inbox
 from services.delivery.leases import Leases
 from services.delivery.manners import Manners
@@ -45,6 +46,7 @@ async def _work(
         bus,
         sender=sender,
         manners=manners,
+        bodies=Bodies(bus, bytes_max=settings.delivery_bodies_bytes_max),
         leases=leases,
         reports=reports,
         slots=slots,

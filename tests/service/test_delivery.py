@@ -88,6 +88,66 @@ async def test_a_body_that_does_not_travel_with_its_batch_is_asked_for(
     assert {w.lease_id for w in dispatcher.wanted} == {lease_id}
 
 
+async def test_large_bodies_wait_for_room_and_small_ones_pass_by(
+    nats_url, dispatcher, endpoint
+):
+    body, answers = os.urandom(100_000), asyncio.Event()
+
+    async def hang(request):
+        if len(request.body) == len(body):
+            await answers.wait()
+        return 200
+
+    endpoint.otherwise = hang
+    large = [job(endpoint.url, body, apart=True) for _ in range(6)]
+    small = [job(endpoint.url) for _ in range(6)]
+    dispatcher.bodies = {one.job_id: body for one in large}
+
+    async with run_delivery(nats_url, delivery_bodies_bytes_max=250_000):
+        await dispatcher.hand_out(*large, *small, lease_seconds=60.0)
+        for one in small:
+            assert (await dispatcher.verdict_of(one)).status == 200
+        await until(lambda: endpoint.under_way == 2)
+        # Who waits has not even asked for a body.
+        assert {w.job_id for w in dispatcher.wanted} == {
+            one.job_id for one in large[:2]
+        }
+        answers.set()
+        for one in large:
+            assert (await dispatcher.verdict_of(one)).status == 200
+
+    asked = dict.fromkeys(w.job_id for w in dispatcher.wanted)
+    assert list(asked) == [one.job_id for one in large]
+
+
+async def test_a_large_body_that_finds_no_room_in_time_is_handed_back(
+    nats_url, dispatcher, endpoint
+):
+    body, answers = os.urandom(100_000), asyncio.Event()
+
+    async def hang(_):
+        await answers.wait()
+        return 200
+
+    endpoint.otherwise = hang
+    first, second, third = (job(endpoint.url, body, apart=True) for _ in range(3))
+    dispatcher.bodies = {one.job_id: body for one in (first, second, third)}
+
+    # Less than one body: it goes all the same, alone.
+    async with run_delivery(nats_url, delivery_bodies_bytes_max=50_000):
+        await dispatcher.hand_out(first)
+        await until(lambda: endpoint.under_way == 1)
+        await dispatcher.hand_out(second, lease_seconds=4.0)
+        assert not (await dispatcher.verdict_of(second)).sent
+        answers.set()
+        assert (await dispatcher.verdict_of(first)).status == 200
+        # What waited in vain has left nothing taken.
+        await dispatcher.hand_out(third)
+        assert (await dispatcher.verdict_of(third)).status == 200
+
+    assert endpoint.ids == [first.job_id, third.job_id]
+
+
 async def test_a_job_whose_lease_may_be_gone_is_handed_back_unsent(
     nats_url, dispatcher, endpoint
 ):
