@@ -7,16 +7,13 @@ after the stream has it, so whoever dies in between leaves it to the next one to
 again; the message id keeps a second copy out.  Two announcers at once, for a moment,
 say the same things in the same order.
 
-Who moves the mark also counts what was announced, and makes the jobs that tell
-outgoing and completion webhooks of it (`services.scheduler.outgoing`), in the same
-transaction: each once, whoever dies.  They are told after the stream; so, while NATS is
-away, later.
+Who moves the mark also counts what was announced, in the same statement: each once,
+whoever dies.  Webhooks are told by somebody else (`services.scheduler.teller`).
 """
 
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -26,17 +23,9 @@ from libs.common import streams
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import (
-    EVENTS,
-    NULL,
-    JobChanged,
-    JournalGrew,
-    OrganizationChanged,
-)
+from libs.common.messages import EVENTS, NULL, JobChanged, JournalGrew
 from libs.common.store import journal, leaders, tallies
 from libs.common.store.journal import Entry, Position
-from libs.common.store.telling import Audience
-from services.scheduler import outgoing
 from services.scheduler.tallies import summed
 
 ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Transitions announced.")
@@ -100,49 +89,29 @@ class Announcer:
             entries = await journal.read_unannounced(
                 conn, after=self._position, limit=self._batch_max
             )
-            # Read after the journal: who is there before something happens is told.
-            audience = await outgoing.audience_of(conn, entries)
         if not entries:
             return False
         await streams.pour(self._bus, EVENTS, [message(entry) for entry in entries])
         # Not moved: somebody else announced it too, or our last word was heard after
         # all.  Then it was counted, and we go on from what is remembered.
-        moved = await self._remember(self._position, entries, audience)
+        moved = await self._remember(self._position, entries)
         self._position = entries[-1].position if moved else None
         ANNOUNCED.inc(len(entries))
         # Under load let some gather: a turn for one costs as much as for fifty.
         await asyncio.sleep(_GATHER_SECONDS)
         return True
 
-    async def _remember(
-        self, before: Position, entries: Sequence[Entry], audience: Audience
-    ) -> bool:
-        """Move the mark and do what is done once; return whether it was ours to do."""
+    async def _remember(self, before: Position, entries: Sequence[Entry]) -> bool:
+        """Move the mark and count; return whether it was ours to do."""
         counted, credited = summed(entries)
-        outcomes = outgoing.outcomes_of(entries)
-        count = partial(
-            tallies.count_announced,
-            before=before,
-            upto=entries[-1].position,
-            tallies=counted,
-            credits_=credited,
-        )
         async with borrow(self._pool) as conn:
-            if not (audience or outcomes):
-                return await count(conn)
-            async with conn.transaction():
-                if not await count(conn):
-                    return False
-                disabled = await outgoing.note_outcomes(conn, outcomes)
-                lanes = await outgoing.deliver(
-                    conn, outgoing.letters_of(entries, audience)
-                )
-        await self._bus.ring_lanes((lane_id, True) for lane_id in lanes)
-        for organization_id in disabled:
-            await self._bus.ring(
-                OrganizationChanged(organization_id=str(organization_id))
+            return await tallies.count_announced(
+                conn,
+                before=before,
+                upto=entries[-1].position,
+                tallies=counted,
+                credits_=credited,
             )
-        return True
 
     async def _is_elected(self) -> bool:
         """Take or keep the duty; asks Postgres only now and then."""

@@ -7,7 +7,7 @@ the same transaction.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 from uuid import UUID
@@ -33,6 +33,9 @@ TOLD: Final = Counter("bellhop_events_told_total", "Deliveries of events created
 #: Jobs that are created by one statement: what they carry, up to a MiB each, is in
 #: memory meanwhile.
 _BATCH: Final = 32
+#: What is enough for one transaction, which must be short (see `teller`).
+_LETTERS_MAX: Final = 100
+_BYTES_MAX: Final = 4 * 1024 * 1024
 _RANK: Final = 100
 #: No worker ever has one of these; the contract's number all the same.
 _TIMEOUT_SECONDS: Final = 300
@@ -61,6 +64,23 @@ class Letter:
         else:
             destination = f"{outgoing.COMPLETION}{self.to.origin}"
         return LaneName(self.happening.organization_id, outgoing.QUEUE, destination)
+
+
+@dataclass(slots=True)
+class Told:
+    """What one transaction told."""
+
+    #: How many happenings, of those that were to be told; some may have had no letters.
+    happenings: int = 0
+    #: Deliveries that were created, and the lanes in which they stand.
+    created: int = 0
+    lanes: set[int] = field(default_factory=set)
+    #: Organizations with a webhook that was disabled.
+    disabled: Sequence[UUID] = ()
+
+
+class Overtaken(Exception):  # noqa: N818 - what happened, nothing that is wrong
+    """Somebody else told it meanwhile: the transaction must not be committed."""
 
 
 async def audience_of(conn: Conn, entries: Sequence[Entry]) -> Audience:
@@ -108,10 +128,31 @@ def _letters(one: Happening, webhooks: Iterable[Webhook]) -> Iterator[Letter]:
             yield Letter(one, webhook)
 
 
-async def deliver(conn: Conn, letters: Iterable[Letter]) -> set[int]:
-    """Create the deliveries, in a transaction; return the lanes in which they stand."""
+async def tell(conn: Conn, addressed: Iterable[Iterable[Letter]]) -> Told:
+    """Create deliveries of one happening after the other, until that is enough.
+
+    In a transaction, whose caller remembers how far it came.
+    """
+    told = Told()
+    waiting: list[Letter] = []
+    size = 0
+    for letters in addressed:
+        waiting.extend(letters)
+        told.happenings += 1
+        if len(waiting) < _BATCH:
+            continue
+        size += await _deliver(conn, waiting, told)
+        waiting = []
+        if told.created >= _LETTERS_MAX or size >= _BYTES_MAX:
+            return told
+    await _deliver(conn, waiting, told)
+    return told
+
+
+async def _deliver(conn: Conn, letters: Iterable[Letter], told: Told) -> int:
+    """Create deliveries and note them; return how many characters they carry."""
     waiting = iter(letters)
-    lanes: set[int] = set()
+    size = 0
     while batch := list(islice(waiting, _BATCH)):
         results = await telling.read_results(
             conn,
@@ -124,13 +165,12 @@ async def deliver(conn: Conn, letters: Iterable[Letter]) -> set[int]:
         numbers = await open_lanes(
             conn, names=sorted({letter.lane for letter in batch})
         )
-        await jobs.create(
-            conn,
-            jobs=[_job(letter, numbers[letter.lane], results) for letter in batch],
-        )
-        lanes.update(numbers.values())
-        TOLD.inc(len(batch))
-    return lanes
+        made = [_job(letter, numbers[letter.lane], results) for letter in batch]
+        await jobs.create(conn, jobs=made)
+        size += sum(len(job.payload or "") for job in made)
+        told.lanes.update(numbers.values())
+        told.created += len(made)
+    return size
 
 
 def _job(letter: Letter, lane_id: int, results: dict[UUID, str]) -> NewJob:

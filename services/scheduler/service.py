@@ -28,6 +28,7 @@ from services.scheduler.replays import replay
 from services.scheduler.resting import Resting
 from services.scheduler.settings import Settings
 from services.scheduler.tallies import fold_old
+from services.scheduler.teller import Teller
 from services.scheduler.workers import sweep
 
 Actor = Callable[[asyncio.Event], Awaitable[None]]
@@ -103,18 +104,28 @@ def _of_news(
     settings: Settings, pool: Pool, bus: Bus, stopping: asyncio.Event
 ) -> tuple[tuple[str, Actor], ...]:
     """Return who tells what happened."""
+    holder = f"scheduler-{new_id().hex[-12:]}"
     announcer = Announcer(
         pool,
         bus,
         Doorbell(stopping),
-        holder=f"scheduler-{new_id().hex[-12:]}",
+        holder=holder,
         batch_max=settings.announce_batch_max,
+        poll_seconds=settings.journal_poll_seconds,
+    )
+    teller = Teller(
+        pool,
+        bus,
+        Doorbell(stopping),
+        holder=holder,
         poll_seconds=settings.journal_poll_seconds,
     )
     notices = Notices(pool, bus, Doorbell(stopping))
     return (
         ("announcer.run", announcer.run),
         ("announcer.listen", announcer.listen),
+        ("teller.run", teller.run),
+        ("teller.listen", teller.listen),
         ("notices.run", notices.run),
         ("notices.listen", notices.listen),
     )

@@ -25,7 +25,7 @@ from libs.common.store import (
 from libs.common.store.jobs import Completion
 from libs.common.store.journal import Position
 from libs.common.store.telling import Outcome
-from services.scheduler import outgoing as relaying
+from services.scheduler import teller
 from tests.support import stock
 from tests.support.plans import connected, plan_of, prepare, read_whole
 
@@ -35,6 +35,10 @@ AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 class Killed(Exception):  # noqa: N818 - what is wrong, no "Error" at the end
     """The process ends here."""
+
+
+def killed():
+    raise Killed
 
 
 async def new_organization(conn, slug="acme"):
@@ -82,25 +86,19 @@ async def other(database_url):
 
 
 async def relay(conn, *, dies=lambda: None):
-    """Announce as the announcer does, in one transaction; return what was told."""
-    position = await journal.read_announced(conn)
-    entries = await journal.read_unannounced(conn, after=position, limit=1000)
-    audience = await relaying.audience_of(conn, entries)
-    if not entries:
-        return False
+    """Tell as the teller does, all there is; return how many deliveries were made."""
+    created = 0
+    while (told := await tell_next(conn, dies)) is not None:
+        created += told.created
+    return created
+
+
+async def tell_next(conn, dies=lambda: None):
+    """Tell in one transaction, within which the process may die."""
     async with conn.transaction():
-        moved = await tallies.count_announced(
-            conn,
-            before=position,
-            upto=entries[-1].position,
-            tallies=[],
-            credits_=[],
-        )
-        if moved:
-            await relaying.note_outcomes(conn, relaying.outcomes_of(entries))
-            await relaying.deliver(conn, relaying.letters_of(entries, audience))
-            dies()
-    return moved
+        told = await teller.tell_next(conn)
+        dies()
+    return told
 
 
 async def told(conn, webhook_id):
@@ -157,13 +155,10 @@ async def test_who_dies_before_the_commit_has_told_nobody_and_the_next_tells_onc
     hook = await new_webhook(conn, line.organization_id)
     await stock.create(conn, line, 3)
 
-    def dies():
-        raise Killed
-
     with pytest.raises(Killed):
-        await relay(conn, dies=dies)
+        await relay(conn, dies=killed)
     assert await told(conn, hook) == []
-    assert await journal.read_announced(conn) == START
+    assert await telling.read_told(conn) == START
 
     assert await relay(conn)
     await relay(conn)
@@ -171,7 +166,52 @@ async def test_who_dies_before_the_commit_has_told_nobody_and_the_next_tells_onc
     assert len(await told(conn, hook)) == 3
 
 
-async def test_two_announcers_at_once_tell_once(conn, line, other):
+async def test_many_webhooks_are_told_bit_by_bit_and_each_once(conn, line):
+    hooks = [await new_webhook(conn, line.organization_id) for _ in range(30)]
+    ids = await stock.create(conn, line, 10)
+
+    first = await tell_next(conn)
+
+    # So much that a transaction is short; whoever comes next goes on from there.
+    assert first is not None
+    assert 0 < first.created < 200
+    assert first.happenings * len(hooks) == first.created
+    with pytest.raises(Killed):
+        await tell_next(conn, killed)
+    assert first.created + await relay(conn) == 300
+    for hook in hooks:
+        bodies = await told(conn, hook)
+        assert [body["data"]["job_id"] for body in bodies] == [str(id_) for id_ in ids]
+
+
+async def test_large_results_are_told_bit_by_bit(conn, line):
+    hooks = [
+        await new_webhook(conn, line.organization_id, "job.completed") for _ in range(8)
+    ]
+    await stock.create(conn, line, 12)
+    for _ in range(12):
+        await finish(conn, line, result=json.dumps("x" * 250_000))
+
+    first = await tell_next(conn)
+
+    assert first is not None
+    assert 0 < first.created < 12 * 8
+    assert first.created + await relay(conn) == 12 * 8
+    for hook in hooks:
+        assert len(await told(conn, hook)) == 12
+
+
+async def test_what_nobody_wants_is_passed_over_at_once(conn, line):
+    await stock.create(conn, line, 400)
+
+    passed = await tell_next(conn)
+
+    assert passed is not None
+    assert (passed.happenings, passed.created) == (400, 0)
+    assert await tell_next(conn) is None
+
+
+async def test_two_tellers_at_once_tell_once(conn, line, other):
     hook = await new_webhook(conn, line.organization_id, "job.created")
     for _ in range(5):
         await stock.create(conn, line, 20)
@@ -197,9 +237,9 @@ async def test_what_tells_of_jobs_is_not_told_of(conn, line):
     for _ in range(3):
         await relay(conn)
 
-    # Their own creation was announced, and nobody was told.
+    # Their own creation was passed over, and nobody was told.
     entries = await journal.read_unannounced(
-        conn, after=await journal.read_announced(conn), limit=10
+        conn, after=await telling.read_told(conn), limit=10
     )
     assert entries == []
     assert len(await told(conn, hook)) == 3

@@ -415,12 +415,12 @@ async def test_what_is_deleted_is_not_told_any_more(client, api, endpoint, conn)
 
     await client("jobs.create", {"queue_name": "mail", "payload": {}})
 
-    async def announced():
+    async def passed():
         count = await conn.fetchval(
             "SELECT count(*) FROM journal CROSS JOIN announced"
-            " WHERE (journal.xid, journal.seq) > (announced.xid, announced.seq)"
+            " WHERE (journal.xid, journal.seq) > (tell_xid, tell_seq)"
         )
         return count == 0
 
-    await until(announced, at_most=10)
+    await until(passed, at_most=10)
     assert len(endpoint.requests) == 1

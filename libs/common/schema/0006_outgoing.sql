@@ -19,10 +19,14 @@ CREATE TABLE notices (
 );
 CREATE INDEX notices_old_idx ON notices (at);
 
--- How far they were told.
+-- How far they were told, and how far the journal was.
 ALTER TABLE announced
     ADD COLUMN notices_xid xid8   NOT NULL DEFAULT '0',
-    ADD COLUMN notices_seq bigint NOT NULL DEFAULT 0;
+    ADD COLUMN notices_seq bigint NOT NULL DEFAULT 0,
+    ADD COLUMN tell_xid    xid8   NOT NULL DEFAULT '0',
+    ADD COLUMN tell_seq    bigint NOT NULL DEFAULT 0;
+-- Until now there was nobody to be told.
+UPDATE announced SET tell_xid = xid, tell_seq = seq;
 
 -- --- outgoing webhooks ----------------------------------------------------------------
 
@@ -31,7 +35,7 @@ CREATE INDEX endpoints_outgoing_idx ON endpoints (organization_id, id)
  WHERE kind = 'outgoing' AND deleted_at IS NULL;
 
 -- How an outgoing webhook's deliveries end, whole ones and not their attempts: counted
--- while the journal is announced.
+-- while the journal is told.
 CREATE TABLE outgoing_standing (
     endpoint_id       uuid    PRIMARY KEY REFERENCES endpoints (id) ON DELETE CASCADE,
     -- Deliveries given up since one arrived.

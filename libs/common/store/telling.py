@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.common.db import Conn
 from libs.common.sql import load
+from libs.common.store.journal import Position
 
 SQL: Final = load(__package__, "telling")
 
@@ -54,6 +55,25 @@ class Outcome(NamedTuple):
     failures: int
     last_status: str
     at: datetime
+
+
+async def read_told(conn: Conn) -> Position:
+    """Return how far the journal was told."""
+    row = await conn.fetchrow(SQL["read_told"])
+    if row is None:
+        raise LookupError("the table announced has lost its row")
+    return Position(row["xid"], row["seq"])
+
+
+async def note_told(conn: Conn, *, before: Position, upto: Position) -> bool:
+    """Remember that the journal was told up to a point.
+
+    Returns False, and does nothing, when it was not told exactly up to *before*.
+    """
+    moved = await conn.fetchval(
+        SQL["note_told"], upto.xid, upto.seq, before.xid, before.seq
+    )
+    return moved is not None
 
 
 async def find_audience(
