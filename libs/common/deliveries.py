@@ -6,7 +6,7 @@ from uuid import UUID
 
 import orjson
 
-from libs.common.envelopes import enveloped
+from libs.common.envelopes import headers_of
 from libs.common.ids import new_id
 from libs.common.store.jobs import NewJob
 from libs.common.store.lines import Line
@@ -20,12 +20,11 @@ TIMEOUT_SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What is delivered; *payload* (JSON) matters where a body is made of it."""
+    """What is delivered, but for its payload: that is read when it is sent."""
 
     id: UUID
     organization_id: UUID
     event_type: str
-    payload: str
     ordering_key: str | None
 
 
@@ -47,21 +46,19 @@ def delivery(
     timeout_seconds: int = TIMEOUT_SECONDS,
 ) -> NewJob:
     """Return the job; every one of the same message has the same ``webhook-id``."""
-    envelope = enveloped(
+    headers = headers_of(
         addressee.format,
         message_id=message.id,
         organization_id=message.organization_id,
         event_type=message.event_type,
-        payload=message.payload,
         ordering_key=message.ordering_key,
     )
-    headers = envelope.headers
     return NewJob(
         id=new_id(),
         organization_id=message.organization_id,
         queue_name=QUEUE,
         lane_id=lane_id,
-        payload=envelope.body,
+        payload=None,
         rank=_RANK,
         max_retries=addressee.max_retries,
         timeout_seconds=timeout_seconds,
@@ -69,6 +66,7 @@ def delivery(
         endpoint_id=addressee.endpoint_id,
         headers=orjson.dumps(headers).decode() if headers else None,
         message_id=message.id,
+        enveloped=addressee.format == "envelope",
         webhook_id=str(message.id),
         line=_line(message, addressee),
     )

@@ -107,7 +107,6 @@ def deliveries_of(one: Planned, known: Known) -> Iterable[NewJob]:
                 id=one.id,
                 organization_id=wanted.organization_id,
                 event_type=wanted.event_type,
-                payload=wanted.payload,
                 ordering_key=wanted.ordering_key,
             ),
             Addressee(

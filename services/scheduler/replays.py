@@ -119,7 +119,7 @@ async def _send_again(conn: Conn, row: Row) -> Step:
         _test(row["endpoint_filter"]),
         _test(row["filter"]),
     )
-    inside = own is not None or test is not None or row["format"] == "envelope"
+    inside = own is not None or test is not None
     limit = _LOOK_INSIDE_MAX if inside else _LOOK_MAX
     found = await replays.next_messages(
         conn, replay=row, limit=limit, with_payload=inside
@@ -186,7 +186,6 @@ async def _create(conn: Conn, row: Row, found: Sequence[Row], step: Step) -> Non
                     id=one["id"],
                     organization_id=row["organization_id"],
                     event_type=one["event_type"],
-                    payload=one["payload"] or "",
                     ordering_key=one["ordering_key"],
                 ),
                 addressee,

@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from libs.common.db import BY_KEY
+from libs.common.envelopes import body_of
 from libs.common.ids import new_id
 from libs.common.store import endpoints, messages, organizations
 from libs.common.store.endpoints import NewEndpoint
@@ -230,3 +232,25 @@ async def test_letting_in_reads_no_table_whole(conn, database_url, line):
             found[function.__name__] = read_whole(await plan_of(service, call))
 
     assert not any(found.values()), found
+
+
+@pytest.mark.parametrize(
+    "payload", ['{ "a" : 1.0 }', "null", '"\\u0000 ü 😀 \\" %s"', "[1e3]"]
+)
+async def test_postgres_spells_the_same_envelope(conn, payload):
+    # Beginnings and ends of milliseconds, seconds, leap days and the epoch itself.
+    moments = [0, 1, 999, 1000, 951_782_399_999, 1_709_164_800_000, 1_893_455_999_999]
+    moments += [1_700_000_000_000 + 7919 * n for n in range(200)]
+    ids = [new_id(), *(UUID(int=(m << 80) | (7 << 76) | (2**63 + m)) for m in moments)]
+
+    rows = await conn.fetch(
+        "SELECT envelope(id, 'invoice.paid', $2::text::json::text) AS body"
+        " FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (id, place) ORDER BY place",
+        ids,
+        payload,
+    )
+
+    assert [row["body"] for row in rows] == [
+        body_of("envelope", message_id=id_, event_type="invoice.paid", payload=payload)
+        for id_ in ids
+    ]

@@ -61,9 +61,15 @@ async def test_every_endpoint_gets_the_bytes_signed_with_its_own_key(api, endpoi
         assert delivery["completed_at"]
 
 
-async def test_an_envelope_goes_around_the_untouched_payload(api, endpoint):
+@pytest.mark.parametrize(
+    "spelled",
+    [b'[ 1.50, {"b":2, "a":"\\u00fc"} ]', f'"{"ü" * 400_000}"'.encode()],
+    ids=["small", "fetched by the pod"],
+)
+async def test_an_envelope_goes_around_the_untouched_payload(
+    api, endpoint, conn, spelled
+):
     made = await create_endpoint(api, url=endpoint.url, format="envelope")
-    spelled = b'[ 1.50, {"b":2, "a":"\\u00fc"} ]'
     body = b'{"payload":' + spelled + b',"event_type":"invoice.paid"}'
 
     _, sent, _ = await api.ask("POST", "/messages", data=io.BytesIO(body), headers=JSON)
@@ -78,6 +84,10 @@ async def test_an_envelope_goes_around_the_untouched_payload(api, endpoint):
     assert moment == datetime.fromisoformat(shown["created_at"])
     assert got.body.endswith(b'"data":' + spelled + b"}")
     assert shown["payload"] == json.loads(spelled)
+    # The job shows what it sends, and nobody stores it.
+    job = await api.job(shown["deliveries"][0]["job_id"])
+    assert job["payload"] == envelope
+    assert await conn.fetchval("SELECT payload FROM jobs") is None
 
 
 async def test_a_cloud_event_has_its_attributes_in_headers(api, endpoint):

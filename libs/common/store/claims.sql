@@ -136,10 +136,16 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
           FROM jobs
          CROSS JOIN LATERAL (
                 SELECT CASE
-                       WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)
+                       WHEN jobs.refers
+                       THEN resolved(jobs.payload, jobs.workflow_id)::text
+                       WHEN jobs.enveloped
+                       THEN (SELECT envelope(id, event_type, messages.payload::text)
+                               FROM messages
+                              WHERE messages.id = jobs.message_id)
                        ELSE coalesce(jobs.payload, (SELECT messages.payload FROM messages
-                                                     WHERE messages.id = jobs.message_id))
-                       END::text AS body
+                                                     WHERE messages.id = jobs.message_id)
+                            )::text
+                       END AS body
                ) AS spelled
          WHERE jobs.id = assigned.job_id
          LIMIT 1

@@ -93,6 +93,8 @@ class NewJob:
     edges: int | None = None
     #: Whether its payload refers to what its parents gave; null is no.
     refers: bool | None = None
+    #: Whether it sends the message's payload in an envelope.
+    enveloped: bool = False
 
     @property
     def waits(self) -> bool:
@@ -166,6 +168,7 @@ async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
         column(job.workflow_id for job in jobs),
         column(job.edges for job in jobs),
         column(job.refers for job in jobs),
+        [job.enveloped for job in jobs],
     )
     return {row["id"] for row in rows}
 

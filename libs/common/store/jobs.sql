@@ -13,7 +13,8 @@
 -- lines they stand in: a job with one is held until its turn comes, and one with a parent,
 -- too, joins when it need not wait for it any more, $27 what made them text (JSON object),
 -- $28 workflows uuid, $29 for how many jobs beside the parent it waits int, by edges that
--- the caller adds; $30 whether payloads refer to what their parents gave boolean
+-- the caller adds; $30 whether payloads refer to what their parents gave boolean, $31
+-- whether the message's payload is sent in an envelope boolean
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::text[],
@@ -22,7 +23,7 @@ WITH asked AS MATERIALIZED (
                   $16::text[], $17::text[], $18::text[], $19::real[], $20::uuid[],
                   $21::uuid[], $22::uuid[], $23::text[], $24::uuid[], $25::text[],
                   $26::text[], $27::text[], $28::uuid[], $29::int[],
-                  $30::boolean[])
+                  $30::boolean[], $31::boolean[])
            WITH ORDINALITY
            AS asked (id, organization_id, queue_name, lane_id, payload, job_type,
                      tags, rank, max_retries, timeout_seconds, retry,
@@ -30,7 +31,7 @@ WITH asked AS MATERIALIZED (
                      target_url, target_method, target_headers, target_timeout_seconds,
                      parent_id, endpoint_id, message_id, webhook_id, completion_of,
                      line_scope, line_key, made_by, workflow_id, edges, refers,
-                     place)
+                     enveloped, place)
 ), keyed AS (
     INSERT INTO idempotency (organization_id, key, job_id, fingerprint)
     SELECT organization_id, idempotency_key, id, fingerprint
@@ -53,12 +54,13 @@ WITH asked AS MATERIALIZED (
                       target_url, target_method, target_headers, target_timeout_seconds,
                       parent_job_id, endpoint_id, message_id, webhook_id,
                       scheduled_at, completion_of, line_scope, line_key, workflow_id,
-                      refers)
+                      refers, enveloped)
     SELECT id, organization_id, queue_name, payload::json, job_type, tags::jsonb,
            max_retries, timeout_seconds, retry::jsonb, idempotency_key, expires_at,
            target_url, target_method, target_headers::jsonb, target_timeout_seconds,
            parent_id, endpoint_id, message_id, webhook_id, run_at,
-           completion_of, line_scope, line_key, workflow_id, coalesce(refers, false)
+           completion_of, line_scope, line_key, workflow_id, coalesce(refers, false),
+           enveloped
       FROM admitted
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id)
@@ -135,7 +137,11 @@ SELECT idempotency.organization_id, idempotency.key, idempotency.job_id,
 -- name: read_job
 -- One job, whole, with what its place says of it.
 -- $1 organization_id uuid, $2 job_id uuid
-SELECT jobs.*, messages.payload AS message_payload, standing.place, standing.rank, standing.attempt, standing.retry_count,
+SELECT jobs.*,
+       CASE WHEN jobs.enveloped
+            THEN envelope(messages.id, messages.event_type, messages.payload::text)
+            ELSE messages.payload::text END AS message_payload,
+       standing.place, standing.rank, standing.attempt, standing.retry_count,
        coalesce(standing.run_at, jobs.scheduled_at) AS run_at,
        standing.started_at, standing.settled_at, standing.ending,
        status_of(standing.place, standing.ending, standing.retry_count) AS status,
@@ -269,10 +275,14 @@ SELECT listed.*
 -- Some bytes of a leased job's body, for whoever holds the lease.
 -- $1 job_id uuid, $2 lease_id uuid, $3 offset int (bytes, from 0), $4 length int
 SELECT substr(convert_to(
-           CASE WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)
+           CASE WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)::text
+                WHEN jobs.enveloped
+                THEN (SELECT envelope(id, event_type, messages.payload::text)
+                        FROM messages
+                       WHERE messages.id = jobs.message_id)
                 ELSE coalesce(jobs.payload, (SELECT messages.payload FROM messages
-                                              WHERE messages.id = jobs.message_id))
-                END::text, 'UTF8'),
+                                              WHERE messages.id = jobs.message_id))::text
+                END, 'UTF8'),
            $3 + 1, $4)
   FROM leased
   JOIN jobs ON jobs.id = leased.job_id

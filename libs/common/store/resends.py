@@ -55,6 +55,7 @@ def again(row: Row) -> NewJob:
         endpoint_id=row["endpoint_id"],
         headers=None if row["target_url"] is not None else row["target_headers"],
         message_id=row["message_id"],
+        enveloped=row["enveloped"],
         webhook_id=row["webhook_id"] or str(row["id"]),
         completion_of=row["completion_of"],
         line=None

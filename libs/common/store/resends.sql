@@ -6,8 +6,8 @@
 SELECT jobs.id, jobs.organization_id, jobs.queue_name, jobs.payload, jobs.job_type,
        jobs.tags, jobs.max_retries, jobs.timeout_seconds, jobs.retry, jobs.target_url,
        jobs.target_method, jobs.target_headers, jobs.target_timeout_seconds,
-       jobs.endpoint_id, jobs.message_id, jobs.webhook_id, jobs.completion_of,
-       jobs.line_scope, jobs.line_key, standing.place, standing.rank,
+       jobs.endpoint_id, jobs.message_id, jobs.enveloped, jobs.webhook_id,
+       jobs.completion_of, jobs.line_scope, jobs.line_key, standing.place, standing.rank,
        coalesce(lane.retry_lane_id, lane.id) AS lane_id,
        status_of(standing.place, standing.ending, standing.retry_count) AS status,
        jobs.endpoint_id IS NULL

@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 
 from libs.common.db import borrow
-from libs.common.envelopes import enveloped
+from libs.common.envelopes import body_of, headers_of
 from libs.common.errors import NotFound
 from libs.common.ids import new_id
 from libs.common.messages import Delivery
@@ -57,12 +57,17 @@ async def test(request: web.Request) -> web.Response:
     asked = await read_optional(request, SendTest)
     payload = await _payload(request, row["id"])
     message_id = new_id()
-    envelope = enveloped(
+    body = body_of(
+        row["format"],
+        message_id=message_id,
+        event_type=asked.event_type,
+        payload=payload,
+    ).encode()
+    headers = headers_of(
         row["format"],
         message_id=message_id,
         organization_id=principal.organization_id,
         event_type=asked.event_type,
-        payload=payload,
         ordering_key=None,
     )
     async with borrow(request.app[POOL]) as conn:
@@ -70,7 +75,6 @@ async def test(request: web.Request) -> web.Response:
     if row["id"] not in found:
         raise NotFound("Resource not found")
     endpoint = found[row["id"]]
-    body = (envelope.body or payload).encode()
     verdict = await send_once(
         request.app[BUS],
         job=Delivery(
@@ -83,7 +87,7 @@ async def test(request: web.Request) -> web.Response:
             timeout_seconds=min(endpoint.timeout_seconds, _TIMEOUT_SECONDS_MAX),
             body_bytes=len(body),
             body=msgspec.Raw(body),
-            headers=envelope.headers,
+            headers=headers,
         ),
         receiver=endpoint.receiver(now=datetime.now(UTC)),
         secrets=[],
