@@ -153,13 +153,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     When *body* is null while *body_bytes* is not 0, it does not travel with the
     batch (too large, not JSON, or null itself): ask for it (`BodyWanted`).
     *webhook_id* is what it is sent under, absent the job's id.  With *endpoint_id* the
-    request is as its `Receiver` wants it, and signed with its keys.  A completion
-    webhook has one as well: its *endpoint_id* is the id of the job whose end it tells.
+    request is as its `Receiver` wants it, and signed with its keys; *url_version* says
+    which of its URLs this is, and the verdict says it again.  A completion webhook has
+    an *endpoint_id* as well, the id of the job whose end it tells, and no version (0).
     """
 
     job_id: str
     webhook_id: str | None = None
     endpoint_id: str | None = None
+    url_version: int = 0
     organization_id: str
     attempt: int
     url: str
@@ -210,12 +212,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     says why.  *sent* is false when the attempt was not made at all: the job goes
     back as it came.  *duration_ms* is from the beginning of the attempt, look-up and
     connect included, to its end; *ended_ms_ago* is how long the verdict has waited
-    since.  *endpoint_id* is the delivery's.
+    since.  *endpoint_id* and *url_version* are the delivery's.
     """
 
     job_id: str
     lease_id: str
     endpoint_id: str | None = None
+    url_version: int = 0
     sent: bool = True
     status: int | None = None
     error: str | None = None

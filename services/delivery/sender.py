@@ -71,6 +71,7 @@ class Sender:
                 job_id=job.job_id,
                 lease_id=lease_id,
                 endpoint_id=job.endpoint_id,
+                url_version=job.url_version,
                 status=answer.status,
                 duration_ms=_since(started),
                 retry_after=None if good else _retry_after(answer.headers),
@@ -81,6 +82,7 @@ class Sender:
             job_id=job.job_id,
             lease_id=lease_id,
             endpoint_id=job.endpoint_id,
+            url_version=job.url_version,
             error=error,
             duration_ms=_since(started),
         )
@@ -159,7 +161,11 @@ class Sender:
 def unsent(job: Delivery, *, lease_id: str) -> Verdict:
     """Return the verdict on an attempt that was not made."""
     return Verdict(
-        job_id=job.job_id, lease_id=lease_id, endpoint_id=job.endpoint_id, sent=False
+        job_id=job.job_id,
+        lease_id=lease_id,
+        endpoint_id=job.endpoint_id,
+        url_version=job.url_version,
+        sent=False,
     )
 
 

@@ -104,6 +104,11 @@ def _deliveries(
             job_id=str(job.job_id),
             webhook_id=job.webhook_id,
             endpoint_id=_receiver_id(job, completions),
+            url_version=(
+                endpoints[job.endpoint_id].url_version
+                if job.endpoint_id is not None
+                else 0
+            ),
             organization_id=str(job.organization_id),
             attempt=job.attempt,
             url=url,

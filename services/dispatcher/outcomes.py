@@ -21,25 +21,33 @@ def outcomes_of(
 ) -> list[Outcomes]:
     """Return how attempts went, in one row for each endpoint.
 
-    *told* are attempts in their order that were settled.  What was not sent, or went to
-    a URL that nobody configured, says nothing.
+    One row, that is, for each of its `url_version`.  *told* are attempts in their order
+    that were settled.  What was not sent, or went to a URL that nobody configured, says
+    nothing.
     """
-    found: dict[UUID, Outcomes] = {}
+    found: dict[tuple[UUID, int], Outcomes] = {}
     for verdict, settled in told:
         endpoint_id = _endpoint_of(verdict)
         if endpoint_id is not None:
-            so_far = found.get(endpoint_id, Outcomes(endpoint_id=endpoint_id))
-            found[endpoint_id] = _with(so_far, verdict, settled, now=now)
+            key = endpoint_id, verdict.url_version
+            so_far = found.get(
+                key,
+                Outcomes(endpoint_id=endpoint_id, url_version=verdict.url_version),
+            )
+            found[key] = _with(so_far, verdict, settled, now=now)
     return list(found.values())
 
 
-def gone(told: Iterable[tuple[Verdict, Settled]]) -> set[UUID]:
-    """Return the endpoints that said that they want nothing any more."""
-    return {
-        endpoint_id
-        for verdict, _ in told
-        if verdict.status == GONE and (endpoint_id := _endpoint_of(verdict))
-    }
+def gone(told: Iterable[tuple[Verdict, Settled]]) -> dict[UUID, int]:
+    """Return the endpoints that said that they want nothing any more.
+
+    With each its latest `url_version` that said so.
+    """
+    found: dict[UUID, int] = {}
+    for verdict, _ in told:
+        if verdict.status == GONE and (endpoint_id := _endpoint_of(verdict)):
+            found[endpoint_id] = max(verdict.url_version, found.get(endpoint_id, 0))
+    return found
 
 
 def _endpoint_of(verdict: Verdict) -> UUID | None:
@@ -55,6 +63,7 @@ def _with(
     if is_delivered(verdict):
         return Outcomes(
             endpoint_id=so_far.endpoint_id,
+            url_version=so_far.url_version,
             succeeded=so_far.succeeded + 1,
             failed=so_far.failed,
             duration_ms=duration_ms,
@@ -65,6 +74,7 @@ def _with(
     before = so_far.throttle_seconds
     return Outcomes(
         endpoint_id=so_far.endpoint_id,
+        url_version=so_far.url_version,
         succeeded=so_far.succeeded,
         failed=so_far.failed + 1,
         failed_last=so_far.failed_last + 1,

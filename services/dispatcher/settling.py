@@ -1,6 +1,6 @@
 """Attempts into Postgres, and with them how their endpoints do: both, or neither."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -14,7 +14,7 @@ from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Malformed, Transient
 from libs.common.messages import OrganizationChanged, Verdict
 from libs.common.store import endpoint_health, settlement
-from libs.common.store.endpoint_health import Noted
+from libs.common.store.endpoint_health import Disabled, Noted, Outcomes
 from libs.common.store.settlement import Closed, Settled
 from services.dispatcher.outcomes import gone, outcomes_of
 
@@ -44,13 +44,13 @@ class Outcome:
     closed: list[Closed] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     #: Endpoints that want nothing any more.
-    gone: set[UUID] = field(default_factory=set)
+    disabled: list[Disabled] = field(default_factory=list)
 
     def add(self, other: "Outcome") -> None:
         """Take in what was settled beside."""
         self.closed += other.closed
         self.noted += other.noted
-        self.gone |= other.gone
+        self.disabled += other.disabled
 
 
 class Settling:
@@ -73,7 +73,7 @@ class Settling:
                     "breaker.opened" if each.opened else "breaker.closed",
                     endpoint_id=str(each.endpoint_id),
                 )
-        await self._disable(outcome)
+        await self._tell(outcome.disabled + await self._give_up(outcome.noted))
         return outcome.closed
 
     async def _store(self, told: Sequence[Told]) -> Outcome:
@@ -108,45 +108,45 @@ class Settling:
                 await settlement.settle(conn, attempts=attempts, actor=self._actor)
             )
         async with conn.transaction():
+            # Before anything else, as everybody does.
+            if wish_so := gone(told):
+                await endpoint_health.lock_owners(conn, endpoint_ids=wish_so)
             closed = await settlement.settle(conn, attempts=attempts, actor=self._actor)
             # What was told of twice, or under a lost lease, did not happen again.
             happened = [told[job.index] for job in closed]
-            outcomes = outcomes_of(happened, now=datetime.now(UTC))
-            noted = (
-                await endpoint_health.note_outcomes(conn, outcomes=outcomes)
-                if outcomes
-                else []
-            )
-        return Outcome(closed, noted, gone(happened))
+            disabled = await _disable(conn, gone(happened))
+            noted = await _note(conn, outcomes_of(happened, now=datetime.now(UTC)))
+        return Outcome(closed, noted, disabled)
 
-    async def _disable(self, outcome: Outcome) -> None:
-        """Disable who is gone, or has failed for too long.
+    async def _give_up(self, noted: Sequence[Noted]) -> list[Disabled]:
+        """Disable who has failed for too long.
 
         When Postgres is away, the next attempt says it again.
         """
-        now = datetime.now(UTC)
-        verdicts = {
-            each.endpoint_id: endpoint_health.Verdict(
+        verdicts = [
+            endpoint_health.Verdict(
                 endpoint_id=each.endpoint_id,
+                url_version=each.url_version,
                 reason="failing",
-                since=each.failing_since or now,
+                since=each.failing_since or datetime.now(UTC),
             )
-            for each in outcome.noted
+            for each in noted
             if each.hopeless
-        } | {
-            id_: endpoint_health.Verdict(endpoint_id=id_, reason="gone", since=now)
-            for id_ in outcome.gone
-        }
+        ]
         if not verdicts:
-            return
+            return []
         try:
-            async with borrow(self._pool) as conn:
-                disabled = await endpoint_health.disable(
-                    conn, verdicts=list(verdicts.values())
+            async with borrow(self._pool) as conn, conn.transaction():
+                await endpoint_health.lock_owners(
+                    conn, endpoint_ids=[each.endpoint_id for each in verdicts]
                 )
+                return await endpoint_health.disable(conn, verdicts=verdicts)
         except Transient as error:
             log.warning("endpoints.not_disabled", cause=str(error))
-            return
+            return []
+
+    async def _tell(self, disabled: Sequence[Disabled]) -> None:
+        """Say who was disabled."""
         for each in disabled:
             DISABLED.labels(each.reason).inc()
             log.warning(
@@ -157,6 +157,29 @@ class Settling:
         for organization_id in {each.organization_id for each in disabled}:
             word = OrganizationChanged(organization_id=str(organization_id))
             await self._bus.ring(word)
+
+
+async def _disable(conn: Conn, gone: Mapping[UUID, int]) -> list[Disabled]:
+    """Disable endpoints, by id with their `url_version`, that want nothing any more."""
+    if not gone:
+        return []
+    now = datetime.now(UTC)
+    verdicts = [
+        endpoint_health.Verdict(
+            endpoint_id=id_, url_version=version, reason="gone", since=now
+        )
+        for id_, version in gone.items()
+    ]
+    return await endpoint_health.disable(conn, verdicts=verdicts)
+
+
+async def _note(conn: Conn, outcomes: Sequence[Outcomes]) -> list[Noted]:
+    """Count how endpoints did; return what followed from it."""
+    if not outcomes:
+        return []
+    ids = {each.endpoint_id for each in outcomes}
+    await endpoint_health.lock_health(conn, endpoint_ids=ids)
+    return await endpoint_health.note_outcomes(conn, outcomes=outcomes)
 
 
 def _stripped(settled: Settled) -> Settled:

@@ -29,6 +29,7 @@ class Patient:
         self.now += after
         outcomes = Outcomes(
             endpoint_id=self.line.endpoint_id,
+            url_version=1,
             succeeded=went.count("+"),
             failed=went.count("-"),
             failed_last=len(went) - len(went.rstrip("-")),
@@ -114,7 +115,7 @@ async def test_several_endpoints_are_told_of_at_once(conn):
     noted = await endpoint_health.note_outcomes(
         conn,
         outcomes=[
-            Outcomes(endpoint_id=id_, failed=20, failed_last=20)
+            Outcomes(endpoint_id=id_, url_version=1, failed=20, failed_last=20)
             for id_ in [lines[2].endpoint_id, gone, lines[0].endpoint_id]
             if id_ is not None
         ],
@@ -288,7 +289,9 @@ async def test_silence_is_no_failure(patient):
 
 async def test_who_is_disabled_is_told_of_once(patient):
     conn, line = patient.conn, patient.line
-    verdict = Verdict(endpoint_id=line.endpoint_id, reason="gone", since=NOON)
+    verdict = Verdict(
+        endpoint_id=line.endpoint_id, url_version=1, reason="gone", since=NOON
+    )
 
     [disabled] = await endpoint_health.disable(conn, verdicts=[verdict])
 
@@ -310,7 +313,7 @@ async def test_who_is_disabled_is_told_of_once(patient):
 
     assert await endpoint_health.disable(conn, verdicts=[verdict]) == []
     assert len(await patient.notices()) == 1
-    other = Verdict(endpoint_id=new_id(), reason="failing", since=NOON)
+    other = Verdict(endpoint_id=new_id(), url_version=1, reason="failing", since=NOON)
     assert await endpoint_health.disable(conn, verdicts=[other]) == []
 
 

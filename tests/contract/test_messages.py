@@ -141,13 +141,30 @@ SAMPLES = [
             ],
         ),
     ),
+    (
+        b'{"pod":"p","verdicts":[{"job_id":"j","lease_id":"l","endpoint_id":"e","url_ver'
+        b'sion":2,"sent":true,"status":410}]}',
+        AttemptsEnded(
+            pod="p",
+            verdicts=[
+                Verdict(
+                    job_id="j",
+                    lease_id="l",
+                    endpoint_id="e",
+                    url_version=2,
+                    status=410,
+                )
+            ],
+        ),
+    ),
     # What need not be said is not missed.
     (
         b'{"pod":"p","verdicts":[{"job_id":"j","lease_id":"l"}]}',
         AttemptsEnded(pod="p", verdicts=[Verdict(job_id="j", lease_id="l")]),
     ),
     (
-        b'{"job":{"job_id":"j","webhook_id":"w","endpoint_id":"e","organization_id":"o",'
+        b'{"job":{"job_id":"j","webhook_id":"w","endpoint_id":"e","url_version":2,"organ'
+        b'ization_id":"o",'
         b'"attempt":1,"url":"https://a.example/","timeout_seconds":15.0,"body_bytes":2,'
         b'"body":{},"method":"POST","headers":{}},"receiver":{"style":"contract","keys":'
         b'[{"scheme":"v1a","sealed":"AQI="}],"headers":{"a":"b"},"auth":"Aw==","tls":nul'
@@ -157,6 +174,7 @@ SAMPLES = [
                 job_id="j",
                 webhook_id="w",
                 endpoint_id="e",
+                url_version=2,
                 organization_id="o",
                 attempt=1,
                 url="https://a.example/",

@@ -130,14 +130,32 @@ async def read_receivers(conn, _):
 
 async def note_outcomes(conn, _):
     outcomes = [
-        Outcomes(endpoint_id=new_id(), failed=1, failed_last=1, error="HTTP 500")
+        Outcomes(
+            endpoint_id=new_id(),
+            url_version=1,
+            failed=1,
+            failed_last=1,
+            error="HTTP 500",
+        )
         for _ in range(64)
     ]
     await endpoint_health.note_outcomes(conn, outcomes=outcomes)
 
 
+async def lock_health(conn, _):
+    ids = [new_id() for _ in range(64)]
+    await endpoint_health.lock_health(conn, endpoint_ids=ids)
+
+
+async def lock_owners(conn, _):
+    ids = [new_id() for _ in range(64)]
+    await endpoint_health.lock_owners(conn, endpoint_ids=ids)
+
+
 async def disable(conn, _):
-    verdict = Verdict(endpoint_id=new_id(), reason="gone", since=datetime.now(UTC))
+    verdict = Verdict(
+        endpoint_id=new_id(), url_version=1, reason="gone", since=datetime.now(UTC)
+    )
     await endpoint_health.disable(conn, verdicts=[verdict])
 
 
@@ -299,7 +317,7 @@ BY_THE_DISPATCHER = (
     settlement.SQL,
     (read_policies, settle, find_room, read_standing),
     endpoint_health.SQL,
-    (note_outcomes, disable),
+    (lock_health, note_outcomes, lock_owners, disable),
     receivers.SQL,
     (read_receivers,),
     leases.SQL,

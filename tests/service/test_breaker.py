@@ -119,6 +119,32 @@ async def test_gone_is_gone(api, conn, receiver):
 
 
 @pytest.mark.usefixtures("house", "carrying")
+async def test_gone_from_where_it_was_is_not_gone(api, conn, receiver):
+    async with run_endpoint() as old:
+        release = asyncio.Event()
+
+        async def late(_):
+            await release.wait()
+            return 410
+
+        old.otherwise = late
+        made = await create_endpoint(api, url=old.url)
+        await fill(conn, made, 1)
+        await until(lambda: old.under_way == 1)
+        body = {"url": receiver.url}
+        await api.ask("PATCH", f"/endpoints/{made['id']}", json=body, expect=200)
+
+        release.set()
+
+        await until(lambda: conn.fetchval("SELECT count(*) FROM dead"))
+    await fill(conn, made, 1)
+    await receiver.received(1)
+    shown = await api.ask("GET", f"/endpoints/{made['id']}", expect=200)
+    assert shown["enabled"]
+    assert await notices(conn) == []
+
+
+@pytest.mark.usefixtures("house", "carrying")
 async def test_five_days_of_failures_are_enough(api, conn, receiver):
     receiver.otherwise = 500
     made = await create_endpoint(api, url=receiver.url)

@@ -60,13 +60,31 @@ def test_what_nobody_configured_and_what_was_not_sent_says_nothing():
     attempts = [told(500, None), told(None, sent=False)]
 
     assert outcomes_of(attempts, now=NOW) == []
-    assert gone([told(410, None), told(410, sent=False), told(500)]) == set()
+    assert gone([told(410, None), told(410, sent=False), told(500)]) == {}
 
 
 def test_who_is_gone_says_so_with_410():
-    attempts = [told(200), told(410, OTHER), told(404), told(410, OTHER)]
+    attempts = [
+        told(200),
+        told(410, OTHER, url_version=3),
+        told(404),
+        told(410, OTHER, url_version=2),
+    ]
 
-    assert gone(attempts) == {OTHER}
+    assert gone(attempts) == {OTHER: 3}
+
+
+def test_what_went_to_another_url_is_told_apart():
+    attempts = [told(500, url_version=1), told(200, url_version=2), told(502)]
+
+    found = outcomes_of(attempts, now=NOW)
+
+    assert [(each.url_version, each.succeeded, each.failed) for each in found] == [
+        (1, 0, 1),
+        (2, 1, 0),
+        (0, 0, 1),
+    ]
+    assert {each.endpoint_id for each in found} == {ONE}
 
 
 @pytest.mark.parametrize("status", range(200, 600))

@@ -37,6 +37,9 @@ CREATE TABLE endpoints (
     metadata         jsonb       NOT NULL DEFAULT '{}',
     -- Counts its changes: who remembers an older one looks again.
     version          bigint      NOT NULL DEFAULT 1,
+    -- Counts its URLs, and the times that it was enabled again: how an attempt went that
+    -- was made under an older one says nothing of it.
+    url_version      integer     NOT NULL DEFAULT 1,
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
     -- Gone for everybody; the row stays until its open deliveries have been cancelled.

@@ -1,6 +1,6 @@
 """How endpoints do: counted after every batch, and what follows from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
@@ -31,9 +31,14 @@ Reason = Literal["gone", "failing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcomes:
-    """How the attempts of a batch to one endpoint went."""
+    """How the attempts of a batch to one endpoint went.
+
+    *url_version* is the endpoint's when they were made: another URL, or being enabled
+    again, makes another one, and of that they say nothing.
+    """
 
     endpoint_id: UUID
+    url_version: int
     succeeded: int = 0
     failed: int = 0
     #: Those that failed after the last that did not.
@@ -56,6 +61,7 @@ class Noted:
     """
 
     endpoint_id: UUID
+    url_version: int
     opened: bool
     closed: bool
     throttled: bool
@@ -65,9 +71,13 @@ class Noted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """That an endpoint is to get nothing any more, and since when that was clear."""
+    """That an endpoint is to get nothing any more, and since when that was clear.
+
+    *url_version*: see `Outcomes`.
+    """
 
     endpoint_id: UUID
+    url_version: int
     reason: Reason
     since: datetime
 
@@ -81,12 +91,21 @@ class Disabled:
     reason: str
 
 
+async def lock_health(conn: Conn, *, endpoint_ids: Iterable[UUID]) -> None:
+    """Let nobody else tell of these endpoints until the transaction ends.
+
+    The last that is locked in it: an organization and an endpoint come before.
+    """
+    await conn.execute(SQL["lock_health"], sorted(endpoint_ids))
+
+
 async def note_outcomes(
     conn: Conn, *, outcomes: Sequence[Outcomes], at: datetime | None = None
 ) -> list[Noted]:
     """Count what happened (*at* a moment, or now); return what followed from it.
 
-    Endpoints that are no more are left out.
+    In a transaction that holds how they do (`lock_health`).  Endpoints that are no
+    more, or no longer as they were, are left out.
     """
     told = sorted(outcomes, key=lambda each: each.endpoint_id)
     found: list[Noted] = []
@@ -115,16 +134,27 @@ async def _note_some(
         FAILED_PERCENT,
         OPEN_MAX,
         PATIENCE,
+        [each.url_version for each in told],
     )
     return [Noted(*row) for row in rows]
 
 
+async def lock_owners(conn: Conn, *, endpoint_ids: Iterable[UUID]) -> None:
+    """Let nobody else change these endpoints until the transaction ends."""
+    await conn.execute(SQL["lock_owners"], sorted(endpoint_ids))
+
+
 async def disable(conn: Conn, *, verdicts: Sequence[Verdict]) -> list[Disabled]:
-    """Disable endpoints, and tell of it; return those that were not disabled before."""
+    """Disable endpoints, and tell of it; return those that were not disabled before.
+
+    One verdict an endpoint, in a transaction that holds their organizations
+    (`lock_owners`).
+    """
     told = sorted(verdicts, key=lambda each: each.endpoint_id)
     rows = await conn.fetch(
         SQL["disable"],
         [each.endpoint_id for each in told],
+        [each.url_version for each in told],
         [each.reason for each in told],
         [each.since for each in told],
     )

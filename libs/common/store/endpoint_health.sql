@@ -1,6 +1,21 @@
+-- name: lock_health
+-- Whoever else is about to tell how attempts to these endpoints ended, or to start some,
+-- waits until our transaction ends.  Organization, endpoint, health is the order in which
+-- everybody locks, so that a circle cannot close.
+-- $1 endpoint_ids uuid[]
+SELECT endpoint_id
+  FROM endpoint_health
+ WHERE endpoint_id = ANY ($1::uuid[])
+ ORDER BY endpoint_id
+   FOR NO KEY UPDATE;
+
 -- name: note_outcomes
 -- How attempts to endpoints ended, those of a batch in one row.  In the transaction that
--- settles them, so that nobody sees one without the other.
+-- settles them, so that nobody sees one without the other.  What went to an older URL, or
+-- before the endpoint was enabled again, is left out.
+--
+-- The caller has locked the rows that say how they do (`lock_health`).  A statement of
+-- its own: its snapshot is younger than the locks, so it counts what the last one told.
 --
 -- The breaker opens for $9 when $10 attempts in a row have failed, or $12 percent of at
 -- least $11 within five minutes.  When its time is over it is on trial: an attempt that
@@ -13,14 +28,14 @@
 -- Arrays, one element an endpoint, in the order of ids: $1 endpoint_ids uuid,
 -- $2 succeeded int, $3 failed int, $4 failed since the last success int, $5 milliseconds
 -- double precision (of all), $6 throttle double precision (s; null: nobody asks for it),
--- $7 last errors text; $8 at timestamptz, null for now; $9 interval, $10 int, $11 int,
+-- $7 last errors text, $15 url_versions int; $8 at timestamptz, null for now; $9 interval, $10 int, $11 int,
 -- $12 int, $13 interval, $14 interval
 WITH told AS MATERIALIZED (
     SELECT *, coalesce($8::timestamptz, statement_timestamp()) AS at
       FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::double precision[],
-                  $6::double precision[], $7::text[])
+                  $6::double precision[], $7::text[], $15::int[])
            AS told (endpoint_id, succeeded, failed, failed_last, duration_ms,
-                    throttle_seconds, error)
+                    throttle_seconds, error, url_version)
 ), before AS MATERIALIZED (
     SELECT told.*, health.open_until, health.open_seconds, health.closed_at,
            health.throttled_until, health.throttles, health.consecutive_failures,
@@ -31,8 +46,14 @@ WITH told AS MATERIALIZED (
               FROM endpoint_health
              WHERE endpoint_health.endpoint_id = told.endpoint_id
              LIMIT 1
-               FOR NO KEY UPDATE
            ) AS health
+     CROSS JOIN LATERAL (
+            SELECT
+              FROM endpoints
+             WHERE endpoints.id = told.endpoint_id
+               AND endpoints.url_version = told.url_version
+             LIMIT 1
+           ) AS endpoint
 ), counted AS (
     INSERT INTO endpoint_minutes AS minutes
                 (endpoint_id, minute, succeeded, failed, duration_ms)
@@ -142,36 +163,41 @@ WITH told AS MATERIALIZED (
      WHERE opens
        AND NOT closes
 )
-SELECT endpoint_id, opens AND NOT closes AS opened, closes AND NOT opens AS closed,
+SELECT endpoint_id, url_version, opens AND NOT closes AS opened, closes AND NOT opens AS closed,
        throttles_now AS throttled,
        now_failing_since AS failing_since,
        coalesce(now_failing_since <= at - $14::interval, false) AS hopeless
   FROM after;
 
+-- name: lock_owners
+-- Whoever changes an endpoint holds its organization's row first: of these endpoints
+-- nobody else changes one until our transaction ends.
+-- $1 endpoint_ids uuid[]
+SELECT id
+  FROM organizations
+ WHERE id = ANY (ARRAY(
+        SELECT endpoint.organization_id
+          FROM unnest($1::uuid[]) AS asked (endpoint_id)
+         CROSS JOIN LATERAL (
+                SELECT organization_id
+                  FROM endpoints
+                 WHERE endpoints.id = asked.endpoint_id
+                 LIMIT 1
+               ) AS endpoint))
+ ORDER BY id
+   FOR NO KEY UPDATE;
+
 -- name: disable
 -- Send nothing more to these endpoints, and tell of it.  Those that are disabled already,
--- or gone, are left alone; returned are the organizations of the others.
--- Arrays, one element an endpoint, in the order of ids: $1 endpoint_ids uuid, $2 reasons
--- text, $3 since when timestamptz
+-- or gone, are left alone, and those that have another URL by now or were enabled again;
+-- returned are the organizations of the others.  The caller holds their organizations
+-- (`lock_owners`); a statement of its own, so that it sees what they did before.
+-- Arrays, one element an endpoint, in the order of ids: $1 endpoint_ids uuid, $2
+-- url_versions int, $3 reasons text, $4 since when timestamptz
 WITH asked AS MATERIALIZED (
     SELECT *
-      FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
-           AS asked (endpoint_id, reason, since)
-), owners AS MATERIALIZED (
-    -- Whoever changes an endpoint holds its organization's row first.
-    SELECT id
-      FROM organizations
-     WHERE id = ANY (ARRAY(
-            SELECT endpoint.organization_id
-              FROM asked
-             CROSS JOIN LATERAL (
-                    SELECT organization_id
-                      FROM endpoints
-                     WHERE endpoints.id = asked.endpoint_id
-                     LIMIT 1
-                   ) AS endpoint))
-     ORDER BY id
-       FOR NO KEY UPDATE
+      FROM unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[])
+           AS asked (endpoint_id, url_version, reason, since)
 ), disabled AS (
     UPDATE endpoints
        SET enabled         = false,
@@ -181,7 +207,8 @@ WITH asked AS MATERIALIZED (
            version         = version + 1,
            updated_at      = now()
      WHERE id = ANY (ARRAY(SELECT endpoint_id FROM asked))
-       AND organization_id = ANY (ARRAY(SELECT id FROM owners))
+       AND url_version = (SELECT asked.url_version FROM asked
+                           WHERE asked.endpoint_id = endpoints.id)
        AND enabled
        AND deleted_at IS NULL
     RETURNING id, organization_id, url, disabled_reason AS reason,

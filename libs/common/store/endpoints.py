@@ -105,7 +105,10 @@ async def change_endpoint(
 
 
 async def delete_endpoint(conn: Conn, *, organization_id: UUID, id_: UUID) -> bool:
-    """Delete an endpoint with its secrets; return whether it was there."""
+    """Delete an endpoint with its secrets; return whether it was there.
+
+    In a transaction that holds the organization (`organizations.lock_organization`).
+    """
     gone = await conn.fetchval(SQL["delete_endpoint"], organization_id, id_)
     return gone is not None
 

@@ -70,7 +70,7 @@ WITH before AS MATERIALIZED (
        SET (url, description, event_types, filter, headers, format, enabled,
             disabled_reason, disabled_at, timeout_seconds, retry, max_retries,
             rate_limit_per_second, max_concurrency, ordered, signature_scheme, auth,
-            auth_shown, tls, tls_shown, metadata) = (
+            auth_shown, tls, tls_shown, metadata, url_version) = (
             SELECT new.url, new.description, new.event_types, new.filter,
                    new.headers, new.format, new.enabled,
                    CASE WHEN NOT new.enabled
@@ -80,7 +80,10 @@ WITH before AS MATERIALIZED (
                    new.timeout_seconds, new.retry, new.max_retries,
                    new.rate_limit_per_second, new.max_concurrency, new.ordered,
                    new.signature_scheme, new.auth, new.auth_shown, new.tls,
-                   new.tls_shown, new.metadata
+                   new.tls_shown, new.metadata,
+                   endpoints.url_version
+                   + (new.url <> endpoints.url
+                      OR new.enabled AND NOT endpoints.enabled)::int
               FROM jsonb_populate_record(endpoints, $3::text::jsonb) AS new),
            version    = version + 1,
            updated_at = now()
@@ -106,7 +109,8 @@ SELECT id FROM changed;
 
 -- name: delete_endpoint
 -- Gone for everybody, and its secrets at once; the row stays until its open deliveries
--- have been cancelled.
+-- have been cancelled.  The caller holds the organization's row, as whoever changes
+-- an endpoint does.
 -- $1 organization_id uuid, $2 id uuid
 WITH gone AS (
     UPDATE endpoints

@@ -51,7 +51,7 @@ WITH before AS MATERIALIZED (
        AND id = $2
        AND kind = 'outgoing'
        AND deleted_at IS NULL
-       FOR UPDATE
+       FOR NO KEY UPDATE
 ), changed AS (
     UPDATE endpoints
        SET name            = coalesce($3, endpoints.name),
@@ -64,6 +64,10 @@ WITH before AS MATERIALIZED (
            disabled_at     = CASE WHEN NOT coalesce($7, endpoints.enabled)
                                   THEN coalesce(endpoints.disabled_at, now()) END,
            version         = endpoints.version + 1,
+           url_version     = endpoints.url_version
+                             + (coalesce($4, endpoints.url) <> endpoints.url
+                                OR coalesce($7, endpoints.enabled)
+                                   AND NOT endpoints.enabled)::int,
            updated_at      = now()
       FROM before
      WHERE endpoints.id = before.id

@@ -30,6 +30,8 @@ class Configured:
 
     id: UUID
     version: int
+    #: See `endpoint_health.Outcomes`.
+    url_version: int
     kind: Literal["endpoint", "outgoing"]
     url: str
     timeout_seconds: float
@@ -63,6 +65,7 @@ async def read_receivers(
         row["id"]: Configured(
             id=row["id"],
             version=row["version"],
+            url_version=row["url_version"],
             kind=row["kind"],
             url=row["url"],
             timeout_seconds=row["timeout_seconds"],

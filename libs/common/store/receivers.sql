@@ -2,7 +2,7 @@
 -- How these endpoints want their requests; their keys with the current one first.  Those
 -- that are gone are left out.
 -- $1 endpoint_ids uuid[]
-SELECT endpoints.id, version, kind, url, timeout_seconds, headers, auth, tls,
+SELECT endpoints.id, version, url_version, kind, url, timeout_seconds, headers, auth, tls,
        keys.schemes, keys.sealed, keys.expire_at
   FROM endpoints
  CROSS JOIN LATERAL (

@@ -145,7 +145,8 @@ async def delete(request: web.Request) -> web.Response:
     """Delete an endpoint: 204; what waits for it is cancelled."""
     principal = await whoever(request)
     principal.require_unrestricted()
-    async with borrow(request.app[POOL]) as conn:
+    async with borrow(request.app[POOL]) as conn, conn.transaction():
+        await hold(conn, principal)
         gone = await store.delete_endpoint(
             conn,
             organization_id=principal.organization_id,

@@ -203,7 +203,8 @@ async def change(request: web.Request) -> web.Response:
 async def delete(request: web.Request) -> web.Response:
     """Delete an outgoing webhook; what waits to be sent to it is cancelled."""
     principal = await _keeper(request)
-    async with borrow(request.app[POOL]) as conn:
+    async with borrow(request.app[POOL]) as conn, conn.transaction():
+        await hold(conn, principal)
         deleted = await outgoing.delete_webhook(
             conn, organization_id=principal.organization_id, id_=id_in_path(request)
         )
