@@ -7,6 +7,7 @@ from tests.model.mistakes import MISTAKES
 from tests.model.playing import play
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("title", MISTAKES)
 def test_a_mistake_is_seen(database_url, monkeypatch, title):
     mistake = MISTAKES[title]

@@ -105,6 +105,9 @@ class Places(Families):
         limit, early = self.luck.choice([1, 10]), self.luck.choice([0, 0, 1])
         moments = [job.expires_at or 0 for job in self.house.may_expire()]
         self.wait(self.luck.choice(moments) - self.house.now - early)
+        if self.luck.random() < 0.5:
+            # Nobody will look at children any more, unless they are noted anew.
+            self._release()
 
         ended = self.do(timers.expire(self.conn, limit=limit)).job_ids
 

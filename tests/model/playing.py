@@ -10,7 +10,7 @@ from tests.model.stage import Stage
 from tests.support.expectation import Seen
 
 
-def play(database_url: str, *, examples: int = 180, steps: int = 40) -> Seen:
+def play(database_url: str, *, examples: int = 120, steps: int = 40) -> Seen:
     """Play the same examples as ever; return how often each move was seen."""
     seen: Seen = Counter()
     Places.stage, Places.seen = Stage(database_url), seen

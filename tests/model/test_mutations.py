@@ -35,6 +35,7 @@ FEW = (
 )
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("title", FEW)
 def test_a_mistake_is_seen(database_url, monkeypatch, title):
     mistake = MISTAKES[title]

@@ -1,9 +1,12 @@
 """Any order of actors leaves every job in the one place where it should be."""
 
+import pytest
+
 from libs.common.lifecycle import MOVES, RESTARTS
 from tests.model.playing import play
 
 
+@pytest.mark.timeout(300)
 def test_the_store_makes_every_legal_move_and_no_other(database_url):
     seen = play(database_url)
 

@@ -78,6 +78,7 @@ async def create_all(api, endpoint):
     return await asyncio.gather(*map(of, range(KEYS)))
 
 
+@pytest.mark.timeout(360)
 async def test_through_kills_the_jobs_of_a_key_come_one_by_one_and_in_order(
     run, tenant, endpoint, database_url
 ):
@@ -170,6 +171,7 @@ SELECT coalesce(max(jobs), 0)
 """
 
 
+@pytest.mark.timeout(240)
 async def test_after_a_storm_of_kills_no_turn_is_lost(run, tenant, database_url):
     house = await run("ingest", "scheduler")
     luck = random.Random(13)
