@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 
 from libs.common.envelopes import headers_of
+from libs.common.headers import HOPS
 from libs.common.ids import new_id
 from libs.common.store.jobs import NewJob
 from libs.common.store.lines import Line
@@ -26,6 +27,8 @@ class Message:
     organization_id: UUID
     event_type: str
     ordering_key: str | None
+    #: How often it was delivered to us before.
+    hops: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ def delivery(
         event_type=message.event_type,
         ordering_key=message.ordering_key,
     )
+    if message.hops:
+        headers[HOPS] = str(message.hops)
     return NewJob(
         id=new_id(),
         organization_id=message.organization_id,

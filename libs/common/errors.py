@@ -14,6 +14,7 @@
       - PayloadOverPlan more than the plan carries
     + QuotaExceeded     as many as the plan allows; waiting does not help
     + RateLimited       too fast; waiting helps
+    + LoopDetected      what we sent comes back to us, again and again
   x Transient           the world is wrong; retrying may help
     + Unavailable       Postgres or NATS does not answer
 
@@ -103,6 +104,10 @@ class PayloadOverPlan(TooLarge):
         self.current = current
         self.limit = limit
         self.plan = plan
+
+
+class LoopDetected(Rejected):
+    """What we delivered came back to us, was delivered, and so on."""
 
 
 class QuotaExceeded(Rejected):

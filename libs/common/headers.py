@@ -41,6 +41,11 @@ _RESERVED: Final = frozenset(
 _RESERVED_PREFIXES: Final = ("proxy-", "webhook-", "x-amz-", "x-azure-", "x-goog-")
 
 
+#: How often what is in the body came to Bellhop before: how a loop is known.  Whoever
+#: names a target cannot say it (see above); a delivery brings it where it is not 0.
+HOPS: Final = "webhook-hops"
+
+
 class BadHeader(ValueError):  # noqa: N818 - what is wrong, no "Error" at the end
     """A header that a target may not have; *code* is what is wrong in one word."""
 

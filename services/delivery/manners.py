@@ -28,7 +28,7 @@ from libs.common.endpoints import (
     decode_auth,
     decode_tls,
 )
-from libs.common.headers import is_reserved, is_token
+from libs.common.headers import HOPS, is_reserved, is_token
 from libs.common.messages import Delivery, Receiver
 from libs.common.sealing import Sealer, Unsealable
 from services.delivery.oauth import Account
@@ -114,6 +114,8 @@ class Manner:
             name, headers[name] = self._credential
         headers["webhook-id"] = id_
         headers["webhook-timestamp"] = str(timestamp)
+        if HOPS in job.headers:
+            headers[HOPS] = job.headers[HOPS]
         if self._signer is not None:
             headers["webhook-signature"] = self._signer.sign(id_, timestamp, body)
         if self._is_contract:

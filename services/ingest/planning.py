@@ -34,6 +34,8 @@ class WantedMessage:
     fingerprint: bytes | None
     #: The webhook that it came in as: it is logged with the message.
     delivery: Delivery | None = None
+    #: How often it was delivered to us before.
+    hops: int = 0
 
     @property
     def key(self) -> tuple[UUID, str] | None:
@@ -94,6 +96,7 @@ def message_of(one: Planned) -> NewMessage:
         ordering_key=wanted.ordering_key,
         idempotency_key=wanted.idempotency_key,
         fingerprint=wanted.fingerprint,
+        hops=wanted.hops,
     )
 
 
@@ -108,6 +111,7 @@ def deliveries_of(one: Planned, known: Known) -> Iterable[NewJob]:
                 organization_id=wanted.organization_id,
                 event_type=wanted.event_type,
                 ordering_key=wanted.ordering_key,
+                hops=wanted.hops,
             ),
             Addressee(
                 endpoint_id=subscriber.id,

@@ -187,6 +187,7 @@ async def _create(conn: Conn, row: Row, found: Sequence[Row], step: Step) -> Non
                     organization_id=row["organization_id"],
                     event_type=one["event_type"],
                     ordering_key=one["ordering_key"],
+                    hops=one["hops"],
                 ),
                 addressee,
                 lane_id=lane_id,

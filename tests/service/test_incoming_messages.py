@@ -153,3 +153,63 @@ async def test_its_deliveries_count_as_jobs_but_not_as_a_queue(api, send, tenant
     assert [status for status, _ in answers] == [200, 429, 200]
     assert answers[1][1]["resource"] == "active_jobs"
     assert answers[2][1] == {**answers[0][1], "status": "duplicate"}
+
+
+@pytest.mark.usefixtures("carrying")
+async def test_what_goes_round_ends(api, house, conn, tenant):
+    """Two endpoints lead to where their messages came in."""
+    url = f"{house.base_url}/api/v1/webhooks/{tenant.id}/standard"
+    one = await create_endpoint(api, url=url, max_retries=0)
+    await create_endpoint(api, url=url, max_retries=0, secret=one["secret"])
+    await configure(api, "standard", secret=one["secret"], **{"as": "message"})
+
+    body = {"event_type": "a.b", "payload": {"type": "a.b"}}
+    await api.ask("POST", "/messages", json=body, expect=201)
+
+    async def over():
+        dead = await conn.fetchval("SELECT count(*) FROM dead")
+        done = await conn.fetchval("SELECT count(*) FROM finished")
+        return dead + done == await conn.fetchval("SELECT count(*) FROM jobs") and dead
+
+    # Both deliveries of the last one were refused.
+    assert await until(over, at_most=30) == 2
+    kept = await conn.fetch("SELECT hops FROM messages ORDER BY id")
+    assert [row["hops"] for row in kept] == [0, 1, 2, 3, 4, 5]
+    refused = "SELECT DISTINCT status_code FROM attempts WHERE verdict <> 'delivered'"
+    assert [row[0] for row in await conn.fetch(refused)] == [508]
+
+
+@pytest.mark.parametrize("said", ["5", "0005", "99999999999", "4711"])
+async def test_what_came_too_often_is_refused(api, send, said):
+    await configure(api, "standard", secret=STANDARD_SECRET)
+    headers = {**senders.standard(MESSAGE), "webhook-hops": said}
+
+    status, refused = await send("standard", headers, MESSAGE)
+
+    assert (status, refused["code"]) == (508, "LOOP_DETECTED")
+    assert await logged(api) == []
+    assert (await send("standard", {**headers, "webhook-hops": "4"}, MESSAGE))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"), [(None, "1"), ("2", "3"), ("-1", "1"), ("1.5", "1"), ("²", "1")]
+)
+async def test_a_delivery_says_how_often_it_came(api, send, endpoint, conn, said, sent):
+    await create_endpoint(api, url=endpoint.url)
+    await configure(api, "standard", secret=STANDARD_SECRET, **{"as": "message"})
+    headers = senders.standard(MESSAGE)
+    if said is not None:
+        headers["webhook-hops"] = said
+
+    _, taken = await send("standard", headers, MESSAGE)
+    [first] = await endpoint.received(1)
+    assert first.headers["webhook-hops"] == sent
+
+    job = str(await conn.fetchval("SELECT id FROM jobs"))
+    await api.until_status(job, "completed")
+    await api.ask("POST", f"/jobs/{job}/resend", expect=201)
+    assert [one.headers["webhook-hops"] for one in await endpoint.received(2)] == [
+        sent,
+        sent,
+    ]
+    assert taken["message_id"] == first.id

@@ -184,6 +184,10 @@ def test_a_receivers_headers_go_with_every_request_and_a_jobs_replace_them():
     assert headers["User-Agent"] == "Theirs/1"
     assert headers["webhook-id"] != "forged"
     assert "traceparent" not in headers
+    # A delivery says how often it came before, an endpoint does not.
+    assert "webhook-hops" not in headers
+    assert headers_of(manner, headers={"webhook-hops": "2"})["webhook-hops"] == "2"
+    assert "webhook-hops" not in headers_of(manner_of(headers={"Webhook-Hops": "0"}))
     # What one job brought is not the next one's.
     assert headers_of(manner)["X-B"] == "endpoint"
 

@@ -133,6 +133,8 @@ CREATE TABLE messages (
     payload         json        NOT NULL,
     ordering_key    text,
     idempotency_key text,
+    -- How often it was delivered to us before, as a webhook that became a message.
+    hops            smallint    NOT NULL DEFAULT 0,
     created_at      timestamptz NOT NULL DEFAULT now(),
 
     PRIMARY KEY (id),

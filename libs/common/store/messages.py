@@ -38,6 +38,8 @@ class NewMessage:
     ordering_key: str | None = None
     idempotency_key: str | None = None
     fingerprint: bytes | None = None
+    #: How often it was delivered to us before.
+    hops: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ async def create(conn: Conn, *, messages: Sequence[NewMessage]) -> dict[UUID, Ou
         column(one.idempotency_key for one in messages),
         column(one.fingerprint for one in messages),
         [born_at(one.id) for one in messages],
+        [one.hops for one in messages],
     )
     return {row["id"]: row["outcome"] for row in rows}
 

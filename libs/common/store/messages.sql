@@ -16,14 +16,16 @@ SELECT id
 -- gone, when the organization is no more.
 -- Arrays, one element a message: $1 ids uuid, $2 organizations uuid, $3 versions of their
 -- endpoints bigint, $4 event types text, $5 payloads text, $6 ordering keys text,
--- $7 idempotency keys text, $8 fingerprints bytea, $9 created_at timestamptz
+-- $7 idempotency keys text, $8 fingerprints bytea, $9 created_at timestamptz, $10 hops
+-- smallint
 WITH asked AS MATERIALIZED (
     SELECT *
       FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[],
-                  $6::text[], $7::text[], $8::bytea[], $9::timestamptz[])
+                  $6::text[], $7::text[], $8::bytea[], $9::timestamptz[],
+                  $10::smallint[])
            WITH ORDINALITY
            AS asked (id, organization_id, version, event_type, payload, ordering_key,
-                     idempotency_key, fingerprint, created_at, place)
+                     idempotency_key, fingerprint, created_at, hops, place)
 ), current AS MATERIALIZED (
     SELECT id, endpoints_version
       FROM organizations
@@ -49,9 +51,9 @@ WITH asked AS MATERIALIZED (
     RETURNING message_id
 ), bodies AS (
     INSERT INTO messages (id, organization_id, event_type, payload, ordering_key,
-                          idempotency_key, created_at)
+                          idempotency_key, created_at, hops)
     SELECT id, organization_id, event_type, payload::json, ordering_key,
-           idempotency_key, created_at
+           idempotency_key, created_at, hops
       FROM fresh
      WHERE idempotency_key IS NULL
         OR id IN (SELECT message_id FROM keyed)

@@ -117,10 +117,10 @@ SELECT letter.job_id AS id,
 -- delivery of each stands (null: it never had one), and its job if that is dead.
 -- $1 organization_id uuid, $2 since timestamptz, $3 until timestamptz, $4 after message_id
 -- uuid, $5 limit int, $6 with payload boolean, $7 endpoint_id uuid
-SELECT next.id, next.event_type, next.ordering_key,
+SELECT next.id, next.event_type, next.ordering_key, next.hops,
        CASE WHEN $6 THEN next.payload END::text AS payload,
        youngest.place, youngest.job_id
-  FROM (SELECT id, event_type, ordering_key, payload
+  FROM (SELECT id, event_type, ordering_key, hops, payload
           FROM messages
          WHERE organization_id = $1
            AND id > $4

@@ -25,6 +25,7 @@ from libs.common.errors import (
     FeatureDisabled,
     Forbidden,
     LeaseExpired,
+    LoopDetected,
     Malformed,
     NotAdmin,
     NotFound,
@@ -124,6 +125,7 @@ _KINDS: Final[dict[type[BellhopError], _Kind]] = {
     LeaseExpired: _Kind(409, "LEASE_EXPIRED"),
     TooLarge: _Kind(413, "PAYLOAD_TOO_LARGE"),
     PayloadOverPlan: _Kind(413, "PAYLOAD_TOO_LARGE", members=_of_payload),
+    LoopDetected: _Kind(508, "LOOP_DETECTED"),
     QuotaExceeded: _Kind(429, "QUOTA_EXCEEDED", members=_of_quota),
     RateLimited: _Kind(
         429,

@@ -20,7 +20,15 @@ from aiohttp import web
 from multidict import CIMultiDict
 from prometheus_client import Counter
 
-from libs.common.errors import Fault, Forbidden, Malformed, NotFound, RateLimited
+from libs.common.errors import (
+    Fault,
+    Forbidden,
+    LoopDetected,
+    Malformed,
+    NotFound,
+    RateLimited,
+)
+from libs.common.headers import HOPS
 from libs.common.store.incoming import Delivery
 from services.ingest.answers import incoming as shapes
 from services.ingest.http.errors import answer
@@ -59,7 +67,13 @@ RECEIVED: Final = Counter(
 
 _TOKEN: Final = "X-Webhook-Token"  # noqa: S105 - a header's name
 _PROTOCOL: Final = "X-Forwarded-Proto"
-_THROUGH: Final = {_PROTOCOL: "In production it must be `https`, said by your proxy."}
+_THROUGH: Final = {
+    _PROTOCOL: "In production it must be `https`, said by your proxy.",
+    HOPS: "How often it came to a Bellhop before, said by that; 5 times are a loop.",
+}
+#: What came so often before is not taken again: it is on its way round.
+_HOPS_MAX: Final = 5
+_DIGITS_MAX: Final = 9
 _JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
 #: What is compared where there is nothing to compare: it is nobody's, and unknown.
@@ -83,7 +97,7 @@ def routes() -> list[Route]:
             body=CustomWebhook,
             headers={_TOKEN: "The organization's webhook token.", **_THROUGH},
             answers={200: shapes.CustomTaken},
-            refusals=(401,),
+            refusals=(401, 508),
             access="anybody",
         ),
         _of_provider("github", github),
@@ -106,7 +120,7 @@ def _of_provider(name: ProviderName, handler: Handler) -> Route:
         headers={**provider.HEADERS, **_THROUGH},
         answers={200: taken | shapes.Echo if name == "slack" else taken},
         silent=name == "slack",
-        refusals=(401, 403),
+        refusals=(401, 403, 508),
         access="anybody",
     )
 
@@ -122,6 +136,7 @@ async def custom(request: web.Request) -> web.Response:
     if recipient is None:
         raise NotFound("Resource not found")
     await _admit(request, recipient)
+    _hops(request, CUSTOM)
     body, data = await read_json(request)
     asked = understood(request, CustomWebhook, data)
     tags = {"provider": CUSTOM}
@@ -206,19 +221,24 @@ async def _receive(request: web.Request, name: ProviderName) -> web.Response:
         RECEIVED.labels(name, "disabled").inc()
         raise Forbidden("This incoming webhook is disabled")
     await _admit(request, recipient)
+    hops = _hops(request, name)
     arrived = PROVIDERS[name].read(headers, body)
     if isinstance(arrived, Greeting):
         RECEIVED.labels(name, "greeted").inc()
         return _echo(arrived)
     taken = await request.app[RECEPTION].take(
-        _webhook(recipient, source, name, arrived)
+        _webhook(recipient, source, name, arrived, hops)
     )
     RECEIVED.labels(name, taken.status).inc()
     return _nothing() if arrived.silent else answer(shapes.webhook_taken(taken))
 
 
 def _webhook(
-    recipient: Recipient, source: Source, name: ProviderName, arrived: Arrived
+    recipient: Recipient,
+    source: Source,
+    name: ProviderName,
+    arrived: Arrived,
+    hops: int,
 ) -> Webhook:
     return Webhook(
         recipient=recipient,
@@ -240,6 +260,7 @@ def _webhook(
         },
         idempotency_key=key_of(name, arrived.delivery_id),
         switched=source.switched_at is not None,
+        hops=hops,
     )
 
 
@@ -276,6 +297,26 @@ async def _admit(request: web.Request, recipient: Recipient) -> None:
     known = request.get(ALLOWANCE)
     if known is None or left.remaining < known.remaining:
         request[ALLOWANCE] = left
+
+
+def _hops(request: web.Request, name: str) -> int:
+    """Return how often it came to us before; raises `LoopDetected`.
+
+    No signature is over it, so it is asked for beside a proof: whoever has one and says
+    less than is true sends a webhook of their own.
+    """
+    hops = max(map(_number, request.headers.getall(HOPS, [])), default=0)
+    if hops >= _HOPS_MAX:
+        RECEIVED.labels(name, "looping").inc()
+        raise LoopDetected(f"It came to us {_HOPS_MAX} times before: it is in a loop")
+    return hops
+
+
+def _number(said: str) -> int:
+    """Return the integer that a header says, at most as many as matter, else 0."""
+    if not (said.isascii() and said.isdigit()):
+        return 0
+    return min(int(said), _HOPS_MAX) if len(said) <= _DIGITS_MAX else _HOPS_MAX
 
 
 def _require_token(request: web.Request, recipient: Recipient | None) -> None:

@@ -55,6 +55,7 @@ CODES: Final[tuple[tuple[int, str, str], ...]] = (
     (429, "QUOTA_EXCEEDED", "As many as the plan allows; waiting does not help."),
     (500, "INTERNAL_ERROR", "A bug of ours; tell us the x-request-id."),
     (503, "SERVICE_UNAVAILABLE", "What we stand on is away; repeat after a moment."),
+    (508, "LOOP_DETECTED", "We sent it ourselves, too often: see webhook-hops."),
 )
 _STATUSES: Final = tuple(dict.fromkeys(status for status, _, _ in CODES))
 _SECURITY: Final[Mapping[Access, list[Json]]] = {

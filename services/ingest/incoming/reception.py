@@ -49,6 +49,8 @@ class Webhook:
     priority: int = 0
     #: Whether an earlier one may have become the other of the two.
     switched: bool = False
+    #: How often what is in it came to us before.
+    hops: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,7 @@ def _message(webhook: Webhook) -> WantedMessage:
         idempotency_key=webhook.idempotency_key,
         fingerprint=hashlib.sha256(webhook.payload).digest(),
         delivery=webhook.delivery,
+        hops=webhook.hops + 1,
     )
 
 
