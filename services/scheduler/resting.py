@@ -32,7 +32,7 @@ _POLL_SECONDS: Final = 1.0
 _LANES_MAX: Final = 2000
 _LANES: Final = 20
 #: How many jobs of each lane one statement moves.
-_JOBS: Final = 200
+_JOBS: Final = 500
 _ENDPOINTS: Final = 50
 _REASON: Final = "endpoint_deleted"
 

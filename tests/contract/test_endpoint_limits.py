@@ -4,16 +4,19 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from libs.common.ids import new_id
 from libs.common.store import (
     claims,
+    endpoint_health,
     invariants,
     leases,
     settlement,
 )
+from libs.common.store.endpoint_health import Outcomes
 from tests.support import stock
 from tests.support.gates import change, claim, dispatching, retry, trip
 from tests.support.rivals import settle
@@ -175,6 +178,45 @@ async def test_three_dispatchers_never_have_more_out_than_the_endpoint_allows(
     await asyncio.gather(*(dispatch() for _ in range(3)))
 
     assert max(seen) == 7
+
+
+async def test_dispatchers_that_claim_settle_and_note_never_lock_each_other_out(
+    conn, connect
+):
+    lines = [await stock.open_endpoint(conn, max_concurrency=5) for _ in range(4)]
+    for line in lines:
+        await stock.create(conn, line, 60)
+        await retry(conn, line, 60)
+    lanes = [lane for line in lines for lane in (line.id, line.retry_id)]
+    done: Counter[UUID] = Counter()
+
+    async def dispatch(number):
+        mine = await connect()
+        order = lanes[number:] + lanes[:number]
+        while done.total() < 480:
+            jobs, _ = await claim(mine, dict.fromkeys(order, 3))
+            if not jobs:
+                continue
+            async with mine.transaction():
+                await settle(mine, *jobs)
+                told = Counter(job.endpoint_id for job in jobs if job.endpoint_id)
+                outcomes = [
+                    Outcomes(
+                        endpoint_id=id_, url_version=1, succeeded=count, duration_ms=1.0
+                    )
+                    for id_, count in told.items()
+                ]
+                await endpoint_health.lock_health(mine, endpoint_ids=told)
+                await endpoint_health.note_outcomes(mine, outcomes=outcomes)
+            done.update(told)
+
+    await asyncio.gather(*(dispatch(number) for number in range(4)))
+
+    assert done == {line.endpoint_id: 120 for line in lines}
+    counted = await conn.fetch(
+        "SELECT endpoint_id, sum(succeeded) AS jobs FROM endpoint_minutes GROUP BY 1"
+    )
+    assert {row["endpoint_id"]: row["jobs"] for row in counted} == done
 
 
 # --- rate -----------------------------------------------------------------------------

@@ -80,6 +80,36 @@ async def test_the_second_time_there_is_nothing_to_do(bare_url, bare):
     assert await bare.fetch("SELECT * FROM migrations") == before
 
 
+async def test_lanes_of_push_jobs_get_one_for_their_retries(
+    bare_url, bare, monkeypatch
+):
+    before = [each for each in migrations() if each.number <= 3]
+    with monkeypatch.context() as old:
+        old.setattr(libs.common.migrate, "migrations", lambda: before)
+        await migrate(bare_url)
+    await bare.execute(
+        "INSERT INTO lanes (organization_id, queue_name, destination, retired)"
+        " SELECT gen_random_uuid(), 'mail', destination, retired"
+        "   FROM unnest('{\"\",http://a.test,http://b.test}'::text[],"
+        "               '{f,f,t}'::boolean[]) AS old (destination, retired)"
+    )
+
+    await migrate(bare_url)
+
+    rows = await bare.fetch(
+        "SELECT fresh.destination, second.destination, second.retries, second.retired"
+        "  FROM lanes AS fresh"
+        "  LEFT JOIN lanes AS second ON second.id = fresh.retry_lane_id"
+        "                           AND second.organization_id = fresh.organization_id"
+        " WHERE NOT fresh.retries ORDER BY fresh.id"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("", None, None, None),
+        ("http://a.test", "http://a.test", True, False),
+        ("http://b.test", "http://b.test", True, True),
+    ]
+
+
 async def test_five_processes_at_once_apply_everything_once(bare_url, bare):
     processes = [
         await asyncio.create_subprocess_exec(
