@@ -12,6 +12,7 @@ from libs.common.store import (
     jobs,
     leases,
     lines,
+    resting,
     timers,
 )
 from libs.common.store.lines import Line
@@ -282,24 +283,19 @@ async def test_a_child_joins_when_its_parent_is_done(conn):
 # --- held for another reason ----------------------------------------------------------
 
 
-async def test_who_is_called_keeps_its_turn_while_something_else_holds_it(conn):
-    lane = await stock.open_line(conn)
+async def test_who_is_called_keeps_its_turn_while_its_endpoint_is_disabled(conn):
+    lane = await stock.open_endpoint(conn)
     first, second = await in_line(conn, lane, 2)
     await release(conn)
-    # As when its endpoint is disabled.
     await conn.execute(
-        "WITH gone AS (DELETE FROM ready RETURNING job_id, lane_id, rank)"
-        " INSERT INTO held SELECT job_id, lane_id, rank, 0, 0, 0, 'its endpoint is"
-        " disabled' FROM gone"
+        "UPDATE endpoints"
+        "   SET enabled = false, disabled_at = now(), disabled_reason = 'manual'"
     )
-    await conn.execute("UPDATE journal SET transition = 'created'")
+    assert await resting.hold(conn, lanes=[lane.id], limit=10) == 1
 
     assert (await release(conn)).called == 0
+    assert await places(conn, [first, second]) == ["held", "held"]
 
-    waits = "SELECT awaits_turn($1)"
-    assert not await conn.fetchval(waits, first)
-    assert await conn.fetchval(waits, second)
-    assert not await conn.fetchval(waits, new_id())
     assert await cancel(conn, lane, first)
     await release(conn)
     assert await called(conn) == [second]

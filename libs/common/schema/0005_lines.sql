@@ -63,13 +63,6 @@ RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE AS $$
            AND queues.name = split_part(scope, ':', 3)), 1)
 $$;
 
--- Whether a job is held because its turn has not come: then it is not to be let go for
--- any other reason.
-CREATE FUNCTION awaits_turn(job uuid)
-RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT EXISTS (SELECT FROM lines WHERE lines.job_id = job AND NOT lines.called)
-$$;
-
 CREATE OR REPLACE VIEW places AS
     SELECT job_id, 'ready' AS place, lane_id, rank, attempt, retry_count,
            NULL::uuid AS lease_id, NULL::timestamptz AS run_at,

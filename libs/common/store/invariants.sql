@@ -100,6 +100,12 @@ SELECT scope, key, job_id, 'stands in line: ' || coalesce(place, 'nowhere')
     OR place IN ('waiting', 'finished', 'dead')
     OR NOT called AND place <> 'held'
 UNION ALL
+SELECT scope, key, job_id, 'rests before its turn'
+  FROM lines
+  JOIN held USING (job_id)
+ WHERE NOT called
+   AND at_rest
+UNION ALL
 SELECT line_scope, line_key, jobs.id, 'stands in no line: ' || places.place
   FROM jobs
   JOIN places ON places.job_id = jobs.id
