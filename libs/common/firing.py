@@ -8,7 +8,7 @@ the job's idempotency key is made of both.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -32,6 +32,7 @@ from libs.common.store import firings, jobs, usage
 from libs.common.store.firings import Run, Source
 from libs.common.store.jobs import NewJob, Push
 from libs.common.store.lanes import LaneName, open_lanes
+from libs.common.store.lines import Line
 
 #: What a queue gives where it says nothing (contract, Limits).
 MAX_RETRIES: Final = 3
@@ -68,6 +69,8 @@ class Fired:
     error: Rejected | None = None
     #: The lane of a job that is new, and whether it is pushed.
     lane: tuple[int, bool] | None = None
+    #: Whether that job is held until its turn comes (`release_lines`).
+    in_line: bool = False
 
     def run(self) -> Run:
         """Return it as it is recorded."""
@@ -93,10 +96,11 @@ async def make_jobs(conn: Conn, *, asked: Sequence[Firing]) -> list[Fired]:
     The caller has locked the schedules, and records what became of them in the same
     transaction.
     """
-    refused = await _refused(conn, asked)
+    alive = await _find_alive(conn, asked)
+    refused = await _refused(conn, asked, alive)
     going = [firing for firing, error in zip(asked, refused, strict=True) if not error]
     lanes = await open_lanes(conn, names=sorted({_lane(firing) for firing in going}))
-    rows = [_job(firing, lanes[_lane(firing)]) for firing in going]
+    rows = [_job(firing, lanes[_lane(firing)], alive) for firing in going]
     created = await jobs.create(conn, jobs=rows) if rows else set()
     await _charge(conn, going, rows, created)
     holders = await _holders(conn, rows, created)
@@ -114,12 +118,27 @@ async def make_jobs(conn: Conn, *, asked: Sequence[Firing]) -> list[Fired]:
                 lane=(row.lane_id, _lane(firing).destination != "")
                 if row.id in created
                 else None,
+                in_line=row.line is not None and row.id in created,
             )
         )
     return found
 
 
-async def _refused(conn: Conn, asked: Sequence[Firing]) -> list[Rejected | None]:
+async def _find_alive(conn: Conn, asked: Sequence[Firing]) -> dict[UUID, bool]:
+    """Return the endpoints that there are still, and whether they are ordered."""
+    endpoints = {
+        (firing.schedule["organization_id"], firing.schedule["endpoint_id"])
+        for firing in asked
+        if firing.schedule["endpoint_id"] is not None
+    }
+    if not endpoints:
+        return {}
+    return await firings.find_alive(conn, endpoints=sorted(endpoints))
+
+
+async def _refused(
+    conn: Conn, asked: Sequence[Firing], alive: Collection[UUID]
+) -> list[Rejected | None]:
     """Return why there can be no job, for each; take room for the others."""
     limited = {
         firing.schedule["organization_id"]: firing.plan
@@ -127,16 +146,6 @@ async def _refused(conn: Conn, asked: Sequence[Firing]) -> list[Rejected | None]
         if not firing.plan.unlimited
     }
     rooms = await quotas.hold(conn, limited, queues=True) if limited else {}
-    endpoints = {
-        (firing.schedule["organization_id"], firing.schedule["endpoint_id"])
-        for firing in asked
-        if firing.schedule["endpoint_id"] is not None
-    }
-    alive = (
-        await firings.find_alive(conn, endpoints=sorted(endpoints))
-        if endpoints
-        else set()
-    )
     found: list[Rejected | None] = []
     for firing in asked:
         try:
@@ -195,7 +204,7 @@ def _lane(firing: Firing) -> LaneName:
     )
 
 
-def _job(firing: Firing, lane_id: int) -> NewJob:
+def _job(firing: Firing, lane_id: int, alive: Mapping[UUID, bool]) -> NewJob:
     schedule = firing.schedule
     url = schedule["target_url"]
     return NewJob(
@@ -222,6 +231,9 @@ def _job(firing: Firing, lane_id: int) -> NewJob:
             timeout_seconds=schedule["target_timeout_seconds"],
         ),
         endpoint_id=schedule["endpoint_id"],
+        line=Line.of_endpoint(schedule["endpoint_id"])
+        if alive.get(schedule["endpoint_id"])
+        else None,
         made_by=orjson.dumps(
             {"source": firing.source, "schedule_id": str(schedule["id"])}
         ).decode(),

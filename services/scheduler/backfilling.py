@@ -14,6 +14,7 @@ import structlog
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.firing import Fired, Firing, is_gone, make_jobs
+from libs.common.lines import release_lines
 from libs.common.loops import Doorbell, on_bell
 from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.plans import PlanLimits
@@ -91,6 +92,8 @@ async def _turn(pool: Pool, bus: Bus, plan_limits: PlanLimits | None) -> bool:
     if made:
         await bus.ring_lanes({one.lane for one in made if one.lane is not None})
         await bus.ring(JournalGrew())
+    if any(one.in_line for one in made):
+        await release_lines(pool, bus)
     return True
 
 

@@ -22,6 +22,7 @@ from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.errors import Transient
 from libs.common.firing import Fired, Firing, is_gone, make_jobs
 from libs.common.ids import new_id
+from libs.common.lines import release_lines
 from libs.common.loops import Doorbell
 from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.plans import PlanLimits
@@ -215,6 +216,8 @@ class Recurring:
         if lanes:
             await self._bus.ring_lanes(lanes)
             await self._bus.ring(JournalGrew())
+        if any(one.in_line for one in fired):
+            await release_lines(self._pool, self._bus)
 
 
 async def _cancel(conn: Conn, jobs: Sequence[tuple[UUID, UUID]]) -> set[int]:

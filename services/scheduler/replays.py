@@ -21,6 +21,7 @@ from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.deliveries import Addressee, Message, delivery
 from libs.common.event_types import Wish
 from libs.common.filters import Test, compile_filter
+from libs.common.lines import release_lines
 from libs.common.loops import every
 from libs.common.messages import JournalGrew
 from libs.common.store import interventions, jobs, lanes, replays
@@ -63,6 +64,7 @@ async def replay(stopping: asyncio.Event, *, pool: Pool, bus: Bus) -> None:
                 REPLAYED.inc(step.replayed)
                 await bus.ring_lanes((lane_id, True) for lane_id in step.lane_ids)
                 await bus.ring(JournalGrew())
+                await release_lines(pool, bus)
 
     await every(_POLL_SECONDS, turn, stopping=stopping)
 

@@ -1,5 +1,6 @@
 """Schedules that fire: on time, after an outage, while the run before is not over."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -116,6 +117,29 @@ async def test_a_push_job_is_pushed_at_its_tick(api, endpoint, carrying):
     await api.until_status(row["job_id"], "completed")
     [row] = await runs(api, schedule["id"])
     assert (row["status"], row["job_status"]) == ("completed", "completed")
+
+
+async def test_what_goes_to_an_ordered_endpoint_waits_for_its_turn(
+    api, endpoint, carrying
+):
+    asked = {"url": endpoint.url, "ordered": True}
+    made = await api.ask("POST", "/endpoints", json=asked, expect=201)
+    schedule = await make(api, target={"endpoint_id": made["id"]})
+    first_is_over = asyncio.Event()
+
+    async def plan(_):
+        await first_is_over.wait()
+        return 200
+
+    endpoint.answers = [plan]
+    path = f"/schedules/{schedule['id']}/trigger"
+    ids = [(await api.ask("POST", path, expect=200))["job_id"] for _ in range(2)]
+    await endpoint.received(1)
+    assert (await api.job(ids[1]))["status"] == "pending"
+    first_is_over.set()
+
+    await api.until_status(ids[1], "completed")
+    assert endpoint.ids == ids
 
 
 # --- after an outage ------------------------------------------------------------------

@@ -15,7 +15,6 @@ from tests.support.takers import Takers
 from tests.support.waiting import until
 
 KEYS = 10
-JOBS_OF_EACH = 200
 FAST = {"strategy": "schedule", "schedule_seconds": [0.1], "jitter": 0}
 
 
@@ -55,21 +54,19 @@ async def states(database_url):
     return {row["place"]: row["count"] for row in rows}
 
 
-async def create_all(api, endpoint):
-    """Create the jobs of all keys, each key's one after the other; return their ids."""
+async def create_all(api, count, **fields):
+    """Create *count* jobs of each key, one after the other; return their ids."""
 
     async def of(key):
-        ids = []
-        for _ in range(JOBS_OF_EACH // 100):
+        ids: list[str] = []
+        while len(ids) < count:
+            job = {"payload": {"key": key}, fields["named"]: f"key {key}"}
             body = {
                 "queue_name": f"queue-{key % 3}",
-                "target": {"url": endpoint.url_of(f"/key/{key}")},
+                "target": fields["target"],
                 "retry": FAST,
                 "default_max_retries": 50,
-                "jobs": [
-                    {"payload": {"n": n}, "concurrency_key": f"key {key}"}
-                    for n in range(100)
-                ],
+                "jobs": [job] * min(100, count - len(ids)),
             }
             made = await api.ask("POST", "/jobs/bulk", json=body, expect=200)
             ids += [each["job_id"] for each in made["succeeded"]]
@@ -78,44 +75,51 @@ async def create_all(api, endpoint):
     return await asyncio.gather(*map(of, range(KEYS)))
 
 
+async def storm(house, victims, luck):
+    """Kill one after the other, and start it again."""
+    for victim in victims:
+        await asyncio.sleep(0.5 + luck.random())
+        await house.kill(victim)
+        await house.start(victim)
+
+
 @pytest.mark.timeout(360)
+@pytest.mark.parametrize(
+    ("named", "count"), [("concurrency_key", 200), ("ordering_key", 60)]
+)
 async def test_through_kills_the_jobs_of_a_key_come_one_by_one_and_in_order(
-    run, tenant, endpoint, database_url
+    run, tenant, endpoint, database_url, named, count
 ):
+    """Those of a queue, or those to an endpoint, whose limits come on top."""
     carrying = ("delivery", "dispatcher", "delivery#2", "dispatcher#2")
     house = await run("ingest", "scheduler")
     for name in carrying:
         await house.start(name)
     takers = Takers(fails=0.03)
     endpoint.otherwise = takers
-    luck = random.Random(11)
+
+    async def done():
+        found = await states(database_url)
+        assert found == {"finished": KEYS * count}, found
+        return True
+
     async with open_api(house, tenant) as api:
+        target = {"url": endpoint.url}
+        if named == "ordering_key":
+            made = await api.ask("POST", "/endpoints", json=target, expect=201)
+            target = {"endpoint_id": made["id"]}
         began = time.monotonic()
-        created = await create_all(api, endpoint)
-
-        async def storm():
-            for victim in carrying:
-                await asyncio.sleep(0.5 + luck.random())
-                await house.kill(victim)
-                await house.start(victim)
-
-        async def done():
-            found = await states(database_url)
-            assert found == {"finished": KEYS * JOBS_OF_EACH}, found
-            return True
-
-        await storm()
+        created = await create_all(api, count, named=named, target=target)
+        await storm(house, carrying, random.Random(11))
         await until(done, at_most=240)
         took = time.monotonic() - began
 
-    requests = len(endpoint.requests)
     print(
-        f"\n{KEYS * JOBS_OF_EACH} jobs of {KEYS} keys, {requests} requests, four kills:"
-        f" {took:.1f} s"
+        f"\n{KEYS * count} jobs of {KEYS} keys, {len(endpoint.requests)} requests,"
+        f" four kills: {took:.1f} s"
     )
     assert takers.beside == []
-    for key, ids in enumerate(created):
-        assert takers.order(f"/key/{key}") == ids
+    assert [takers.order(key) for key in range(KEYS)] == created
     assert await nobody_stands_in_line(database_url)
 
 
@@ -193,10 +197,7 @@ async def test_after_a_storm_of_kills_no_turn_is_lost(run, tenant, database_url)
         for name in ("ann", "bob", "cid"):
             tasks.create_task(labour.work(name))
         tasks.create_task(labour.watch(database_url))
-        for victim in ["scheduler", "ingest"] * 3:
-            await asyncio.sleep(luck.random())
-            await house.kill(victim)
-            await house.start(victim)
+        await storm(house, ["scheduler", "ingest"] * 3, luck)
         await until(done, at_most=120)
         labour.over.set()
 

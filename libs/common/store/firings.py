@@ -69,14 +69,17 @@ async def next_due(conn: Conn) -> NextDue:
 
 async def find_alive(
     conn: Conn, *, endpoints: Collection[tuple[UUID, UUID]]
-) -> set[UUID]:
-    """Return the endpoints among these (organization, endpoint) that there are."""
+) -> dict[UUID, bool]:
+    """Return the endpoints among these (organization, endpoint) that there are.
+
+    Each with whether what goes there goes in order.
+    """
     rows = await conn.fetch(
         SQL["find_alive"],
         [organization_id for organization_id, _ in endpoints],
         [endpoint_id for _, endpoint_id in endpoints],
     )
-    return {row["id"] for row in rows}
+    return {row["id"]: row["ordered"] for row in rows}
 
 
 async def record(conn: Conn, *, runs: Sequence[Run]) -> dict[UUID, list[UUID]]:

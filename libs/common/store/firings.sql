@@ -70,12 +70,13 @@ SELECT (SELECT extract(epoch FROM next_at - now())::double precision
        EXISTS (SELECT FROM schedules WHERE queued_tick IS NOT NULL) AS queued;
 
 -- name: find_alive
--- Those of these endpoints that there are, of these organizations.
+-- Those of these endpoints that there are, of these organizations, and whether what goes
+-- there goes in order.
 -- $1 organization_ids uuid[], $2 endpoint_ids uuid[]
-SELECT endpoint.id
+SELECT endpoint.*
   FROM unnest($1::uuid[], $2::uuid[]) AS asked (organization_id, id)
  CROSS JOIN LATERAL (
-        SELECT id
+        SELECT id, ordered
           FROM endpoints
          WHERE endpoints.id = asked.id
            AND endpoints.organization_id = asked.organization_id

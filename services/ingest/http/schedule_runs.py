@@ -11,6 +11,7 @@ from libs.common.db import borrow
 from libs.common.errors import Conflict, NotFound
 from libs.common.firing import Firing
 from libs.common.ids import new_id
+from libs.common.lines import release_lines
 from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.store import backfills, firings, schedules
 from libs.common.zones import zone_of
@@ -131,6 +132,8 @@ async def trigger(request: web.Request) -> web.Response:
     if fired.lane is not None:
         await bus.ring_lanes([fired.lane])
     await bus.ring(JournalGrew())
+    if fired.in_line:
+        await release_lines(request.app[HOT], bus)
     triggered: shapes.Triggered = {
         "job_id": str(fired.job_id),
         "triggered_at": row["asked_at"],
