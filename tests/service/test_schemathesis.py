@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.support.endpoints import create_endpoint
 from tests.support.furnished import PROVIDER, QUEUE, WORKER, Furnished, furnish
 from tests.support.house import ADMIN_KEY, run_house
 from tests.support.senders import EXAMPLES as SENDERS
@@ -62,6 +63,8 @@ SOUND = {
     "timezone": "Europe/Berlin",
     "from": "2026-03-01T00:00:00Z",
     "to": "2026-03-02T00:00:00Z",
+    "since": "2026-03-01T00:00:00Z",
+    "until": "2026-03-02T00:00:00Z",
 }
 #: What chance does not find: a key, a token, a code, a lease, somebody else's id.  What
 #: signing in answers is held against the description where it is tested (`described`).
@@ -97,6 +100,7 @@ class Ids:
     to_fail_id: str
     waiting_id: str
     ended_id: str
+    idle_endpoint_id: str
     webhook_token: str
 
     def of(self, name, path):
@@ -106,6 +110,7 @@ class Ids:
             "POST /jobs/{id}/complete": self.to_complete_id,
             "POST /jobs/{id}/fail": self.to_fail_id,
             "POST /jobs/{id}/resend": self.ended_id,
+            "POST /endpoints/{id}/replay": self.idle_endpoint_id,
         }
         if name in own:
             return [{"id": own[name]}]
@@ -157,6 +162,8 @@ async def test_every_answer_is_as_described(api):
         to_fail_id=await claimed(api),
         waiting_id=await api.create(queue_name=QUEUE),
         ended_id=await ended(api),
+        # Of the other a replay is running, and there is one at a time.
+        idle_endpoint_id=(await create_endpoint(api))["id"],
         webhook_token=await believed(api),
     )
     made = await api.ask(
