@@ -8,8 +8,6 @@ from tests.support.tenants import stranger
 from tests.support.timetables import go_back, make, moments, runs
 from tests.support.waiting import until
 
-HOURS = timedelta(hours=5, minutes=1)
-
 
 @pytest.fixture
 async def asleep(house):
@@ -69,7 +67,7 @@ async def test_ticks_of_the_past_get_their_jobs_and_none_twice(api):
 async def test_a_tick_that_had_no_job_gets_one(api, asleep, conn):
     schedule = await make(api, misfire="skip")
     path = f"/schedules/{schedule['id']}"
-    ticks = await go_back(conn, schedule["id"], HOURS, expression="30 */2 * * *")
+    ticks = await go_back(conn, schedule["id"], ticks=3)
     await asleep(schedule_grace_seconds=1)
     [row] = await runs(api, schedule["id"], at_least=1)
     assert row["job_id"] is None

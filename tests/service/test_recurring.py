@@ -9,8 +9,6 @@ from tests.support.tenants import stranger
 from tests.support.timetables import go_back, make, moments, runs
 from tests.support.waiting import until
 
-HOURS = timedelta(hours=5, minutes=1)
-
 
 @pytest.fixture
 async def asleep(house):
@@ -94,7 +92,7 @@ async def test_a_single_moment_comes_once_and_then_it_has_ended(api):
 async def test_a_paused_schedule_does_nothing(api, asleep, conn):
     paused, other = await make(api), await make(api)
     for one in (paused, other):
-        await go_back(conn, one["id"], HOURS, expression="0 * * * *")
+        await go_back(conn, one["id"], ticks=5)
     await api.ask("POST", f"/schedules/{paused['id']}/pause", expect=200)
 
     await asleep()
@@ -147,7 +145,7 @@ async def test_what_goes_to_an_ordered_endpoint_waits_for_its_turn(
 
 async def test_what_was_missed_is_one_run(api, asleep, conn):
     schedule = await make(api)
-    ticks = await go_back(conn, schedule["id"], HOURS, expression="0 * * * *")
+    ticks = await go_back(conn, schedule["id"], ticks=5)
 
     await asleep()
 
@@ -160,7 +158,7 @@ async def test_what_was_missed_is_one_run(api, asleep, conn):
 
 async def test_what_was_missed_is_left_out_if_that_is_wanted(api, asleep, conn):
     schedule = await make(api, misfire="skip")
-    ticks = await go_back(conn, schedule["id"], HOURS, expression="30 */2 * * *")
+    ticks = await go_back(conn, schedule["id"], ticks=3)
 
     await asleep(schedule_grace_seconds=1)
 
@@ -173,7 +171,7 @@ async def test_what_was_missed_is_left_out_if_that_is_wanted(api, asleep, conn):
 async def test_what_was_missed_is_caught_up_with_if_that_is_wanted(api, asleep, conn):
     catch_up = {"max": 3, "window_seconds": 86_400}
     schedule = await make(api, misfire="catch_up", catch_up=catch_up)
-    ticks = await go_back(conn, schedule["id"], HOURS, expression="0 * * * *")
+    ticks = await go_back(conn, schedule["id"], ticks=5)
 
     await asleep()
 
@@ -192,7 +190,7 @@ async def two_ticks(api, conn, wake, overlap, **job):
     triggered = await api.ask(
         "POST", f"/schedules/{schedule['id']}/trigger", expect=200
     )
-    await go_back(conn, schedule["id"], HOURS, expression="0 */4 * * *")
+    await go_back(conn, schedule["id"], ticks=1)
     await wake()
     return schedule, triggered["job_id"]
 
@@ -250,7 +248,7 @@ async def test_the_run_before_is_taken_out_of_its_workers_hands(api, asleep, con
     first = (await api.ask("POST", f"{path}/trigger", expect=200))["job_id"]
     claim = {"queue_name": "reports", "worker_id": "w", "lease_duration_secs": 600}
     [job] = (await api.ask("POST", "/jobs/claim", json=claim, expect=200))["jobs"]
-    await go_back(conn, schedule["id"], HOURS, expression="0 */4 * * *")
+    await go_back(conn, schedule["id"], ticks=1)
 
     await asleep()
 
@@ -275,7 +273,7 @@ async def test_a_tick_that_a_plan_has_no_room_for_is_recorded_and_time_goes_on(
     few = await stranger(api, database_url, max_active_jobs=1)
     schedule = await make(few)
     await few.ask("POST", f"/schedules/{schedule['id']}/trigger", expect=200)
-    ticks = await go_back(conn, schedule["id"], HOURS, expression="0 * * * *")
+    ticks = await go_back(conn, schedule["id"], ticks=5)
 
     await asleep()
 
@@ -291,7 +289,7 @@ async def test_a_tick_that_a_plan_has_no_room_for_is_recorded_and_time_goes_on(
 async def test_the_jobs_of_ticks_count_for_the_day(api, asleep, conn, database_url):
     few = await stranger(api, database_url, max_jobs_per_day=2)
     schedule = await make(few, misfire="catch_up")
-    await go_back(conn, schedule["id"], HOURS, expression="0 * * * *")
+    await go_back(conn, schedule["id"], ticks=5)
 
     await asleep()
 
@@ -307,7 +305,7 @@ async def test_an_endpoint_that_is_gone_is_said(api, asleep, conn):
     )
     schedule = await make(api, target={"endpoint_id": made["id"]})
     await api.ask("DELETE", f"/endpoints/{made['id']}", expect=204)
-    await go_back(conn, schedule["id"], HOURS, expression="0 * * * *")
+    await go_back(conn, schedule["id"], ticks=5)
 
     await asleep()
 
@@ -317,7 +315,7 @@ async def test_an_endpoint_that_is_gone_is_said(api, asleep, conn):
 
 async def test_an_organization_that_is_gone_fires_nothing(api, asleep, conn):
     schedule = await make(api)
-    await go_back(conn, schedule["id"], HOURS, expression="0 * * * *")
+    await go_back(conn, schedule["id"], ticks=5)
     await conn.execute(
         "UPDATE organizations SET plan_tier = 'deleted' WHERE id = $1", api.tenant.id
     )
@@ -334,7 +332,7 @@ async def test_an_organization_that_is_gone_fires_nothing(api, asleep, conn):
 async def test_a_schedule_that_cannot_be_read_stops_no_other(api, asleep, conn):
     broken, good = await make(api), await make(api)
     for one in (broken, good):
-        await go_back(conn, one["id"], HOURS, expression="0 * * * *")
+        await go_back(conn, one["id"], ticks=5)
     await conn.execute(
         "UPDATE schedules SET timezone = 'Mars/Olympus' WHERE id = $1::text::uuid",
         broken["id"],

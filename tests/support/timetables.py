@@ -1,12 +1,14 @@
 """Schedules for tests: made over the API, and made due when the test says."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from libs.common.ticks import rhythm_of
 from tests.support.waiting import until
 
 #: Far from now, whenever that is.
 QUIET = "0 0 1 1 *"
+
+HOUR = timedelta(hours=1)
 
 
 async def make(api, **changes):
@@ -21,30 +23,29 @@ async def make(api, **changes):
     return await api.ask("POST", "/schedules", json=body, expect=201)
 
 
-async def go_back(conn, schedule_id, ago, *, expression="* * * * *"):
-    """Let a schedule stand where it would if nobody had fired it for *ago*.
+async def go_back(conn, schedule_id, *, ticks):
+    """Let a schedule stand where it would if nobody had fired it for *ticks* ticks.
 
-    Returns the ticks since, up to now.
+    From then on it fires every hour, counted from where it began and not by the clock:
+    whenever a test runs, the latest of the ticks, which are returned, was half an hour
+    ago, and the next one comes in half an hour.
     """
     now = await conn.fetchval("SELECT now()")
+    began = now - ticks * HOUR - HOUR / 2
     rhythm = rhythm_of(
-        schedule_id, expression=expression, timezone="UTC", created_at=now - ago
+        schedule_id, expression="@every 1h", timezone="UTC", created_at=began
     )
-    tick = rhythm.after(now - ago)
-    ticks = []
-    while tick is not None and tick.tick <= now:
-        ticks.append(tick.tick)
-        tick = rhythm.after(tick.tick)
-    assert ticks, "nothing was due since"
+    first = rhythm.after(began)
+    assert first is not None
+    due = [first.tick + number * HOUR for number in range(ticks)]
     await conn.execute(
-        "UPDATE schedules SET cron_expression = $2, next_tick = $3, next_at = $3,"
-        " created_at = $4 WHERE id = $1::text::uuid",
+        "UPDATE schedules SET cron_expression = '@every 1h', next_tick = $2,"
+        " next_at = $2, created_at = $3 WHERE id = $1::text::uuid",
         schedule_id,
-        expression,
-        ticks[0],
-        now - ago,
+        due[0],
+        began,
     )
-    return ticks
+    return due
 
 
 async def runs(api, schedule_id, *, at_least=0):
