@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 PINS := $(VENV)/pins
 PIP_TOOLS := 7.6.2
 RECEIVER_PORT ?= 9000
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -40,8 +41,8 @@ receiver: $(READY) ## Receive webhooks on RECEIVER_PORT (9000), and check them, 
 
 # --- change it ------------------------------------------------------------------------
 
-test: $(READY) ## Run all tests, against a Postgres and a NATS of their own
-	@$(RUN) -m pytest $(TESTS)
+test: $(READY) ## Run all tests, WORKERS (2) at a time, each against a Postgres and a NATS of its own
+	@$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 lint: $(READY) ## Check style, layers and spelling
 	@$(RUN) -m ruff check .

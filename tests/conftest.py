@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from libs.cli.embedded.nats import NatsServer, run_nats
 from libs.cli.embedded.postgres import PostgresServer, run_postgres
+from tests.support import databases
 from tests.support.databases import copy_of, template
 from tests.support.endpoint import Endpoint, run_endpoint
 
@@ -29,8 +30,10 @@ async def postgres_url() -> AsyncIterator[str]:
     if FOREIGN_DATABASE:
         yield FOREIGN_DATABASE
         return
-    with tempfile.TemporaryDirectory(prefix="bellhop-tests-") as directory:
-        async with run_postgres(Path(directory)) as server:
+    with tempfile.TemporaryDirectory(
+        prefix="bellhop-tests-", dir=databases.quick_directory()
+    ) as directory:
+        async with run_postgres(Path(directory), settings=databases.SMALL) as server:
             yield server.url
 
 

@@ -50,9 +50,15 @@ class Answer:
 class _Hang:
     """Never answer, and keep the connection open."""
 
+    def __repr__(self):
+        return "HANG"
+
 
 class _Drop:
     """Close the connection without an answer."""
+
+    def __repr__(self):
+        return "DROP"
 
 
 HANG = _Hang()

@@ -4,6 +4,7 @@ The ids are handed to others, who must not get anywhere with them.
 """
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 
 import asyncpg
@@ -157,9 +158,9 @@ async def furnish(api: Api) -> Furnished:
 
 
 async def belongings(
-    conn: asyncpg.Connection, owned: Furnished
+    conn: asyncpg.Connection, owned: Furnished, *, but: Container[str] = ()
 ) -> dict[str, list[str]]:
-    """Return every row that names something of *owned*, by table."""
+    """Return every row that names something of *owned*, by table, *but* of some."""
     tables = await conn.fetch(
         "SELECT c.relname AS name FROM pg_class c"
         " JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -169,7 +170,7 @@ async def belongings(
     found = {}
     for table in tables:
         name = table["name"]
-        if name in _RESTLESS_TABLES:
+        if name in _RESTLESS_TABLES or name in but:
             continue
         rows = await conn.fetch(f'SELECT to_jsonb(t) AS row FROM "{name}" t')
         kept = [_settled(row["row"]) for row in rows]

@@ -2,6 +2,7 @@
 
 import time
 from base64 import b64encode, urlsafe_b64encode
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,10 @@ def tokens():
 
 
 def forged(*, key=None, algorithm="HS256", **changes):
-    """Return a token with claims of a session, changed, signed as said."""
+    """Return a token with claims of a session, changed, signed as said.
+
+    A change that is a timedelta is that long after now.
+    """
     now = int(time.time())
     claims = {
         "sub": str(UUID(int=1)),
@@ -49,7 +53,13 @@ def forged(*, key=None, algorithm="HS256", **changes):
         "jti": str(new_id()),
         **changes,
     }
-    claims = {name: value for name, value in claims.items() if value is not None}
+    claims = {
+        name: now + int(value.total_seconds())
+        if isinstance(value, timedelta)
+        else value
+        for name, value in claims.items()
+        if value is not None
+    }
     return jwt.encode(claims, key or derived_keys(KEY, "tokens")[0], algorithm)
 
 
@@ -85,10 +95,9 @@ def test_a_forged_token_that_is_as_ours_is_read(tokens):
 @pytest.mark.parametrize(
     "changes",
     [
-        # Taken when the tests are collected: they run many minutes later.
-        {"exp": int(time.time()) - 60},
-        {"nbf": int(time.time()) + 86_400},
-        {"iat": int(time.time()) + 86_400},
+        {"exp": timedelta(minutes=-1)},
+        {"nbf": timedelta(days=1)},
+        {"iat": timedelta(days=1)},
         {"exp": None},
         {"jti": None},
         {"token_type": None},

@@ -5,8 +5,12 @@ a moment must not find its port taken by one of them, and a client that knocks a
 closed port in that range can even end up connected to itself.
 """
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +23,7 @@ _TRIES_MAX: Final = 200
 _CHANCE: Final = random.SystemRandom()
 #: What this process was given.  A port is free until its server listens, so asking
 #: the kernel alone would now and then give one port to two servers about to start.
+#: Of several processes `_claim` keeps them apart.
 _given: Final[set[int]] = set()
 
 
@@ -45,10 +50,36 @@ def free_port() -> int:
     """
     for _ in range(_TRIES_MAX):
         port = _CHANCE.randint(_FIRST, _LAST)
-        if port not in _given and is_free(port):
+        if port not in _given and is_free(port) and _claim(port):
             _given.add(port)
             return port
     raise NoFreePort(f"no free port found between {_FIRST} and {_LAST}")
+
+
+def _claim(port: int) -> bool:
+    """Whether *port* is this process's alone now, until it ends.
+
+    A file that the user's processes share has a byte for each port; who locked it has
+    it.  Where there can be no such file, nobody is kept from anything.
+    """
+    claims = _claims()
+    if claims is None:
+        return True
+    try:
+        fcntl.lockf(claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _claims() -> int | None:
+    path = Path(tempfile.gettempdir()) / f"bellhop-ports-{os.getuid()}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError:
+        return None
 
 
 def remembered_port(memory: Path) -> int:
