@@ -35,7 +35,7 @@ _DUTY: Final = "announce"
 _TERM: Final = timedelta(seconds=5)
 _RENEW_SECONDS: Final = 1.0
 _SOURCE: Final = "bellhop"
-_GATHER_SECONDS: Final = 0.01
+_GATHER_SECONDS: Final = 0.005
 
 
 class Announcer:
@@ -83,6 +83,9 @@ class Announcer:
             LEADING.set(0)
             return False
         LEADING.set(1)
+        # Let some gather, and let who rang go on: a turn for one costs as much as for
+        # fifty.
+        await asyncio.sleep(_GATHER_SECONDS)
         async with borrow(self._pool) as conn:
             if self._position is None:
                 self._position = await journal.read_announced(conn)
@@ -97,9 +100,8 @@ class Announcer:
         moved = await self._remember(self._position, entries)
         self._position = entries[-1].position if moved else None
         ANNOUNCED.inc(len(entries))
-        # Under load let some gather: a turn for one costs as much as for fifty.
-        await asyncio.sleep(_GATHER_SECONDS)
-        return True
+        # What was committed meanwhile has rung.
+        return len(entries) == self._batch_max or not moved
 
     async def _remember(self, before: Position, entries: Sequence[Entry]) -> bool:
         """Move the mark and count; return whether it was ours to do."""

@@ -70,7 +70,7 @@ async def tell_next(conn: Conn) -> Told | None:
         async with conn.transaction():
             return await _tell(conn, before, found, audience)
     except Overtaken:
-        return Told()
+        return Told(more=True)
 
 
 async def _tell(

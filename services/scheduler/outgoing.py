@@ -72,6 +72,8 @@ class Told:
 
     #: How many happenings, of those that were to be told; some may have had no letters.
     happenings: int = 0
+    #: Whether there are more to tell now.
+    more: bool = False
     #: Deliveries that were created, and the lanes in which they stand.
     created: int = 0
     lanes: set[int] = field(default_factory=set)

@@ -74,6 +74,8 @@ class Teller:
             LEADING.set(0)
             return False
         LEADING.set(1)
+        # Let some gather, and let others commit what waits for us.
+        await asyncio.sleep(_GATHER_SECONDS)
         async with borrow(self._pool) as conn:
             told = await tell_next(conn)
         if told is None:
@@ -86,9 +88,7 @@ class Teller:
             await self._bus.ring(
                 OrganizationChanged(organization_id=str(organization_id))
             )
-        # Under load let some gather, and let others commit what waits for us.
-        await asyncio.sleep(_GATHER_SECONDS)
-        return True
+        return told.more
 
     async def _is_elected(self) -> bool:
         """Take or keep the duty; asks Postgres only now and then."""
@@ -116,7 +116,7 @@ async def tell_next(conn: Conn) -> Told | None:
             return await _tell(conn, before, entries, audience)
     except Overtaken:
         # Somebody else told some of it.  We go on from what is remembered.
-        return Told()
+        return Told(more=True)
 
 
 async def _tell(
@@ -126,7 +126,15 @@ async def _tell(
         conn, (outgoing.letters_of([entry], audience) for entry in entries)
     )
     done = entries[: told.happenings]
-    told.disabled = await outgoing.note_outcomes(conn, outgoing.outcomes_of(done))
-    if not await telling.note_told(conn, before=before, upto=done[-1].position):
+    told.more = told.happenings < len(entries) or len(entries) == _BATCH
+    outcomes = outgoing.outcomes_of(done)
+    told.disabled = await outgoing.note_outcomes(conn, outcomes)
+    moved = await telling.note_told(
+        conn,
+        before=before,
+        upto=done[-1].position,
+        alone=not (told.created or outcomes),
+    )
+    if not moved:
         raise Overtaken
     return told

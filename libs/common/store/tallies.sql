@@ -2,6 +2,8 @@
 -- Remember that the journal was announced up to a point, and count what was announced:
 -- both, or neither.  When it was not announced exactly as far as the caller thinks,
 -- somebody else counted it, and nothing happens and nothing is returned.
+-- The commit need not reach the disk: lost, both are done again, and no job waits
+-- behind this flush for its own.
 -- $1 up to xid text, $2 up to seq bigint, $3 so far xid text, $4 so far seq bigint
 -- Arrays, one element a lane, bucket and transition, in that order: $5 lanes int, $6
 -- buckets timestamptz, $7 transitions text, $8 jobs bigint, $9 durations double
@@ -50,7 +52,7 @@ WITH moved AS (
        AND workers.organization_id = done.organization_id
        AND workers.id = ANY (ARRAY(SELECT id FROM known))
 )
-SELECT seq FROM moved;
+SELECT seq, set_config('synchronous_commit', 'off', true) FROM moved;
 
 -- name: fold
 -- Five minutes → days: what is older than $1 needs no finer grain.  Returned is how

@@ -65,13 +65,16 @@ async def read_told(conn: Conn) -> Position:
     return Position(row["xid"], row["seq"])
 
 
-async def note_told(conn: Conn, *, before: Position, upto: Position) -> bool:
+async def note_told(
+    conn: Conn, *, before: Position, upto: Position, alone: bool
+) -> bool:
     """Remember that the journal was told up to a point.
 
     Returns False, and does nothing, when it was not told exactly up to *before*.
+    *alone* says that the transaction does nothing else.
     """
     moved = await conn.fetchval(
-        SQL["note_told"], upto.xid, upto.seq, before.xid, before.seq
+        SQL["note_told"], upto.xid, upto.seq, before.xid, before.seq, alone
     )
     return moved is not None
 

@@ -4,13 +4,16 @@ SELECT tell_xid::text AS xid, tell_seq AS seq FROM announced;
 
 -- name: note_told
 -- Remember that the journal was told up to a point.  Nothing is returned, and nothing
--- happens, when it was not told exactly as far as the caller thinks.
--- $1 up to xid text, $2 up to seq bigint, $3 so far xid text, $4 so far seq bigint
+-- happens, when it was not told exactly as far as the caller thinks.  When that is all
+-- that its transaction does, the commit need not reach the disk: it is done again.
+-- $1 up to xid text, $2 up to seq bigint, $3 so far xid text, $4 so far seq bigint, $5
+-- that is all boolean
 UPDATE announced
    SET tell_xid = $1::text::xid8, tell_seq = $2
  WHERE tell_xid = $3::text::xid8
    AND tell_seq = $4
-RETURNING tell_seq;
+RETURNING tell_seq,
+          CASE WHEN $5::boolean THEN set_config('synchronous_commit', 'off', true) END;
 
 -- name: find_audience
 -- Who wants to be told: the enabled outgoing webhooks of organizations, and the
