@@ -48,6 +48,8 @@ JOBS = 40_000
 #: What the planner meets: tables it knows nothing of; tables that were empty when it
 #: last looked, as they are whenever the house has caught up; and tables it knows full.
 STOCKS = ("new", "empty", "full")
+#: Where functions are run, to see what they hand to their statements.
+SCRATCH = "scratch"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -55,7 +57,7 @@ async def stocked(postgres_url, migrated_template):
     """A database for each of `STOCKS`, by name: (url, line)."""
     async with AsyncExitStack() as stack:
         found = {}
-        for name in STOCKS:
+        for name in (*STOCKS, SCRATCH):
             url = await stack.enter_async_context(
                 copy_of(migrated_template, server=postgres_url)
             )
@@ -70,6 +72,18 @@ async def stocked(postgres_url, migrated_template):
             await conn.close()
             found[name] = url, line
         yield found
+
+
+async def plan_on(stocked, stock_of, statement, function):
+    """Return the plan of *statement* where nobody ran anything before."""
+    url, _ = stocked[stock_of]
+    scratch_url, line = stocked[SCRATCH]
+    async with (
+        connected(scratch_url, BY_KEY) as scratch,
+        connected(url, BY_KEY) as conn,
+    ):
+        call = await prepare(scratch, statement, function, line, beside=conn)
+        return await plan_of(conn, call)
 
 
 # --- the hot statements, as the services call them ------------------------------------
@@ -368,9 +382,7 @@ def each(*subjects):
 async def test_the_dispatcher_finds_everything_by_key(
     stocked, stock_of, statement, function
 ):
-    url, line = stocked[stock_of]
-    async with connected(url, BY_KEY) as conn:
-        plan = await plan_of(conn, await prepare(conn, statement, function, line))
+    plan = await plan_on(stocked, stock_of, statement, function)
 
     assert read_whole(plan) == set()
 
@@ -380,9 +392,7 @@ async def test_the_dispatcher_finds_everything_by_key(
 async def test_the_scheduler_finds_everything_by_key(
     stocked, stock_of, statement, function
 ):
-    url, line = stocked[stock_of]
-    async with connected(url, BY_KEY) as conn:
-        plan = await plan_of(conn, await prepare(conn, statement, function, line))
+    plan = await plan_on(stocked, stock_of, statement, function)
 
     assert read_whole(plan) == set()
 
@@ -393,9 +403,7 @@ async def test_taking_a_job_in_reads_no_table_whole(
     stocked, stock_of, statement, function
 ):
     """Workers' claims and settlements are the dispatcher's statements, too."""
-    url, line = stocked[stock_of]
-    async with connected(url, BY_KEY) as conn:
-        plan = await plan_of(conn, await prepare(conn, statement, function, line))
+    plan = await plan_on(stocked, stock_of, statement, function)
 
     assert read_whole(plan) == set()
 

@@ -75,8 +75,12 @@ def quoted(string):
     return "'" + string.replace("'", "''") + "'"
 
 
-async def prepare(conn, statement, function, line):
-    """Prepare *statement*; return how to execute it as *function* did, undone."""
+async def prepare(conn, statement, function, line, *, beside=None):
+    """Prepare *statement*; return how to execute it as *function* did, undone.
+
+    What is undone leaves pages behind, and the planner counts them: a *beside* is
+    where it is prepared instead, untouched.
+    """
     ran = []
     transaction = conn.transaction()
     await transaction.start()
@@ -84,7 +88,7 @@ async def prepare(conn, statement, function, line):
         await function(conn, line)
     await transaction.rollback()
     [arguments] = [arguments for query, arguments in ran if query == statement]
-    await conn.execute("PREPARE hot AS " + statement)
+    await (beside or conn).execute("PREPARE hot AS " + statement)
     return "hot" + (f"({', '.join(map(literal, arguments))})" if arguments else "")
 
 

@@ -127,12 +127,18 @@ WITH asked AS MATERIALIZED (
 SELECT id FROM admitted;
 
 -- name: find_by_keys
--- The jobs that hold these idempotency keys.
+-- The jobs that hold these idempotency keys.  One probe a key, even when the planner
+-- last saw the table empty: hence the LIMIT.
 -- $1 organization_ids uuid[], $2 keys text[]
-SELECT idempotency.organization_id, idempotency.key, idempotency.job_id,
-       idempotency.fingerprint
+SELECT asked.organization_id, asked.key, taken.job_id, taken.fingerprint
   FROM unnest($1::uuid[], $2::text[]) AS asked (organization_id, key)
-  JOIN idempotency USING (organization_id, key);
+ CROSS JOIN LATERAL (
+        SELECT idempotency.job_id, idempotency.fingerprint
+          FROM idempotency
+         WHERE idempotency.organization_id = asked.organization_id
+           AND idempotency.key = asked.key
+         LIMIT 1
+       ) AS taken;
 
 -- name: read_job
 -- One job, whole, with what its place says of it.
