@@ -82,6 +82,12 @@ def stretches(zone: tzinfo, start: datetime) -> Iterator[Stretch]:
     They end `HORIZON_YEARS` later.
     """
     last = min(start.year + HORIZON_YEARS, _YEAR_MAX)
+    end = datetime(last + 1, 1, 1)  # noqa: DTZ001 - moments are naive here
+    always = zone.utcoffset(None)
+    if always is not None:
+        # UTC, for one: there is nothing to look for, year after year.
+        yield Stretch(end, always, None)
+        return
     began: Change | None = None
     for year in range((start - _LARGEST).year, last + 1):
         for change in _changes(zone, year):
@@ -90,15 +96,12 @@ def stretches(zone: tzinfo, start: datetime) -> Iterator[Stretch]:
                 began = change
             elif change.at > start - _LARGEST:
                 began = change
-    end = datetime(last + 1, 1, 1)  # noqa: DTZ001 - moments are naive here
     yield Stretch(end, _offset(zone, end - _SECOND), began)
 
 
 @lru_cache(maxsize=4096)
 def _changes(zone: tzinfo, year: int) -> tuple[Change, ...]:
     """Return the changes of a year (UTC), in order."""
-    if isinstance(zone, timezone):
-        return ()
     start, end = datetime(year, 1, 1), datetime(year + 1, 1, 1)  # noqa: DTZ001
     count = (end - start) // _STEP
     steps = [start - _SECOND, *(start + n * _STEP for n in range(1, count))]

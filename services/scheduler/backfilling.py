@@ -20,7 +20,8 @@ from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.plans import PlanLimits
 from libs.common.quotas import stored_plan
 from libs.common.store import backfills, firings
-from services.scheduler.recurring import FIRED, rhythm_of_row
+from services.scheduler.decisions import rhythm_of_row
+from services.scheduler.recurring import FIRED
 
 log = structlog.get_logger()
 

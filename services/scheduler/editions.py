@@ -11,7 +11,7 @@ from libs.common.loops import every
 from libs.common.store import schedules
 from libs.common.ticks import Tick
 from libs.common.zones import EDITION
-from services.scheduler.recurring import following_of, rhythm_of_row
+from services.scheduler.decisions import following_of, rhythm_of_row
 
 log = structlog.get_logger()
 

@@ -1,16 +1,19 @@
 """Schedules that are due become jobs: each tick once, with any number of schedulers.
 
-A turn is one transaction: it takes schedules that are due and that nobody else has,
+A batch is one transaction: it takes schedules that are due and that nobody else has,
 creates their jobs, notes what became of each tick, and lets the schedules move on from
 where they stood.  Whoever dies half-way has done nothing, and the next one does it.
 What Postgres says the time is decides; we only sleep until about then.
+
+Midnight is the tick of many.  So a few hands take batches side by side, as many as were
+seen to be due next: Postgres works for one of them while another thinks.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -20,17 +23,15 @@ from libs.common.aftermath import follow_up
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.errors import Transient
-from libs.common.firing import Fired, Firing, is_gone, make_jobs
-from libs.common.ids import new_id
+from libs.common.firing import Fired, make_jobs
 from libs.common.lines import release_lines
 from libs.common.loops import Doorbell
 from libs.common.messages import JournalGrew, SchedulesChanged
 from libs.common.plans import PlanLimits
-from libs.common.quotas import stored_plan
 from libs.common.store import firings, interventions, schedules
-from libs.common.store.firings import Move, Run
-from libs.common.ticks import Misfire, Rhythm, Tick, due, overlap, rhythm_of
+from libs.common.store.firings import NextDue, Run
 from libs.common.zones import EDITION
+from services.scheduler.decisions import Decisions
 
 log = structlog.get_logger()
 
@@ -51,25 +52,12 @@ LAG: Final = Histogram(
 )
 
 _ACTOR: Final = "schedule"
+#: Batches that are under way at once, at most.
+_HANDS: Final = 3
 #: Another scheduler has what is due; it will be done in a moment.
 _HELD_SECONDS: Final = 0.02
 #: A queued tick waits for a job to end, and nobody says when.
 _QUEUED_SECONDS: Final = 0.25
-_STILL_RUNNING: Final = "skipped: the run before is not over"
-_QUEUE_IS_FULL: Final = "skipped: the run before is not over, and a tick waits for it"
-_SUPERSEDED: Final = "skipped: a later tick was due as well"
-
-
-@dataclass(slots=True)
-class _Decided:
-    """What is to happen to schedules that are due."""
-
-    asked: list[Firing] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
-    #: Jobs to cancel, by whose they are.
-    cancelled: list[tuple[UUID, UUID]] = field(default_factory=list)
-    gone: list[Row] = field(default_factory=list)
 
 
 class Recurring:
@@ -89,17 +77,18 @@ class Recurring:
         self._pool = pool
         self._bus = bus
         self._bell = bell
-        self._plan_limits = plan_limits
         self._batch_max: Final = batch_max
         self._poll_seconds: Final = poll_seconds
-        self._grace: Final = grace
+        self._undecided: Final = partial(Decisions, grace, plan_limits)
+        #: What is to come, as it looked last: nobody has looked yet.
+        self._next = NextDue(0.0, 0, queued=True)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Fire until stopped: asleep until the next is due, but not for long."""
         while not stopping.is_set():
             wait = self._poll_seconds
             try:
-                wait = min(wait, await self._turn())
+                wait = min(wait, await self._turn(stopping))
             except Transient as error:
                 log.warning("loop.turn_lost", turn="recurring", cause=str(error))
             if wait > 0:
@@ -111,113 +100,96 @@ class Recurring:
             SchedulesChanged, lambda _: self._bell.ring(), stopping=stopping
         )
 
-    async def _turn(self) -> float:
-        """Fire one batch; return the seconds until there is something to do."""
+    async def _turn(self, stopping: asyncio.Event) -> float:
+        """Fire what is due and what was queued; return the seconds until there is more.
+
+        Raises what a hand raised when all of them are through.
+        """
+        hands = min(max(1, -(-self._next.schedules // self._batch_max)), _HANDS)
+        counts = await asyncio.gather(
+            *(self._fire_due(stopping) for _ in range(hands)), return_exceptions=True
+        )
+        for count in counts:
+            if isinstance(count, BaseException):
+                raise count
+        taken = any(counts)
+        if self._next.queued:
+            taken |= await self._fire(firings.claim_queued, Decisions.decide_queued) > 0
+        if taken:
+            await self._bus.ring(JournalGrew())
         async with borrow(self._pool) as conn:
-            taken = await self._fire(conn)
-            following = await firings.next_due(conn)
+            self._next = await firings.next_due(conn, limit=self._batch_max * _HANDS)
         wait = self._poll_seconds
-        if following.seconds is not None:
+        if self._next.seconds is not None:
             # Due and not taken: another scheduler holds it right now.
             least = 0.0 if taken else _HELD_SECONDS
-            wait = min(wait, max(following.seconds, least))
-        return min(wait, _QUEUED_SECONDS) if following.queued else wait
+            wait = min(wait, max(self._next.seconds, least))
+        return min(wait, _QUEUED_SECONDS) if self._next.queued else wait
 
-    async def _fire(self, conn: Conn) -> bool:
-        """Fire what is due and what was queued; return whether there was something."""
-        async with conn.transaction():
-            rows = await firings.claim_due(conn, limit=self._batch_max)
-            decided = _Decided()
+    async def _fire_due(self, stopping: asyncio.Event) -> int:
+        """Fire batches until one is not full; return how many schedules were due."""
+        taken = 0
+        while not stopping.is_set():
+            count = await self._fire(firings.claim_due, Decisions.decide)
+            taken += count
+            if count < self._batch_max:
+                break
+        return taken
+
+    async def _fire(
+        self,
+        claim: Callable[..., Awaitable[list[Row]]],
+        decide: Callable[[Decisions, Row], None],
+    ) -> int:
+        """Fire one batch; return how many schedules are in it."""
+        decisions = self._undecided()
+        async with borrow(self._pool) as conn, conn.transaction():
+            rows = await claim(conn, limit=self._batch_max)
             for row in rows:
-                self._decide(row, decided)
-            queued = await firings.claim_queued(conn, limit=self._batch_max)
-            for row in queued:
-                self._decide_queued(row, decided)
-            for row in decided.gone:
-                await schedules.pause(
-                    conn, organization_id=row["organization_id"], id_=row["id"]
-                )
-            freed = await _cancel(conn, decided.cancelled)
-            fired = await make_jobs(conn, asked=decided.asked) if decided.asked else []
-            runs = [*(one.run() for one in fired), *decided.runs]
-            jobs = await firings.record(conn, runs=runs) if runs else {}
-            moved = {}
-            if decided.moves:
-                moved = await firings.move_on(
-                    conn, moves=decided.moves, jobs=jobs, edition=EDITION
-                )
-        _count(rows, fired, runs, moved)
-        await self._tell(fired)
-        if decided.cancelled:
+                decide(decisions, row)
+            done = await _carry_out(conn, decisions)
+        _count(decisions, done)
+        await self._tell(done.fired)
+        if decisions.cancelled:
             await follow_up(
-                self._pool, self._bus, lanes=freed, awaited=True, left_line=True
+                self._pool, self._bus, lanes=done.freed, awaited=True, left_line=True
             )
-        return bool(rows)
-
-    def _decide(self, row: Row, decided: _Decided) -> None:
-        """Decide about a schedule that is due."""
-        if is_gone(row):
-            decided.gone.append(row)
-            return
-        first = Tick(row["next_tick"], row["next_at"])
-        try:
-            found = due(
-                rhythm_of_row(row),
-                first,
-                misfire=_misfire(row),
-                now=row["asked_at"],
-                grace=self._grace,
-            )
-        except ValueError as error:
-            # A zone that there is no more, for example: it has to be changed.
-            log.warning("schedule.unreadable", schedule_id=str(row["id"]))
-            decided.runs.append(_without_job(row, first.tick, str(error)))
-            decided.moves.append(_move(row, None, row["queued_tick"]))
-            return
-        over = overlap(
-            row["overlap"], found.ticks, busy=row["busy"], queued=row["queued_tick"]
-        )
-        for tick in over.fired:
-            missed = found.missed if tick == over.fired[0] else 0
-            decided.asked.append(self._firing(row, tick, missed))
-        decided.runs.extend(
-            _without_job(row, tick, _why_skipped(row)) for tick in over.skipped
-        )
-        if found.missed and not found.ticks:
-            words = f"missed: nobody could fire it within {self._grace.seconds} seconds"
-            decided.runs.append(_without_job(row, first.tick, words, found.missed - 1))
-        if over.cancels:
-            decided.cancelled.append((row["organization_id"], row["last_job_id"]))
-        decided.moves.append(_move(row, found.following, over.queued))
-
-    def _decide_queued(self, row: Row, decided: _Decided) -> None:
-        """Decide about a schedule whose queued tick waits for nothing any more."""
-        if any(move.schedule_id == row["id"] for move in decided.moves):
-            # It was due, too, and another tick may be queued by now: the next turn.
-            return
-        if is_gone(row):
-            decided.gone.append(row)
-            return
-        decided.asked.append(self._firing(row, row["queued_tick"], 0))
-        decided.moves.append(_move(row, following_of(row), None))
-
-    def _firing(self, row: Row, tick: datetime, missed: int) -> Firing:
-        return Firing(
-            schedule=row,
-            plan=stored_plan(row, self._plan_limits),
-            source="cron",
-            tick=tick,
-            missed=missed,
-        )
+        return len(rows)
 
     async def _tell(self, fired: Sequence[Fired]) -> None:
         """Say what came; who waits for it looks again by itself if this is lost."""
         lanes = {one.lane for one in fired if one.lane is not None}
         if lanes:
             await self._bus.ring_lanes(lanes)
-            await self._bus.ring(JournalGrew())
         if any(one.in_line for one in fired):
             await release_lines(self._pool, self._bus)
+
+
+class _Done(NamedTuple):
+    """What was fired, what was noted of all ticks, and where there is room now."""
+
+    fired: list[Fired]
+    runs: list[Run]
+    freed: set[int]
+    #: When each schedule moved on.
+    moved: dict[UUID, datetime]
+
+
+async def _carry_out(conn: Conn, decisions: Decisions) -> _Done:
+    """Do what was decided."""
+    for row in decisions.gone:
+        await schedules.pause(
+            conn, organization_id=row["organization_id"], id_=row["id"]
+        )
+    freed = await _cancel(conn, decisions.cancelled)
+    asked, moves = decisions.asked, decisions.moves
+    fired = await make_jobs(conn, asked=asked) if asked else []
+    runs = [*(one.run() for one in fired), *decisions.runs]
+    jobs = await firings.record(conn, runs=runs) if runs else {}
+    moved = {}
+    if moves:
+        moved = await firings.move_on(conn, moves=moves, jobs=jobs, edition=EDITION)
+    return _Done(fired, runs, freed, moved)
 
 
 async def _cancel(conn: Conn, jobs: Sequence[tuple[UUID, UUID]]) -> set[int]:
@@ -232,77 +204,12 @@ async def _cancel(conn: Conn, jobs: Sequence[tuple[UUID, UUID]]) -> set[int]:
     return freed
 
 
-def rhythm_of_row(row: Row) -> Rhythm:
-    """Return when a stored schedule fires; raises `ValueError` for one that is none."""
-    return rhythm_of(
-        row["id"],
-        expression=row["cron_expression"],
-        timezone=row["timezone"],
-        created_at=row["created_at"],
-        start_at=row["start_at"],
-        end_at=row["end_at"],
-        jitter_seconds=row["jitter_seconds"],
-    )
-
-
-def following_of(row: Row) -> Tick | None:
-    """Return what a stored schedule does next."""
-    if row["next_tick"] is None:
-        return None
-    return Tick(row["next_tick"], row["next_at"])
-
-
-def _misfire(row: Row) -> Misfire:
-    if row["misfire"] != "catch_up":
-        return Misfire(policy=row["misfire"])
-    return Misfire(
-        policy="catch_up",
-        most=row["catch_up_max"],
-        window=timedelta(seconds=row["catch_up_seconds"]),
-    )
-
-
-def _move(row: Row, following: Tick | None, queued: datetime | None) -> Move:
-    return Move(
-        schedule_id=row["id"],
-        so_far=row["next_tick"],
-        following=following,
-        queued=queued,
-    )
-
-
-def _without_job(row: Row, tick: datetime, words: str, missed: int = 0) -> Run:
-    return Run(
-        id=new_id(),
-        schedule_id=row["id"],
-        source="cron",
-        tick=tick,
-        missed=missed,
-        error_message=words,
-    )
-
-
-def _why_skipped(row: Row) -> str:
-    match row["overlap"]:
-        case "cancel_previous":
-            return _SUPERSEDED
-        case "queue_one":
-            return _QUEUE_IS_FULL
-        case _:
-            return _STILL_RUNNING
-
-
-def _count(
-    rows: Sequence[Row],
-    fired: Sequence[Fired],
-    runs: Sequence[Run],
-    moved: dict[UUID, datetime],
-) -> None:
-    made = sum(one.job_id is not None for one in fired)
+def _count(decisions: Decisions, done: _Done) -> None:
+    made = sum(one.job_id is not None for one in done.fired)
     FIRED.inc(made)
-    REFUSED.inc(len(fired) - made)
-    SKIPPED.inc(len(runs) - len(fired))
-    MISSED.inc(sum(run.missed for run in runs))
-    for row in rows:
-        if row["id"] in moved:
-            LAG.observe((moved[row["id"]] - row["next_at"]).total_seconds())
+    REFUSED.inc(len(done.fired) - made)
+    SKIPPED.inc(len(done.runs) - len(done.fired))
+    MISSED.inc(sum(run.missed for run in done.runs))
+    for id_, at in decisions.due_at.items():
+        if id_ in done.moved:
+            LAG.observe((done.moved[id_] - at).total_seconds())

@@ -15,7 +15,7 @@ class Settings(PlanSettings):
     #: The longest look away from schedules while nobody tells of them, how many are
     #: fired in one go at most, and how late a tick may be that is not missed.
     schedule_poll_seconds: float = Field(default=1, gt=0, le=60)
-    schedule_batch_max: int = Field(default=500, ge=1, le=2000)
+    schedule_batch_max: int = Field(default=200, ge=1, le=2000)
     schedule_grace_seconds: float = Field(default=60, ge=1, le=86_400)
     #: How long it is kept what schedules did.
     schedule_history_days: int = Field(default=90, ge=1, le=3650)

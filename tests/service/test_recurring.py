@@ -59,6 +59,23 @@ async def test_a_new_schedule_fires_when_it_is_due(api, conn):
     assert '"cron"' in told[0]["data"]
 
 
+async def test_more_than_one_batch_is_fired_side_by_side(api, asleep, conn):
+    ids = [(await make(api))["id"] for _ in range(20)]
+    await go_back(conn, ids[0], ticks=1)
+    for id_ in ids[1:]:
+        await go_back(conn, id_, ticks=3)
+    made = {ids[0]: 0, **dict.fromkeys(ids[1:], 2)}
+
+    await asleep(schedule_batch_max=2)
+
+    for id_, missed in made.items():
+        [row] = await runs(api, id_, at_least=1)
+        assert row["missed"] == missed
+    jobs = await conn.fetch("SELECT id::text FROM ready JOIN jobs ON id = job_id")
+    told = await conn.fetchval("SELECT count(*) FROM notices")
+    assert len(jobs) == told == len(ids)
+
+
 async def test_a_worker_that_waits_gets_the_job_of_a_tick(api):
     soon = datetime.now(UTC) + timedelta(seconds=2)
     await make(api, cron_expression=f"@at {soon.isoformat()}")

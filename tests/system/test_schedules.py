@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import asyncpg
 import pytest
@@ -128,27 +128,32 @@ async def test_each_tick_becomes_one_job_through_kills(
 
 
 async def lags(database_url, jobs, at_most):
-    """Watch jobs of ticks to come; return how late each could be seen, in seconds."""
-    found: dict[tuple[object, datetime], float] = {}
+    """Watch ticks that come from now on; return how late each was seen, in seconds.
+
+    What looks is light, and looks every few milliseconds: it must not be what is late.
+    """
+    found: list[float] = []
+    seen: Counter[datetime] = Counter()
     conn = await asyncpg.connect(database_url)
     try:
-        ends = time.monotonic() + at_most
         began = await conn.fetchval("SELECT now()")
+        ends = time.monotonic() + at_most
         while len(found) < jobs and time.monotonic() < ends:
             rows = await conn.fetch(
-                "SELECT schedule_id, tick, clock_timestamp() - tick AS lag"
+                "SELECT tick, count(*) AS jobs, clock_timestamp() - tick AS lag"
                 " FROM schedule_runs"
-                " WHERE tick > greatest(now() - $1::interval, $2)",
-                timedelta(seconds=5),
+                " WHERE tick > greatest($1, now() - interval '5 seconds')"
+                " GROUP BY tick",
                 began,
             )
             for row in rows:
-                key = row["schedule_id"], row["tick"]
-                found.setdefault(key, row["lag"].total_seconds())
-            await asyncio.sleep(0.005)
+                more = row["jobs"] - seen[row["tick"]]
+                found += [row["lag"].total_seconds()] * more
+                seen[row["tick"]] += more
+            await asyncio.sleep(0.01)
     finally:
         await conn.close()
-    return sorted(found.values())
+    return sorted(found)
 
 
 def shown(name, found):
@@ -173,13 +178,17 @@ async def test_a_thousand_schedules_a_minute_fire_when_they_are_due(
         await asyncio.sleep(2)
         spread = await lags(database_url, 10**9, seconds)
         assert len(spread) >= 1000 // 60 * (seconds - 2)
-        await stop_all(conn)
         await conn.execute("DELETE FROM schedules")
 
-        now = await conn.fetchval("SELECT now()")
-        moment = (now + timedelta(seconds=3)).replace(microsecond=0)
-        planted = await plant(conn, tenant, [f"@at {moment.isoformat()}"] * 1000)
-        at_once = await lags(database_url, len(planted), 15)
-        assert len(at_once) == 1000
+        at_once = []
+        await plant(conn, tenant, ["@yearly"] * 1000)
+        for _ in range(5):
+            await conn.execute(
+                "UPDATE schedules SET next_tick = moment, next_at = moment"
+                " FROM date_trunc('second', now() + interval '3 seconds') AS moment"
+            )
+            at_once.append(await lags(database_url, 1000, 15))
+            assert len(at_once[-1]) == 1000
     shown("spread over the minute", spread)
-    shown("all in one second", at_once)
+    for found in at_once:
+        shown("all in one second", found)

@@ -24,11 +24,17 @@ WITH chosen AS MATERIALIZED (
     SELECT backfill.id AS backfill_id, backfill.since, backfill.until, backfill.reached,
            schedules.*
       FROM schedule_backfills AS backfill
-      JOIN schedules ON schedules.id = backfill.schedule_id
+     CROSS JOIN LATERAL (
+            SELECT *
+              FROM schedules
+             WHERE schedules.id = backfill.schedule_id
+             LIMIT 1
+               FOR UPDATE SKIP LOCKED
+           ) AS schedules
      WHERE backfill.state = 'running'
      ORDER BY backfill.id
      LIMIT 1
-       FOR UPDATE SKIP LOCKED
+       FOR UPDATE OF backfill SKIP LOCKED
 )
 SELECT chosen.*, now() AS asked_at,
        organizations.plan_tier, organizations.custom_limits,

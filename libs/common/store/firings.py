@@ -16,9 +16,10 @@ Source = Literal["cron", "schedule_trigger", "backfill"]
 
 
 class NextDue(NamedTuple):
-    """In how many seconds the next schedule is due, and whether a tick is queued."""
+    """In how many seconds the next is due, how many then; whether a tick is queued."""
 
     seconds: float | None
+    schedules: int
     queued: bool
 
 
@@ -61,10 +62,10 @@ async def claim_queued(conn: Conn, *, limit: int) -> list[Row]:
     return list(await conn.fetch(SQL["claim_queued"], limit))
 
 
-async def next_due(conn: Conn) -> NextDue:
-    """Return when there is something to do."""
-    row = await conn.fetchrow(SQL["next_due"])
-    return NextDue(None, queued=False) if row is None else NextDue(*row)
+async def next_due(conn: Conn, *, limit: int) -> NextDue:
+    """Return when there is something to do, and for how many, up to *limit*."""
+    [row] = await conn.fetch(SQL["next_due"], limit)
+    return NextDue(*row)
 
 
 async def find_alive(

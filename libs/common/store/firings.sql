@@ -59,14 +59,26 @@ SELECT chosen.*, now() AS asked_at,
  ORDER BY chosen.id;
 
 -- name: next_due
--- In how many seconds the next schedule is due, null for none; and whether a tick waits
--- for a run to be over.
-SELECT (SELECT extract(epoch FROM next_at - now())::double precision
-          FROM schedules
-         WHERE NOT paused
-           AND next_at IS NOT NULL
-         ORDER BY next_at
-         LIMIT 1) AS seconds,
+-- In how many seconds the next schedule is due, null for none; how many are due by then,
+-- or by now, up to a limit; and whether a tick waits for a run to be over.
+-- $1 limit int
+WITH first AS MATERIALIZED (
+    SELECT next_at
+      FROM schedules
+     WHERE NOT paused
+       AND next_at IS NOT NULL
+     ORDER BY next_at
+     LIMIT 1
+)
+SELECT (SELECT extract(epoch FROM next_at - now())::double precision FROM first)
+           AS seconds,
+       (SELECT count(*)
+          FROM (SELECT
+                  FROM schedules
+                 WHERE NOT paused
+                   AND next_at IS NOT NULL
+                   AND next_at <= (SELECT greatest(next_at, now()) FROM first)
+                 LIMIT $1) AS due)::int AS schedules,
        EXISTS (SELECT FROM schedules WHERE queued_tick IS NOT NULL) AS queued;
 
 -- name: find_alive
@@ -112,7 +124,12 @@ WITH asked AS MATERIALIZED (
     SELECT written.schedule_id, written.job_id, written.source,
            schedules.organization_id, schedules.queue_name
       FROM written
-      JOIN schedules ON schedules.id = written.schedule_id
+     CROSS JOIN LATERAL (
+            SELECT organization_id, queue_name
+              FROM schedules
+             WHERE schedules.id = written.schedule_id
+             LIMIT 1
+           ) AS schedules
      WHERE written.job_id IS NOT NULL
 ), noticed AS (
     INSERT INTO notices (organization_id, event, data)
@@ -137,17 +154,19 @@ UPDATE schedules
 -- Arrays, one element a schedule: $1 ids uuid, $2 ticks so far timestamptz, $3 next ticks
 -- timestamptz, $4 next at timestamptz, $5 queued ticks timestamptz, $6 runs int (more),
 -- $7 latest jobs uuid; $8 edition text
+-- No join: the planner, which may have met the table while it was empty, would read all
+-- of the one for each row of the other.
 UPDATE schedules
-   SET next_tick = found.next_tick, next_at = found.next_at,
-       queued_tick = found.queued_tick, run_count = run_count + found.runs,
-       last_run_at = CASE WHEN found.runs > 0 THEN now() ELSE last_run_at END,
-       last_job_id = coalesce(found.job_id, last_job_id), zones_edition = $8
-  FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
-              $5::timestamptz[], $6::int[], $7::uuid[])
-       AS found (id, so_far, next_tick, next_at, queued_tick, runs, job_id)
- WHERE schedules.id = found.id
-   AND schedules.next_tick IS NOT DISTINCT FROM found.so_far
-RETURNING schedules.id, clock_timestamp() AS moved_at;
+   SET (next_tick, next_at, queued_tick, run_count, last_run_at, last_job_id,
+        zones_edition) = (
+        SELECT ($3::timestamptz[])[place], ($4::timestamptz[])[place],
+               ($5::timestamptz[])[place], run_count + ($6::int[])[place],
+               CASE WHEN ($6::int[])[place] > 0 THEN now() ELSE last_run_at END,
+               coalesce(($7::uuid[])[place], last_job_id), $8
+          FROM array_position($1::uuid[], id) AS place)
+ WHERE id = ANY ($1::uuid[])
+   AND next_tick IS NOT DISTINCT FROM ($2::timestamptz[])[array_position($1, id)]
+RETURNING id, clock_timestamp() AS moved_at;
 
 -- name: forget_runs
 -- What schedules did is forgotten when it is older than $1; the rows of ticks to come

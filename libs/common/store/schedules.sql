@@ -173,8 +173,9 @@ SELECT *, now() AS asked_at
 -- What comes next by the present edition; the caller has locked them.
 -- Arrays, one element a schedule: $1 ids uuid, $2 next ticks timestamptz, $3 next at
 -- timestamptz; $4 edition text
+-- No join: see `firings.move_on`.
 UPDATE schedules
-   SET next_tick = found.next_tick, next_at = found.next_at, zones_edition = $4
-  FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[])
-       AS found (id, next_tick, next_at)
- WHERE schedules.id = found.id;
+   SET (next_tick, next_at, zones_edition) = (
+        SELECT ($2::timestamptz[])[place], ($3::timestamptz[])[place], $4
+          FROM array_position($1::uuid[], id) AS place)
+ WHERE id = ANY ($1::uuid[]);
