@@ -3,89 +3,102 @@
 Everything that leaves this service goes through here: deliveries, tests, and the
 requests for tokens.  Nothing is followed, inflated, or kept from one server for
 another; a connection is used again only after an answer that was read to its end.
-There is no time-out over the whole: whoever asks sets one.
+
+A request is written once.  A server that ends a connection in which it stands may have
+read it, and acted on it: whether to ask again is not decided here.
 """
 
 import asyncio
 import ssl
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
 
-import aiohttp
 from aiohttp.abc import AbstractResolver
-from multidict import CIMultiDictProxy
-from yarl import URL
 
 from libs.common.endpoints import Tls
 from libs.common.tls import context_of
-from services.delivery.connector import Connector
+from services.delivery.answer import Answer
+from services.delivery.connection import Connection
+from services.delivery.connections import Connections
+from services.delivery.dialing import Dialer
+from services.delivery.failures import LATE, NoAnswer
 from services.delivery.guard import GuardedResolver, guard_of
+from services.delivery.metrics import CONNECTIONS
+from services.delivery.request import Destination, Request, head_of
 from services.delivery.resolver import open_resolver
 from services.delivery.settings import Settings
-
-#: How much of an answer is kept, and how much is read before the connection is cut.
-KEPT_BYTES_MAX: Final = 16 * 1024
-READ_BYTES_MAX: Final = 64 * 1024
-
-#: The longest line of an answer's head, and how many there may be.
-_LINE_BYTES_MAX: Final = 8190
-_LINES_MAX: Final = 128
 
 #: How many TLS contexts are remembered: a megabyte each, where they hold the
 #: authorities of this machine.
 _CONTEXTS_MAX: Final = 128
 
 
-@dataclass(slots=True)
-class Answer:
-    """What a server said; *body* is the beginning of it."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-
 class Exchange:
-    """Makes requests.
+    """Makes requests."""
 
-    Connections are kept apart by their TLS context: one that showed a certificate, or
-    that believed an authority of somebody's own, is never used for anything else.
-    """
-
-    def __init__(self, http: aiohttp.ClientSession) -> None:
-        self._http = http
+    def __init__(
+        self,
+        dialer: Dialer,
+        connections: Connections,
+        *,
+        connect_seconds: float,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dialer = dialer
+        self._connections = connections
+        self._connect_seconds = connect_seconds
+        #: How to connect to whoever has nothing of their own.
+        self._everybodys = context_of()
         self._contexts: OrderedDict[tuple[Tls, bool], ssl.SSLContext] = OrderedDict()
 
     async def make(
         self,
-        method: str,
-        url: URL,
-        headers: Mapping[str, str],
-        body: bytes,
+        request: Request,
+        *,
+        deadline: float,
         context: ssl.SSLContext | None = None,
     ) -> Answer:
-        """Send a request and return the answer; raises one of `failures.FAILURES`.
+        """Make a request, and return its answer before *deadline* (the loop's clock).
 
-        A request is written once.  A server that ends a connection in which it stands
-        may have read it, and acted on it: whether to ask again is not decided here.
+        *context* is how to connect, unless as to everybody.  Raises one of
+        `failures.FAILURES`.  Who is cancelled leaves no connection behind with half
+        an answer in it.
         """
-        answer = await self._http.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            allow_redirects=False,
-            ssl=True if context is None else context,
-        )
+        head = head_of(request)
+        destination = request.destination
+        if not destination.secure:
+            context = None
+        elif context is None:
+            context = self._everybodys
+        way = destination.host, destination.port, context
+        connection = self._connections.take(way)
+        if connection is None:
+            connection = await self._dial(destination, context, deadline)
+            CONNECTIONS.new += 1
+        else:
+            CONNECTIONS.reused += 1
+        timer = self._loop.call_at(deadline, connection.time_out)
         try:
-            kept = await _read(answer.content)
+            return await connection.ask(head, request.body)
         finally:
-            # A connection whose answer was read to its end has left it already.
-            answer.close()
-        return Answer(answer.status, answer.headers, kept)
+            timer.cancel()
+            self._connections.put(way, connection)
+
+    async def _dial(
+        self, destination: Destination, context: ssl.SSLContext | None, deadline: float
+    ) -> Connection:
+        until = self._loop.time() + self._connect_seconds
+        try:
+            async with asyncio.timeout_at(min(until, deadline)):
+                return await self._dialer.dial(
+                    destination.host, destination.port, context, self._connections.made
+                )
+        except TimeoutError:
+            if until < deadline:
+                raise NoAnswer(LATE) from None
+            raise
 
     async def context(self, tls: Tls, *, also_public: bool = False) -> ssl.SSLContext:
         """Return the TLS context of *tls*; raises `BadTls`, as `context_of` does."""
@@ -101,17 +114,6 @@ class Exchange:
         return context
 
 
-async def _read(content: aiohttp.StreamReader) -> bytes:
-    """Return the first bytes of an answer; stop when it is longer than we read."""
-    kept = bytearray()
-    seen = 0
-    while seen < READ_BYTES_MAX and not content.at_eof():
-        chunk = await content.readany()
-        seen += len(chunk)
-        kept += chunk[: KEPT_BYTES_MAX - len(kept)]
-    return bytes(kept)
-
-
 @asynccontextmanager
 async def open_exchange(
     settings: Settings, *, names: AbstractResolver | None = None
@@ -121,29 +123,22 @@ async def open_exchange(
     *names* resolves instead of this machine; its answers are checked all the same.
     """
     guard = guard_of(settings)
-    async with (
-        open_resolver() as resolver,
-        aiohttp.ClientSession(
-            connector=Connector(
-                idle_max=settings.delivery_idle_connections_max,
-                keepalive_timeout=settings.delivery_keepalive_seconds,
-                ttl_dns_cache=settings.delivery_dns_cache_seconds,
-                resolver=GuardedResolver(names or resolver, guard),
-                socket_factory=guard.open_socket,
-                ssl=context_of(),
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=settings.delivery_connect_timeout_seconds
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=READ_BYTES_MAX // 2,  # it reads ahead twice as much
-            max_line_size=_LINE_BYTES_MAX,
-            max_field_size=_LINE_BYTES_MAX,
-            max_headers=_LINES_MAX,
-        ) as http,
-    ):
-        # Else the library itself makes a PUT, a DELETE or a GET a second time.
-        http._retry_connection = False  # noqa: SLF001
-        yield Exchange(http)
+    connections = Connections(
+        idle_max=settings.delivery_idle_connections_max,
+        idle_seconds=settings.delivery_keepalive_seconds,
+    )
+    async with open_resolver() as resolver:
+        dialer = Dialer(
+            guard,
+            GuardedResolver(names or resolver, guard),
+            remembered_seconds=settings.delivery_dns_cache_seconds,
+        )
+        try:
+            yield Exchange(
+                dialer,
+                connections,
+                connect_seconds=settings.delivery_connect_timeout_seconds,
+            )
+        finally:
+            await dialer.close()
+            await connections.close()

@@ -11,6 +11,7 @@ endpoint says otherwise.
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
@@ -28,10 +29,11 @@ from libs.common.endpoints import (
     decode_auth,
     decode_tls,
 )
-from libs.common.headers import HOPS, is_reserved, is_token
+from libs.common.headers import HOPS, is_reserved
 from libs.common.messages import Delivery, Receiver
 from libs.common.sealing import Sealer, Unsealable
 from services.delivery.oauth import Account
+from services.delivery.request import lines_of
 from services.delivery.signature import (
     Asymmetric,
     ContractSigner,
@@ -62,6 +64,12 @@ _DEFAULTS: Final = {
     "Accept-Encoding": "identity",
 }
 _CONTRACT_USER_AGENT: Final = "Spooled-OutgoingWebhook/1.0"
+#: What an outgoing webhook says of itself, the signature last.
+_CONTRACT_OWN: Final = (
+    "X-Spooled-Timestamp",
+    "X-Spooled-Delivery-Attempt",
+    "X-Spooled-Signature",
+)
 
 #: The header that shows who we are, where it is always the same.
 Credential = tuple[str, str]
@@ -89,53 +97,57 @@ class Manner:
         self.account = account
         #: The certificates of its connections, if they are not everybody's.
         self.tls = tls
-        self._base: CIMultiDict[str] | None = CIMultiDict(_DEFAULTS)
+        self._base: CIMultiDict[str] = CIMultiDict(_DEFAULTS)
         if is_contract:
             self._base["User-Agent"] = _CONTRACT_USER_AGENT
-        try:
-            _put(self._base, (headers or {}).items())
-        except ValueError:
-            self._base = None
+        _put(self._base, (headers or {}).items())
+        #: What goes with every request whose job brings no headers, if it can be sent.
+        self._lines: str | None = None
+        with suppress(ValueError):
+            self._lines = self._lines_with({})
 
-    def headers(
-        self, job: Delivery, body: bytes, *, timestamp: int
-    ) -> CIMultiDict[str]:
+    def lines(self, job: Delivery, body: bytes, *, timestamp: int) -> str:
         """Return the headers of one attempt; raises `ValueError` if they are none.
 
         Those of the job say what is in the body: they replace the receiver's.
         """
         id_ = job.webhook_id or job.job_id
-        if self._base is None or (job.webhook_id and not _is_id(id_)):
+        if self._lines is None or _WEBHOOK_ID.fullmatch(id_) is None:
             raise ValueError("not a header")
-        headers = self._base.copy()
-        if job.headers:
-            _put(headers, job.headers.items())
-        if self._credential is not None:
-            name, headers[name] = self._credential
-        headers["webhook-id"] = id_
-        headers["webhook-timestamp"] = str(timestamp)
-        if HOPS in job.headers:
-            headers[HOPS] = job.headers[HOPS]
+        lines = self._lines_with(job.headers) if job.headers else self._lines
+        lines = f"{lines}webhook-id: {id_}\r\nwebhook-timestamp: {timestamp}\r\n"
         if self._signer is not None:
-            headers["webhook-signature"] = self._signer.sign(id_, timestamp, body)
+            signature = self._signer.sign(id_, timestamp, body)
+            lines = f"{lines}webhook-signature: {signature}\r\n"
         if self._is_contract:
-            headers["X-Spooled-Timestamp"] = str(timestamp)
-            headers["X-Spooled-Delivery-Attempt"] = str(job.attempt)
-            headers.popall("X-Spooled-Signature", None)
-            if self._contract is not None:
-                headers["X-Spooled-Signature"] = self._contract.sign(timestamp, body)
-        return headers
+            return lines + self._contract_lines(job, body, timestamp)
+        return lines
 
+    def _lines_with(self, headers: Mapping[str, str]) -> str:
+        """Return the lines of what is not said by ourselves, attempt by attempt."""
+        every = self._base.copy()
+        _put(every, headers.items())
+        if self._credential is not None:
+            name, every[name] = self._credential
+        if self.account is not None:
+            every.popall("Authorization", None)
+        if self._is_contract:
+            for name in _CONTRACT_OWN:
+                every.popall(name, None)
+        if HOPS in headers:
+            every[HOPS] = headers[HOPS]
+        return lines_of(every.items())
 
-def _is_id(text: str) -> bool:
-    return _WEBHOOK_ID.fullmatch(text) is not None
+    def _contract_lines(self, job: Delivery, body: bytes, timestamp: int) -> str:
+        own = [str(timestamp), str(job.attempt)]
+        if self._contract is not None:
+            own.append(self._contract.sign(timestamp, body))
+        return lines_of(zip(_CONTRACT_OWN, own, strict=False))
 
 
 def _put(headers: CIMultiDict[str], more: Iterable[tuple[str, str]]) -> None:
-    """Add *more*, but for what is not theirs to say; raises `ValueError`."""
+    """Add *more*, but for what is not theirs to say."""
     for name, value in more:
-        if not is_token(name) or not value.isprintable():
-            raise ValueError("not a header")
         if not is_reserved(name):
             headers[name] = value
 

@@ -19,6 +19,7 @@ from urllib.parse import quote_plus, urlencode
 import msgspec
 
 from libs.common.endpoints import OAuth2
+from services.delivery.failures import NoAnswer
 
 #: How long a token is used that does not say how long it is good.
 _SECONDS_DEFAULT: Final = 300.0
@@ -39,8 +40,8 @@ _CLIENT_UNKNOWN: Final = (400, 401)
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, bytes]]]
 
 
-class NoToken(Exception):  # noqa: N818
-    """There is no token, and its words say why: they may be shown."""
+class NoToken(NoAnswer):
+    """There is no token, and so no request was made."""
 
 
 class _Answer(msgspec.Struct, frozen=True):

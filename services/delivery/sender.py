@@ -2,40 +2,37 @@
 
 A receiver may do whatever it likes: hang, drip, lie, never end.  What it does is a
 value (`Verdict`), not an exception, and it costs at most the attempt's time-out and
-what `services.delivery.exchange` reads of any answer.  One deadline stands over
+what `services.delivery.answer` hears of any answer.  One deadline stands over
 everything: the token, look-up, connect, TLS, headers and body.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from typing import Final
 
 from aiohttp.abc import AbstractResolver
-from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from libs.common.addresses import checked_url
 from libs.common.endpoints import Tls
 from libs.common.errors import Malformed
-from libs.common.headers import is_token
 from libs.common.messages import Delivery, Verdict
-from services.delivery.exchange import Answer, Exchange, open_exchange
-from services.delivery.failures import FAILURES, is_ours, reason
+from services.delivery.answer import Answer
+from services.delivery.exchange import Exchange, open_exchange
+from services.delivery.failures import FAILURES, NoRoom, reason
 from services.delivery.guard import Forbidden
 from services.delivery.manners import Manner
 from services.delivery.metrics import Blocked
-from services.delivery.oauth import NoToken
+from services.delivery.oauth import NoToken, Token
+from services.delivery.request import Destination, Request, destination_of, lines_of
 from services.delivery.settings import Settings
 
 #: How many headers of an answer are kept, and how much of each.
 KEPT_HEADERS_MAX: Final = 32
 KEPT_HEADER_CHARS_MAX: Final = 256
 
-#: The methods that there are, so that nobody looks at every letter of them.
-_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE", "GET"})
 _UNAUTHORIZED: Final = 401
 
 
@@ -44,8 +41,9 @@ class Sender:
 
     def __init__(self, exchange: Exchange, *, development: bool) -> None:
         self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
         self._development = development
-        self._url = lru_cache(maxsize=16_384)(self._checked)
+        self._destination = lru_cache(maxsize=16_384)(self._checked)
 
     async def attempt(
         self, job: Delivery, body: bytes, manner: Manner, *, lease_id: str
@@ -57,13 +55,10 @@ class Sender:
         """
         started = time.monotonic()
         try:
-            async with asyncio.timeout(job.timeout_seconds):
-                answer = await self._answer(job, body, manner, started)
-        except NoToken as why:
-            error = str(why)
+            answer = await self._answer(job, body, manner)
+        except NoRoom:
+            return unsent(job, lease_id=lease_id)
         except FAILURES as failure:
-            if is_ours(failure):
-                return unsent(job, lease_id=lease_id)
             error = reason(failure, timeout_seconds=job.timeout_seconds)
         else:
             good = 200 <= answer.status < 300  # noqa: PLR2004
@@ -74,8 +69,8 @@ class Sender:
                 url_version=job.url_version,
                 status=answer.status,
                 duration_ms=_since(started),
-                retry_after=None if good else _retry_after(answer.headers),
-                headers=None if good else _kept_headers(answer.headers),
+                retry_after=None if good else _retry_after(answer),
+                headers=None if good else _kept_headers(answer),
                 body=answer.body,
             )
         return Verdict(
@@ -87,51 +82,44 @@ class Sender:
             duration_ms=_since(started),
         )
 
-    def _answer(
-        self, job: Delivery, body: bytes, manner: Manner, started: float
-    ) -> Awaitable[Answer]:
-        """Begin one request; raises `ValueError` when it cannot be sent as it is."""
-        if job.method not in _METHODS and not is_token(job.method):
-            raise ValueError("not a method")
-        url = self._url(job.url)
-        headers = manner.headers(job, body, timestamp=int(time.time()))
+    async def _answer(self, job: Delivery, body: bytes, manner: Manner) -> Answer:
+        """Make one request; raises one of `failures.FAILURES`."""
+        deadline = self._loop.time() + job.timeout_seconds
+        destination = self._destination(job.url)
+        lines = manner.lines(job, body, timestamp=int(time.time()))
+        request = Request(job.method, destination, lines, body)
         if manner.account is None and manner.tls is None:
-            return self._exchange.make(job.method, url, headers, body)
-        return self._shown(
-            job.method, url, headers, body, manner=manner, started=started
-        )
+            return await self._exchange.make(request, deadline=deadline)
+        async with asyncio.timeout_at(deadline):
+            return await self._shown(request, manner, deadline)
 
-    async def _shown(
-        self,
-        method: str,
-        url: URL,
-        headers: CIMultiDict[str],
-        body: bytes,
-        *,
-        manner: Manner,
-        started: float,
-    ) -> Answer:
+    async def _shown(self, request: Request, manner: Manner, deadline: float) -> Answer:
         """Make one request that shows who we are."""
-        make, account, context = self._exchange.make, manner.account, None
-        if manner.tls is not None and url.scheme == "https":
+        context = None
+        if manner.tls is not None and request.destination.secure:
             context = await self._exchange.context(manner.tls)
-        if account is None:
-            return await make(method, url, headers, body, context)
-        post = partial(self._post, manner.tls)
+        make = partial(self._exchange.make, deadline=deadline, context=context)
+        if manner.account is None:
+            return await make(request)
+        began, account = time.monotonic(), manner.account
+        post = partial(self._post, manner.tls, deadline)
         token = await account.token(post)
-        headers["Authorization"] = f"Bearer {token.text}"
-        answer = await make(method, url, headers, body, context)
+        answer = await make(_authorized(request, token))
         # A token that was asked for just now would not be better the next time.
-        if answer.status == _UNAUTHORIZED and token.since < started:
+        if answer.status == _UNAUTHORIZED and token.since < began:
             token = await account.token(post, other_than=token)
-            headers["Authorization"] = f"Bearer {token.text}"
-            answer = await make(method, url, headers, body, context)
+            answer = await make(_authorized(request, token))
         return answer
 
     async def _post(
-        self, tls: Tls | None, url: str, headers: Mapping[str, str], body: bytes
+        self,
+        tls: Tls | None,
+        deadline: float,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> tuple[int, bytes]:
-        """Ask a token server; raises `NoToken`, or what is this machine's fault.
+        """Ask a token server; raises `NoToken`, or what is no fault of its own.
 
         Its certificate may be of a public authority or of the endpoint's own; ours is
         for the endpoint alone.
@@ -140,22 +128,30 @@ class Sender:
             context = None
             if tls is not None and tls.ca is not None:
                 context = await self._exchange.context(Tls(ca=tls.ca), also_public=True)
-            answer = await self._exchange.make(
-                "POST", self._url(url), headers, body, context
+            request = Request(
+                "POST", self._destination(url), lines_of(headers.items()), body
             )
+            answer = await self._exchange.make(
+                request, deadline=deadline, context=context
+            )
+        except (NoRoom, TimeoutError):
+            raise
         except FAILURES as failure:
-            if is_ours(failure):
-                raise
             raise NoToken(f"token server: {reason(failure)}") from None
         return answer.status, answer.body
 
-    def _checked(self, url: str) -> URL:
+    def _checked(self, url: str) -> Destination:
         # Checked at the front door already; a lock on the inner door as well.
         try:
             target = checked_url(url, development=self._development, field="url")
         except Malformed:
             raise Forbidden(Blocked.URL) from None
-        return URL(target.url, encoded=True)
+        return destination_of(target.url)
+
+
+def _authorized(request: Request, token: Token) -> Request:
+    line = lines_of([("Authorization", f"Bearer {token.text}")])
+    return request._replace(lines=request.lines + line)
 
 
 def unsent(job: Delivery, *, lease_id: str) -> Verdict:
@@ -169,14 +165,14 @@ def unsent(job: Delivery, *, lease_id: str) -> Verdict:
     )
 
 
-def _retry_after(headers: CIMultiDictProxy[str]) -> str | None:
-    value = headers.get("Retry-After")
+def _retry_after(answer: Answer) -> str | None:
+    value = answer.header(b"retry-after")
     return None if value is None else _printable(value, 64)
 
 
-def _kept_headers(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+def _kept_headers(answer: Answer) -> dict[str, str]:
     kept: dict[str, str] = {}
-    for name, value in headers.items():
+    for name, value in answer.headers:
         if len(kept) == KEPT_HEADERS_MAX:
             break
         lowered = _printable(name.lower(), KEPT_HEADER_CHARS_MAX)
@@ -185,9 +181,9 @@ def _kept_headers(headers: CIMultiDictProxy[str]) -> dict[str, str]:
     return kept
 
 
-def _printable(text: str, chars_max: int) -> str:
-    """Cut *text*, and keep out what neither JSON nor Postgres would take."""
-    text = text[:chars_max]
+def _printable(said: bytes, chars_max: int) -> str:
+    """Return a beginning of what was *said*, as JSON and Postgres take it."""
+    text = said.decode(errors="surrogateescape")[:chars_max]
     if text.isprintable():
         return text
     return "".join(

@@ -45,7 +45,7 @@ from tests.standard_webhooks.vectors import (
     WHSEC,
     WHSK,
 )
-from tests.support.delivery import SEALER, job
+from tests.support.delivery import SEALER, headers_in, job
 
 ENDPOINT = str(new_id())
 STRANGERS = [standardwebhooks.Webhook, svix.webhooks.Webhook]
@@ -62,7 +62,8 @@ def signed_headers(*keys, body=b"{}", timestamp=None, **fields):
     )
     one = job("https://a.example/", body, endpoint_id=ENDPOINT, **fields)
     manner = Manners(SEALER).of_receiver(ENDPOINT, receiver)
-    return manner.headers(one, body, timestamp=timestamp or int(time.time()))
+    at = timestamp or int(time.time())
+    return headers_in(manner.lines(one, body, timestamp=at))
 
 
 def items(headers):

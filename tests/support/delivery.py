@@ -9,6 +9,7 @@ from typing import Final
 
 import aiohttp
 import msgspec
+from multidict import CIMultiDict
 
 from libs.cli.embedded.ports import free_port
 from libs.common import endpoints, streams
@@ -76,6 +77,17 @@ def receiver(endpoint_id: str, *, auth=None, tls=None, **fields) -> Receiver:
             **fields,
         }
     )
+
+
+def headers_in(lines: str) -> CIMultiDict[str]:
+    """Return the headers of a request as a receiver reads their lines."""
+    *every, end = lines.split("\r\n")
+    assert end == ""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for line in every:
+        name, _, value = line.partition(": ")
+        headers.add(name, value)
+    return headers
 
 
 class Dispatcher:

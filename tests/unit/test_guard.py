@@ -203,7 +203,7 @@ async def test_no_proxy_of_the_environment_gets_in_between(monkeypatch):
     assert (proxy.connections, receiver.connections) == (0, 1)
 
 
-async def test_addresses_that_are_remembered_are_judged_again():
+async def test_addresses_that_are_remembered_are_judged_again(monkeypatch):
     """What the cache of names holds is no permission."""
     judged: list[str] = []
     allowed = guard(environment="development")
@@ -218,14 +218,14 @@ async def test_addresses_that_are_remembered_are_judged_again():
         run_receiver(saying(closing)) as receiver,
         open_sender(knobs, names=names) as sender,
     ):
-        connector = sender._exchange._http.connector
-        assert connector is not None
+        dialer = sender._exchange._dialer
 
-        def open_socket(info):
-            judged.append(info[4][0])
-            return allowed.open_socket(info)
+        class Judging:
+            def open_socket(self, info):
+                judged.append(info[4][0])
+                return allowed.open_socket(info)
 
-        connector._socket_factory = open_socket  # type: ignore[attr-defined]
+        monkeypatch.setattr(dialer, "_guard", Judging())
         for _ in range(3):
             url = f"http://a.example:{receiver.port}/"
             verdict = await sender.attempt(
@@ -299,8 +299,7 @@ async def test_connections_are_counted_by_whether_they_were_there_already():
     assert receiver.connections == 1
 
 
-async def test_idle_connections_are_bounded_and_the_oldest_go(monkeypatch):
-    monkeypatch.setattr("services.delivery.connector._COUNT_SECONDS", -1)
+async def test_idle_connections_are_bounded_and_the_oldest_go():
     knobs = Settings(
         secret_key=SECRET_KEY,
         environment="development",
@@ -308,8 +307,6 @@ async def test_idle_connections_are_bounded_and_the_oldest_go(monkeypatch):
     )
     talk = saying(OK)
     async with open_sender(knobs) as sender:
-        connector = sender._exchange._http.connector
-        assert connector is not None
 
         async def attempt(receiver):
             verdict = await sender.attempt(
@@ -326,8 +323,10 @@ async def test_idle_connections_are_bounded_and_the_oldest_go(monkeypatch):
             ]
             for receiver in receivers:
                 await attempt(receiver)
-            assert sum(map(len, connector._conns.values())) <= 8 + 1
-            # The last ones are kept.
-            await attempt(receivers[-1])
-
-    assert receivers[-1].connections == 1
+            # The last ones are kept, and no others.
+            for receiver in receivers[:3:-1]:
+                await attempt(receiver)
+                assert receiver.connections == 1
+            for receiver in receivers[:4]:
+                await attempt(receiver)
+                assert receiver.connections == 2

@@ -22,7 +22,7 @@ from libs.common.messages import Receiver, SealedKey
 from libs.common.sealing import Sealer, Unsealable
 from libs.common.verification import Verifier
 from services.delivery.manners import Manner, Manners, key_of
-from tests.support.delivery import job
+from tests.support.delivery import headers_in, job
 
 SEALER = Sealer(b64encode(os.urandom(32)).decode())
 ENDPOINT = str(new_id())
@@ -49,7 +49,7 @@ def manner_of(*keys, **parts) -> Manner:
 
 def headers_of(manner, body=b"{}", **fields):
     one = job(URL, body, endpoint_id=ENDPOINT, **fields)
-    return manner.headers(one, body, timestamp=NOW)
+    return headers_in(manner.lines(one, body, timestamp=NOW))
 
 
 # --- what is opened ------------------------------------------------------------------
@@ -152,11 +152,15 @@ def test_keys_of_both_schemes_sign_in_one_header_the_current_one_first():
 
 
 def test_it_is_sent_under_the_id_of_its_message_else_of_its_job():
+    def sent_under(one):
+        lines = manner_of().lines(one, b"", timestamp=NOW)
+        return headers_in(lines)["webhook-id"]
+
     one = job(URL, webhook_id="msg_1")
 
-    assert manner_of().headers(one, b"", timestamp=NOW)["webhook-id"] == "msg_1"
+    assert sent_under(one) == "msg_1"
     one = job(URL)
-    assert manner_of().headers(one, b"", timestamp=NOW)["webhook-id"] == one.job_id
+    assert sent_under(one) == one.job_id
 
 
 @pytest.mark.parametrize("id_", ["a.b", "a b", "a\r\nb", "ü", "x" * 129])
@@ -307,6 +311,6 @@ def test_a_stranger_checks_what_a_receiver_gets():
     manner = manner_of(key(OLD), key(SECRET))
     one = job(URL)
 
-    headers = dict(manner.headers(one, b"{}", timestamp=int(time.time())))
+    headers = dict(headers_in(manner.lines(one, b"{}", timestamp=int(time.time()))))
 
     standardwebhooks.Webhook(spelled_secret(SECRET)).verify(b"{}", headers)

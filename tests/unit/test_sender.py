@@ -10,7 +10,7 @@ from base64 import b64encode
 import pytest
 
 from libs.common.messages import Verdict
-from services.delivery.exchange import KEPT_BYTES_MAX
+from services.delivery.answer import KEPT_BYTES_MAX
 from services.delivery.manners import plain
 from services.delivery.sender import (
     KEPT_HEADER_CHARS_MAX,

@@ -10,7 +10,7 @@ import resource
 import pytest
 
 from libs.common.messages import Verdict
-from services.delivery.exchange import KEPT_BYTES_MAX
+from services.delivery.answer import KEPT_BYTES_MAX
 from services.delivery.manners import plain
 from services.delivery.sender import Sender, open_sender
 from services.delivery.settings import Settings

@@ -6,12 +6,11 @@ import os
 import socket
 import ssl
 
-import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from libs.common.messages import Verdict
-from services.delivery.exchange import KEPT_BYTES_MAX, READ_BYTES_MAX, Exchange
+from services.delivery.answer import KEPT_BYTES_MAX, READ_BYTES_MAX
 from services.delivery.manners import plain
 from services.delivery.sender import Sender, open_sender
 from services.delivery.settings import Settings
@@ -231,9 +230,8 @@ class Names(AbstractResolver):
 
 
 async def attempt_with(names: Names) -> Verdict:
-    connector = aiohttp.TCPConnector(resolver=names)
-    async with aiohttp.ClientSession(connector=connector) as http:
-        sender = Sender(Exchange(http), development=True)
+    knobs = Settings(secret_key=SECRET_KEY, environment="development")
+    async with open_sender(knobs, names=names) as sender:
         return await attempt(sender, "http://a.example/", timeout_seconds=0.2)
 
 
