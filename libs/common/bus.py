@@ -19,6 +19,7 @@ from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from libs.common import messages
 from libs.common.errors import Unavailable
 from libs.common.loops import pause
 from libs.common.messages import LanesReady, Unreadable, Word, WorkReady
@@ -26,6 +27,7 @@ from libs.common.metrics import BUS_CONNECTED, BUS_RECONNECTS, MESSAGES_UNREADAB
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 W = TypeVar("W", bound=Word)
 Listener = Callable[[Any], Awaitable[None] | None]
 
@@ -237,11 +239,20 @@ class Question:
 
 def read(word: type[W], data: bytes) -> W | None:
     """Read a word; what cannot be read is logged, counted and skipped."""
+    return _read(word.__name__, word.decode, data)
+
+
+def read_event(data: bytes) -> messages.Event | None:
+    """Read an event; what cannot be read is logged, counted and skipped."""
+    return _read("Event", messages.read_event, data)
+
+
+def _read(name: str, decode: Callable[[bytes], T], data: bytes) -> T | None:
     try:
-        return word.decode(data)
+        return decode(data)
     except Unreadable as error:
-        MESSAGES_UNREADABLE.labels(word=word.__name__).inc()
-        log.warning("bus.unreadable", word=word.__name__, cause=str(error)[:200])
+        MESSAGES_UNREADABLE.labels(word=name).inc()
+        log.warning("bus.unreadable", word=name, cause=str(error)[:200])
         return None
 
 

@@ -19,6 +19,7 @@ Shapes are msgspec structs and not pydantic models because they are the hot path
 batch of 64 jobs is read in 40 µs.  Checked on arrival all the same.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final, Literal, Self
@@ -271,19 +272,23 @@ class BodyWanted(Word, frozen=True, kw_only=True):
 class JobChanged(Word, frozen=True, kw_only=True):
     """A transition of one job (event); one row of the journal.
 
-    *id* is the journal's sequence number and the message id: who has seen it may
-    forget a second one.  *type* is ``job.<transition>``; *details* is what the
-    transition has to tell, e.g. the error of a failed attempt.
+    *id* is the row's number and the message id: who has seen it may forget a second
+    one.  *position* says where it stands among all events (`position`).  *type* is
+    ``job.<transition>``; *details* is what the transition has to tell, e.g. the error
+    of a failed attempt.  *tags* are the producer's, unless they are larger than 4 KiB.
     """
 
     subject = "bellhop.events"
 
     id: str
+    position: str = ""
     type: str
     time: str
     organization_id: str
     queue_name: str
     job_id: str
+    job_type: str | None = None
+    tags: msgspec.Raw = NULL
     attempt: int
     priority: int = 0
     actor: str | None = None
@@ -294,12 +299,96 @@ class JobChanged(Word, frozen=True, kw_only=True):
         """What happened, without the ``job.`` before it."""
         return Transition(self.type.removeprefix("job."))
 
+    @property
+    def tag_names(self) -> frozenset[str]:
+        """What it may be asked for by: strings in a list, names in an object."""
+        tags = msgspec.json.decode(self.tags)
+        if isinstance(tags, str):
+            return frozenset({tags})
+        listed = tags if isinstance(tags, list | dict) else ()
+        return frozenset(tag for tag in listed if isinstance(tag, str))
+
     def subject_of_this(self) -> str:
         """Return ``bellhop.events.<org>.<queue>.<job>.<transition>``."""
         return (
             f"{self.subject}.{self.organization_id}.{token(self.queue_name)}."
             f"{self.job_id}.{self.type.removeprefix('job.')}"
         )
+
+
+class ResourceChanged(Word, frozen=True, kw_only=True):
+    """Something happened to what is no job (event); one row of the notices.
+
+    *resource* is what kind of thing it is: worker, queue, schedule, workflow or
+    endpoint; *type* is ``<resource>.<what happened>``.  *id* and *position* are as a
+    `JobChanged` has them, and no two events share one.  *queue_name* is the queue that
+    it is about, if it is about one.
+    """
+
+    subject = "bellhop.events"
+
+    id: str
+    position: str = ""
+    type: str
+    time: str
+    organization_id: str
+    resource: str
+    resource_id: str
+    queue_name: str | None = None
+    data: msgspec.Raw = NULL
+
+    def subject_of_this(self) -> str:
+        """Return ``bellhop.events.<org>.@<resource>.<id>.<what happened>``.
+
+        No token of a queue's name has an ``@``.
+        """
+        what = self.type.removeprefix(f"{self.resource}.")
+        return (
+            f"{self.subject}.{self.organization_id}.@{token(self.resource)}."
+            f"{token(self.resource_id)}.{token(what)}"
+        )
+
+
+#: What stands in the event stream.
+Event = JobChanged | ResourceChanged
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+_TYPED: Final = msgspec.json.Decoder(_Typed)
+
+
+def read_event(data: bytes) -> Event:
+    """Read what stands in the event stream; raises `Unreadable`."""
+    try:
+        type_ = _TYPED.decode(data).type
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unreadable(f"event: {error}") from error
+    word = JobChanged if type_.startswith("job.") else ResourceChanged
+    return word.decode(data)
+
+
+def position(xid: str, seq: int) -> str:
+    """Return where an event stands: ``<transaction>-<number>``.
+
+    Events are announced in the order of both numbers, and said again in it when the
+    stream was lost: who has seen one position has seen all before it.
+    """
+    return f"{xid}-{seq}"
+
+
+def read_position(text: str) -> tuple[int, int]:
+    """Return a position's two numbers, to compare them; raises `ValueError`."""
+    found = _POSITION.fullmatch(text)
+    if found is None:
+        raise ValueError("a position is two numbers, with a hyphen between them")
+    return int(found[1]), int(found[2])
+
+
+#: As PostgreSQL counts: an xid8, and a bigint.
+_POSITION: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,19})", re.ASCII)
 
 
 def token(text: str) -> str:

@@ -2,7 +2,7 @@
 
 Hears      ``JournalGrew``, ``SchedulesChanged``, ``OrganizationChanged``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``JobChanged``,
-           ``OrganizationChanged``
+           ``ResourceChanged``, ``OrganizationChanged``
 Reads      ``journal``, ``scheduled``, ``expiries``, ``rechecks``, ``line_checks``,
            ``leases``, ``workers``, ``schedules``, ``notices``, ``endpoints``,
            ``completion_webhooks``

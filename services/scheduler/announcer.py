@@ -1,11 +1,11 @@
-"""The journal onto the event stream: complete, and in order for each job.
+"""What happened onto the event stream: complete, and in order.
 
-One scheduler reads the journal in (xid, seq) order, up to the oldest transaction that
-is still open, and pours what it finds into the stream.  What it reads is final:
-nothing can be committed before that point any more.  It remembers how far it came only
-after the stream has it, so whoever dies in between leaves it to the next one to say
-again; the message id keeps a second copy out.  Two announcers at once, for a moment,
-say the same things in the same order.
+One scheduler reads the journal and the notices in (xid, seq) order, up to the oldest
+transaction that is still open, and pours what it finds into the stream.  What it reads
+is final: nothing can be committed before that point any more.  It remembers how far it
+came only after the stream has it, so whoever dies in between leaves it to the next one
+to say again; the message id keeps a second copy out.  Two announcers at once, for a
+moment, say the same things in the same order.
 
 Who moves the mark also counts what was announced, in the same statement: each once,
 whoever dies.  Webhooks are told by somebody else (`services.scheduler.teller`).
@@ -16,25 +16,25 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-import msgspec
 from prometheus_client import Counter, Gauge
 
 from libs.common import streams
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import EVENTS, NULL, JobChanged, JournalGrew
-from libs.common.store import journal, leaders, tallies
-from libs.common.store.journal import Entry, Position
+from libs.common.messages import EVENTS, JournalGrew
+from libs.common.store import announcing, journal, leaders, tallies
+from libs.common.store.announcing import Occurrence, Transitioned
+from libs.common.store.journal import Position
+from services.scheduler.events import message
 from services.scheduler.tallies import summed
 
-ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Transitions announced.")
+ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Events announced.")
 LEADING: Final = Gauge("bellhop_scheduler_announcing", "1 while this one announces.")
 
 _DUTY: Final = "announce"
 _TERM: Final = timedelta(seconds=5)
 _RENEW_SECONDS: Final = 1.0
-_SOURCE: Final = "bellhop"
 _GATHER_SECONDS: Final = 0.005
 
 
@@ -89,28 +89,30 @@ class Announcer:
         async with borrow(self._pool) as conn:
             if self._position is None:
                 self._position = await journal.read_announced(conn)
-            entries = await journal.read_unannounced(
+            found = await announcing.read_unannounced(
                 conn, after=self._position, limit=self._batch_max
             )
-        if not entries:
+        if not found:
             return False
-        await streams.pour(self._bus, EVENTS, [message(entry) for entry in entries])
+        await streams.pour(self._bus, EVENTS, [message(one) for one in found])
         # Not moved: somebody else announced it too, or our last word was heard after
         # all.  Then it was counted, and we go on from what is remembered.
-        moved = await self._remember(self._position, entries)
-        self._position = entries[-1].position if moved else None
-        ANNOUNCED.inc(len(entries))
+        moved = await self._remember(self._position, found)
+        self._position = found[-1].position if moved else None
+        ANNOUNCED.inc(len(found))
         # What was committed meanwhile has rung.
-        return len(entries) == self._batch_max or not moved
+        return len(found) == self._batch_max or not moved
 
-    async def _remember(self, before: Position, entries: Sequence[Entry]) -> bool:
+    async def _remember(self, before: Position, found: Sequence[Occurrence]) -> bool:
         """Move the mark and count; return whether it was ours to do."""
-        counted, credited = summed(entries)
+        counted, credited = summed(
+            [one.entry for one in found if isinstance(one, Transitioned)]
+        )
         async with borrow(self._pool) as conn:
             return await tallies.count_announced(
                 conn,
                 before=before,
-                upto=entries[-1].position,
+                upto=found[-1].position,
                 tallies=counted,
                 credits_=credited,
             )
@@ -132,29 +134,3 @@ class Announcer:
             self._position = None
         self._elected_at = now
         return True
-
-
-def message(entry: Entry) -> streams.Message:
-    """Return a transition as it is said: subject, headers (CloudEvents), JSON."""
-    word = JobChanged(
-        id=str(entry.seq),
-        type=f"job.{entry.transition}",
-        time=entry.at.isoformat(),
-        organization_id=str(entry.organization_id),
-        queue_name=entry.queue_name,
-        job_id=str(entry.job_id),
-        attempt=entry.attempt,
-        priority=100 - entry.rank,
-        actor=entry.actor,
-        details=NULL if entry.details is None else msgspec.Raw(entry.details.encode()),
-    )
-    headers = {
-        "Nats-Msg-Id": word.id,
-        "ce-specversion": "1.0",
-        "ce-id": word.id,
-        "ce-source": _SOURCE,
-        "ce-type": word.type,
-        "ce-time": word.time,
-        "ce-subject": word.job_id,
-    }
-    return streams.Message(word.subject_of_this(), headers, word.encode())

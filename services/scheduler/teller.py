@@ -106,7 +106,7 @@ class Teller:
 async def tell_next(conn: Conn) -> Told | None:
     """Tell some more of the journal, once; return None when there was no more of it."""
     before = await telling.read_told(conn)
-    entries = await journal.read_unannounced(conn, after=before, limit=_BATCH)
+    entries = await journal.read_untold(conn, after=before, limit=_BATCH)
     if not entries:
         return None
     # Read after the journal: who is there before something happens is told.

@@ -1,6 +1,6 @@
 """The streamer: what happens, as it happens, to whoever watches.
 
-Hears      ``JobChanged`` (event), ``OrganizationChanged`` (hint)
+Hears      ``JobChanged``, ``ResourceChanged`` (events), ``OrganizationChanged`` (hint)
 Says       nothing
 Reads      ``api_keys`` and ``sessions``, through the key ring
 Writes     nothing

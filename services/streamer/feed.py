@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 
 from libs.common import outgoing
 from libs.common.access import Principal
-from libs.common.bus import read
+from libs.common.bus import read_event
 from libs.common.errors import Unavailable
 from libs.common.messages import JobChanged
 from services.streamer import frames
@@ -170,8 +170,8 @@ class Feed:
     def hear(self, data: bytes) -> None:
         """Tell the watchers of one event, as it came from the bus."""
         EVENTS_HEARD.inc()
-        changed = read(JobChanged, data)
-        if changed is None:
+        changed = read_event(data)
+        if not isinstance(changed, JobChanged):
             return
         watchers = self._watchers.get(changed.organization_id)
         if not watchers:

@@ -1,4 +1,4 @@
-"""The journal is read completely and in order, whoever commits when."""
+"""Events are read completely and in order, whoever commits when."""
 
 import random
 
@@ -6,7 +6,16 @@ import asyncpg
 import pytest
 
 from libs.common.db import BY_KEY
-from libs.common.store import journal, settlement, tallies
+from libs.common.ids import new_id
+from libs.common.store import (
+    announcing,
+    journal,
+    organizations,
+    settlement,
+    tallies,
+    workers,
+)
+from libs.common.store.announcing import Transitioned
 from libs.common.store.journal import Position
 from tests.support import stock
 
@@ -15,7 +24,11 @@ START = Position("0", 0)
 
 @pytest.fixture
 async def line(conn):
-    return await stock.open_line(conn)
+    id_ = new_id()
+    await organizations.create_organization(
+        conn, id_=id_, name="Acme", slug="acme", billing_email=None, plan_tier="free"
+    )
+    return await stock.open_line(conn, organization_id=id_)
 
 
 @pytest.fixture
@@ -37,7 +50,7 @@ async def begun(conn):
 
 
 def read(conn, after=START, limit=1000):
-    return journal.read_unannounced(conn, after=after, limit=limit)
+    return announcing.read_unannounced(conn, after=after, limit=limit)
 
 
 def note(conn, before, upto):
@@ -50,8 +63,37 @@ async def in_journal(conn):
     return {row["seq"] for row in await conn.fetch("SELECT seq FROM journal")}
 
 
-def told(entries):
-    return [(entry.job_id, entry.transition) for entry in entries]
+async def in_notices(conn):
+    return {row["seq"] for row in await conn.fetch("SELECT seq FROM notices")}
+
+
+def seqs(found):
+    return [one.position.seq for one in found]
+
+
+def told(found):
+    return [
+        (one.entry.job_id, one.entry.transition)
+        if isinstance(one, Transitioned)
+        else one.event
+        for one in found
+    ]
+
+
+async def notice(conn, line):
+    """Make something happen that is no transition."""
+    await workers.register(
+        conn,
+        id_=str(new_id()),
+        organization_id=line.organization_id,
+        queue_name="mail",
+        hostname="h",
+        worker_type=None,
+        max_concurrency=1,
+        version=None,
+        metadata=None,
+        scope=None,
+    )
 
 
 async def test_nothing_is_read_past_a_transaction_that_is_still_open(
@@ -120,25 +162,28 @@ async def test_a_reader_misses_nothing_and_sees_nothing_twice(
     open_, position = {}, START
     for _ in range(150):
         writer = luck.choice(writers)
-        match luck.choice(["begin", "write", "write", "commit", "rollback", "read"]):
+        match luck.choice(["begin", "write", "notice", "commit", "rollback", "read"]):
             case "begin" if writer not in open_:
                 open_[writer] = await begun(writer)
             case "write":
                 await stock.create(writer, line, luck.randint(1, 3))
+            case "notice":
+                await notice(writer, line)
             case "commit" if writer in open_:
                 await open_.pop(writer).commit()
             case "rollback" if writer in open_:
                 await open_.pop(writer).rollback()
             case "read":
                 found = await read(conn, after=position, limit=luck.randint(1, 10))
-                seen.extend(entry.seq for entry in found)
+                seen.extend(seqs(found))
                 position = found[-1].position if found else position
     for transaction in open_.values():
         await transaction.commit()
-    seen.extend(entry.seq for entry in await read(conn, after=position))
+    seen.extend(seqs(await read(conn, after=position)))
 
     assert len(seen) == len(set(seen))
-    assert set(seen) == await in_journal(conn)
+    assert set(seen) == await in_journal(conn) | await in_notices(conn)
+    assert await in_notices(conn)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -161,13 +206,58 @@ async def test_the_transitions_of_a_job_are_read_as_they_happened(
     await stock.create(writers[0], line)
     await transaction.commit()
 
-    entries = await read(conn)
+    entries = [one.entry for one in await read(conn)]
 
     assert {entry.seq for entry in entries} == await in_journal(conn)
     for job_id in {entry.job_id for entry in entries}:
         mine = [entry for entry in entries if entry.job_id == job_id]
         assert mine[0].transition == "created"
         assert [entry.seq for entry in mine] == sorted(entry.seq for entry in mine)
+
+
+async def test_a_notice_stands_among_the_transitions_of_its_transaction(conn, line):
+    async with conn.transaction():
+        [first] = await stock.create(conn, line)
+        await notice(conn, line)
+        [second] = await stock.create(conn, line)
+
+    found = await read(conn)
+
+    assert told(found) == [(first, "created"), "worker.registered", (second, "created")]
+    for number, one in enumerate(found):
+        assert told(await read(conn, after=one.position)) == told(found)[number + 1 :]
+
+
+async def test_a_notice_waits_for_the_transitions_before_it(conn, line, writers):
+    slow, quick, *_ = writers
+    transaction = await begun(slow)
+    [first] = await stock.create(slow, line)
+    await notice(quick, line)
+    assert await read(conn) == []
+
+    await transaction.commit()
+
+    assert told(await read(conn)) == [(first, "created"), "worker.registered"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "read_back"),
+    [
+        (None, None),
+        ('["eu", "vip"]', '["eu", "vip"]'),
+        (f'["{"x" * 4092}"]', f'["{"x" * 4092}"]'),
+        (f'["{"x" * 4093}"]', None),
+    ],
+    ids=["none", "some", "just small enough", "too large"],
+)
+async def test_of_a_job_it_is_told_what_it_may_be_asked_for_by(
+    conn, line, tags, read_back
+):
+    await stock.create(conn, line, tags=tags, job_type="email")
+
+    [found] = await read(conn)
+
+    assert (found.job_type, found.tags) == ("email", read_back)
 
 
 async def test_how_far_it_was_announced_never_goes_back(conn, line, writers):

@@ -25,6 +25,7 @@ from libs.common.messages import (
     LeasesHeld,
     OrganizationChanged,
     Receiver,
+    ResourceChanged,
     SchedulesChanged,
     SealedKey,
     Verdict,
@@ -46,6 +47,7 @@ SUBJECTS = {
     AttemptWanted: "bellhop.attempt",
     BodyWanted: "bellhop.bodies",
     JobChanged: "bellhop.events",
+    ResourceChanged: "bellhop.events",
 }
 
 #: Never edited: bytes as they were once sent, and what they mean.
@@ -225,6 +227,39 @@ SAMPLES = [
             details=NULL,
         ),
     ),
+    (
+        b'{"id":"43","position":"9007199254740993-43","type":"job.created","time":"t","o'
+        b'rganization_id":"o","queue_name":"q","job_id":"j","job_type":"email","tags":["'
+        b'eu", {"tier":1}],"attempt":0,"priority":0,"actor":null,"details":null}',
+        JobChanged(
+            id="43",
+            position="9007199254740993-43",
+            type="job.created",
+            time="t",
+            organization_id="o",
+            queue_name="q",
+            job_id="j",
+            job_type="email",
+            tags=msgspec.Raw(b'["eu", {"tier":1}]'),
+            attempt=0,
+        ),
+    ),
+    (
+        b'{"id":"44","position":"812-44","type":"worker.registered","time":"t","organiza'
+        b'tion_id":"o","resource":"worker","resource_id":"host.1:7","queue_name":"mail",'
+        b'"data":{"worker_id": "host.1:7"}}',
+        ResourceChanged(
+            id="44",
+            position="812-44",
+            type="worker.registered",
+            time="t",
+            organization_id="o",
+            resource="worker",
+            resource_id="host.1:7",
+            queue_name="mail",
+            data=msgspec.Raw(b'{"worker_id": "host.1:7"}'),
+        ),
+    ),
 ]
 
 
@@ -244,9 +279,30 @@ def test_every_word_has_its_subject_and_a_sample():
 
 
 def test_an_event_is_found_under_its_subject():
-    event = next(word for _, word in SAMPLES if isinstance(word, JobChanged))
+    subjects = [
+        word.subject_of_this()
+        for _, word in SAMPLES
+        if isinstance(word, JobChanged | ResourceChanged)
+    ]
 
-    assert event.subject_of_this() == "bellhop.events.o.mail%2Eeu.j.retrying"
+    assert subjects == [
+        "bellhop.events.o.mail%2Eeu.j.retrying",
+        "bellhop.events.o.q.j.created",
+        "bellhop.events.o.q.j.created",
+        "bellhop.events.o.@worker.host%2E1%3A7.registered",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wire", "word"),
+    [
+        (wire, word)
+        for wire, word in SAMPLES
+        if isinstance(word, JobChanged | ResourceChanged)
+    ],
+)
+def test_an_event_is_read_as_what_it_is(wire, word):
+    assert messages.read_event(wire) == word
 
 
 @pytest.mark.parametrize(("wire", "word"), SAMPLES)

@@ -8,7 +8,7 @@ import pytest
 
 from libs.common.db import BY_KEY
 from libs.common.ids import new_id
-from libs.common.store import notices, organizations, queues, workers
+from libs.common.store import notices, organizations, queues, tallies, workers
 from libs.common.store.journal import Position
 from tests.support import stock
 
@@ -144,7 +144,7 @@ async def test_notices_are_read_past_no_open_transaction_and_told_once(
     assert await notices.read_untold(conn, after=upto, limit=10) == []
 
 
-async def test_notices_are_kept_until_they_were_told_and_are_old(conn, line):
+async def test_notices_are_kept_until_told_and_announced_and_old(conn, line):
     mine = {"organization_id": line.organization_id, "name": "mail"}
     await queues.pause_queue(conn, id_=new_id(), reason=None, **mine)
     await queues.resume_queue(conn, **mine)
@@ -156,5 +156,9 @@ async def test_notices_are_kept_until_they_were_told_and_are_old(conn, line):
 
     assert await left(timedelta(0)) == 2
     await notices.note_told(conn, before=START, upto=first.position)
+    assert await left(timedelta(0)) == 2
+    await tallies.count_announced(
+        conn, before=START, upto=first.position, tallies=[], credits_=[]
+    )
     assert await left(timedelta(hours=1)) == 2
     assert await left(timedelta(0)) == 1

@@ -20,6 +20,7 @@ import services.scheduler.service
 from libs.common.db import BY_KEY
 from libs.common.ids import new_id
 from libs.common.store import (
+    announcing,
     claims,
     closures,
     dependencies,
@@ -305,9 +306,15 @@ async def recheck(conn, line):
     )
 
 
+AFTER = journal.Position("100", 1)
+
+
+async def read_untold(conn, _):
+    await journal.read_untold(conn, after=AFTER, limit=500)
+
+
 async def read_unannounced(conn, _):
-    position = journal.Position("100", 1)
-    await journal.read_unannounced(conn, after=position, limit=500)
+    await announcing.read_unannounced(conn, after=AFTER, limit=500)
 
 
 async def create(conn, line):
@@ -361,6 +368,8 @@ BY_THE_SCHEDULER = (
     closures.SQL,
     (cancel_lanes,),
     journal.SQL,
+    (read_untold,),
+    announcing.SQL,
     (read_unannounced,),
 )
 
@@ -408,12 +417,17 @@ async def test_taking_a_job_in_reads_no_table_whole(
     assert read_whole(plan) == set()
 
 
-async def test_the_journal_is_read_in_order_and_never_sorted(stocked):
+@pytest.mark.parametrize(
+    ("statement", "function"),
+    each(journal.SQL, (read_untold,), announcing.SQL, (read_unannounced,)),
+)
+async def test_the_journal_is_read_in_order_and_never_sorted(
+    stocked, statement, function
+):
     """What was announced long ago must cost nothing."""
     url, line = stocked["full"]
-    statement = journal.SQL["read_unannounced"]
     async with connected(url, BY_KEY) as conn:
-        call = await prepare(conn, statement, read_unannounced, line)
+        call = await prepare(conn, statement, function, line)
         plan = await plan_of(conn, call)
 
     assert "Sort" not in {node["Node Type"] for node in plan}

@@ -44,7 +44,7 @@ class Announcer:
     async def read(self, limit=1000):
         if self.position is None:
             self.position = await journal.read_announced(self.conn)
-        self.entries = await journal.read_unannounced(
+        self.entries = await journal.read_untold(
             self.conn, after=self.position, limit=limit
         )
 

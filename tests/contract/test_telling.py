@@ -238,7 +238,7 @@ async def test_what_tells_of_jobs_is_not_told_of(conn, line):
         await relay(conn)
 
     # Their own creation was passed over, and nobody was told.
-    entries = await journal.read_unannounced(
+    entries = await journal.read_untold(
         conn, after=await telling.read_told(conn), limit=10
     )
     assert entries == []

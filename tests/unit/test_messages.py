@@ -16,14 +16,18 @@ from libs.common.messages import (
     AttemptsEnded,
     JobChanged,
     LanesReady,
+    ResourceChanged,
     Unreadable,
     Verdict,
     Word,
+    position,
+    read_position,
     token,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 WORDS = [word for word in Word.__subclasses__() if word.__module__ == Word.__module__]
+EVENT_WORDS = (JobChanged, ResourceChanged)
 
 
 def changed(**fields):
@@ -86,6 +90,57 @@ def test_an_event_stands_at_its_place_among_the_subjects(queue_name):
     ]
 
 
+@given(texts, texts, texts)
+def test_what_happens_to_other_things_never_stands_under_a_queue(id_, name, what):
+    event = ResourceChanged(
+        id="1",
+        type=f"worker.{what}",
+        time="t",
+        organization_id="acme",
+        resource="worker",
+        resource_id=id_,
+    )
+
+    tokens = event.subject_of_this().split(".")
+
+    assert len(tokens) == 6
+    assert tokens[3] == "@worker" != token(name)
+    assert (unquote(tokens[4]), unquote(tokens[5])) == (id_, what)
+
+
+@pytest.mark.parametrize(
+    ("tags", "names"),
+    [
+        (b"null", set()),
+        (b'["a", "b", 1, {"c": 2}]', {"a", "b"}),
+        (b'{"a": ["b"], "c": null}', {"a", "c"}),
+        (b'"a"', {"a"}),
+        (b"7", set()),
+    ],
+)
+def test_tags_are_names_to_be_asked_for_by(tags, names):
+    assert changed(tags=msgspec.Raw(tags)).tag_names == names
+
+
+xids, seqs = st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)
+
+
+@given(st.tuples(xids, seqs))
+def test_a_position_is_read_as_it_was_written(numbers):
+    xid, seq = numbers
+
+    assert read_position(position(str(xid), seq)) == numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "1-", "-1", "1-2-3", "1 - 2", "a-b", "+1-2", "1-2\n", "\u0661-2"],
+)
+def test_what_is_no_position_is_refused(text):
+    with pytest.raises(ValueError, match="two numbers"):
+        read_position(text)
+
+
 @pytest.mark.parametrize("transition", Transition)
 def test_an_event_says_which_transition_it_was(transition):
     assert changed(type=f"job.{transition}").transition is transition
@@ -95,9 +150,10 @@ def test_an_event_says_which_transition_it_was(transition):
 
 
 def test_every_word_has_a_subject_of_its_own():
-    subjects = [word.subject for word in WORDS]
+    subjects = [word.subject for word in WORDS if word not in EVENT_WORDS]
 
-    assert len(set(subjects)) == len(WORDS)
+    assert len(set(subjects)) == len(WORDS) - len(EVENT_WORDS)
+    assert {word.subject for word in EVENT_WORDS}.isdisjoint(subjects)
     for subject in [*subjects, AttemptsEnded.subject_of("one"), AttemptsEnded.anybody]:
         assert subject.startswith("bellhop.")
         assert subject == subject.lower()
@@ -114,7 +170,7 @@ def test_the_streams_hold_the_words_they_are_for():
     assert EVENTS.subjects == (f"{JobChanged.subject}.>",)
     # What a stream stores must not be what others merely hear.
     heard = [
-        word.subject for word in WORDS if word not in (AttemptDeliveries, JobChanged)
+        word.subject for word in WORDS if word not in (AttemptDeliveries, *EVENT_WORDS)
     ]
     assert not any(subject.startswith(JobChanged.subject) for subject in heard)
 

@@ -64,9 +64,9 @@ async def history(
     )
 
 
-async def read_unannounced(conn: Conn, *, after: Position, limit: int) -> list[Entry]:
-    """Return the next transitions after a position that may be announced."""
-    rows = await conn.fetch(SQL["read_unannounced"], after.xid, after.seq, limit)
+async def read_untold(conn: Conn, *, after: Position, limit: int) -> list[Entry]:
+    """Return the next transitions after a position that may be told."""
+    rows = await conn.fetch(SQL["read_untold"], after.xid, after.seq, limit)
     return [Entry(*row) for row in rows]
 
 

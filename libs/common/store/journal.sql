@@ -11,8 +11,8 @@ SELECT journal.seq, journal.job_id, journal.transition::text AS transition,
  ORDER BY CASE WHEN $5 THEN -journal.seq ELSE journal.seq END
  LIMIT $3 OFFSET $4;
 
--- name: read_unannounced
--- The next transitions to announce, in the order in which they may be: everything
+-- name: read_untold
+-- The next transitions to tell of, in the order in which that may be done: everything
 -- that is committed and before which nothing can be committed any more.
 -- $1 after xid text, $2 after seq bigint, $3 limit int
 SELECT journal.seq, journal.xid::text AS xid, journal.job_id, lanes.organization_id,

@@ -55,5 +55,5 @@ async def note_told(conn: Conn, *, before: Position, upto: Position) -> bool:
 
 
 async def forget_told(conn: Conn, *, older_than: timedelta, at_most: int) -> None:
-    """Delete notices that were told and are older than this."""
+    """Delete notices that were told and announced, and are older than this."""
     await conn.execute(SQL["forget_told"], older_than, at_most)

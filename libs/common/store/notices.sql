@@ -4,7 +4,7 @@ SELECT notices_xid::text AS xid, notices_seq AS seq FROM announced;
 
 -- name: read_untold
 -- The next notices to tell, in the order in which they may be (see
--- `journal.read_unannounced`).
+-- `journal.read_untold`).
 -- $1 after xid text, $2 after seq bigint, $3 limit int
 SELECT seq, xid::text AS xid, organization_id, event, data::text AS data, at
   FROM notices
@@ -24,7 +24,7 @@ UPDATE announced
 RETURNING notices_seq;
 
 -- name: forget_told
--- Notices that were told, and are older than $1.
+-- Notices that were told and announced, and are older than $1.
 -- $1 age interval, $2 limit int
 DELETE FROM notices
  WHERE (xid, seq) IN (
@@ -33,5 +33,6 @@ DELETE FROM notices
          CROSS JOIN announced
          WHERE old.at < now() - $1::interval
            AND (old.xid, old.seq) <= (announced.notices_xid, announced.notices_seq)
+           AND (old.xid, old.seq) <= (announced.xid, announced.seq)
          ORDER BY old.at
          LIMIT $2);
