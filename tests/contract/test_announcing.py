@@ -137,8 +137,8 @@ async def test_a_transaction_that_writes_late_is_not_skipped(conn, line, writers
     await transaction.commit()
 
     assert told(await read(conn, after=position)) == [
-        (first, "created"),
         (second, "created"),
+        (first, "created"),
     ]
 
 
