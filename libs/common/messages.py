@@ -273,15 +273,17 @@ class JobChanged(Word, frozen=True, kw_only=True):
     """A transition of one job (event); one row of the journal.
 
     *id* is the row's number and the message id: who has seen it may forget a second
-    one.  *position* says where it stands among all events (`position`).  *type* is
-    ``job.<transition>``; *details* is what the transition has to tell, e.g. the error
-    of a failed attempt.  *tags* are the producer's, unless they are larger than 4 KiB.
+    one.  *position* says where it stands among all events (`position`), and *after*
+    where the one before it does, whosever that is.  *type* is ``job.<transition>``;
+    *details* is what the transition has to tell, e.g. the error of a failed attempt.
+    *tags* are the producer's, unless they are larger than 4 KiB.
     """
 
     subject = "bellhop.events"
 
     id: str
     position: str = ""
+    after: str = ""
     type: str
     time: str
     organization_id: str
@@ -320,15 +322,16 @@ class ResourceChanged(Word, frozen=True, kw_only=True):
     """Something happened to what is no job (event); one row of the notices.
 
     *resource* is what kind of thing it is: worker, queue, schedule, workflow or
-    endpoint; *type* is ``<resource>.<what happened>``.  *id* and *position* are as a
-    `JobChanged` has them, and no two events share one.  *queue_name* is the queue that
-    it is about, if it is about one.
+    endpoint; *type* is ``<resource>.<what happened>``.  *id*, *position* and *after*
+    are as a `JobChanged` has them; no two events share an id.  *queue_name* is the
+    queue that it is about, if it is about one.
     """
 
     subject = "bellhop.events"
 
     id: str
     position: str = ""
+    after: str = ""
     type: str
     time: str
     organization_id: str

@@ -21,12 +21,13 @@ from prometheus_client import Counter, Gauge
 from libs.common import streams
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
+from libs.common.events import words_of
 from libs.common.loops import Doorbell, on_bell
 from libs.common.messages import EVENTS, JournalGrew
 from libs.common.store import announcing, journal, leaders, tallies
 from libs.common.store.announcing import Occurrence, Transitioned
 from libs.common.store.journal import Position
-from services.scheduler.events import message
+from services.scheduler.cloud_events import message
 from services.scheduler.tallies import summed
 
 ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Events announced.")
@@ -94,7 +95,8 @@ class Announcer:
             )
         if not found:
             return False
-        await streams.pour(self._bus, EVENTS, [message(one) for one in found])
+        words = words_of(found, after=self._position)
+        await streams.pour(self._bus, EVENTS, [message(word) for word in words])
         # Not moved: somebody else announced it too, or our last word was heard after
         # all.  Then it was counted, and we go on from what is remembered.
         moved = await self._remember(self._position, found)

@@ -32,7 +32,7 @@ _MINUTES_KEPT: Final = timedelta(days=2)
 #: More than come in within a turn, wherever that is sustained.
 _BATCHES_MAX: Final = 100
 #: As long as events are.
-_NOTICES_KEPT: Final = timedelta(days=3)
+_NOTICES_KEPT: Final = timedelta(days=7)
 
 
 async def forget_old(

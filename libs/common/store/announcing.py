@@ -1,6 +1,6 @@
 """What the event stream is to be told: transitions and notices, in one order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from libs.common.db import Conn, Row
@@ -11,7 +11,9 @@ from libs.common.store.notices import Notice
 SQL: Final = load(__package__, "announcing")
 
 #: Events are for many, and those with large tags would crowd out the others.
-_TAGS_BYTES_MAX: Final = 4096
+TAGS_BYTES_MAX: Final = 4096
+#: A row begins with what stands in the journal, or in the notices.
+_OF_ENTRY: Final = len(fields(Entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,13 @@ async def read_unannounced(
 ) -> list[Occurrence]:
     """Return the next events after a position that may be announced."""
     rows = await conn.fetch(
-        SQL["read_unannounced"], after.xid, after.seq, limit, _TAGS_BYTES_MAX
+        SQL["read_unannounced"], after.xid, after.seq, limit, TAGS_BYTES_MAX
     )
-    return [_occurrence(row) for row in rows]
+    return [occurrence(row) for row in rows]
 
 
-def _occurrence(row: Row) -> Occurrence:
+def occurrence(row: Row) -> Occurrence:
+    """Return the event that stands in the first columns of a row."""
     if row["job_id"] is None:
         return Notice(
             row["seq"],
@@ -52,5 +55,4 @@ def _occurrence(row: Row) -> Occurrence:
             row["details"],
             row["at"],
         )
-    *entry, job_type, tags = row
-    return Transitioned(Entry(*entry), job_type, tags)
+    return Transitioned(Entry(*row[:_OF_ENTRY]), row["job_type"], row["tags"])

@@ -1,44 +1,40 @@
-"""Events as the stream says them: subject, headers (CloudEvents), JSON (pure)."""
+"""Rows onto events: what the bus says of a transition, or of a notice (pure).
 
+Whoever reads the tables again says the same words as the announcer did.
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from libs.common.messages import NULL, Event, JobChanged, ResourceChanged, position
 from libs.common.store.announcing import Occurrence, Transitioned
+from libs.common.store.journal import Position
 from libs.common.store.notices import Notice
-from libs.common.streams import Message
-
-_SOURCE: Final = "bellhop"
 
 
-def message(occurrence: Occurrence) -> Message:
-    """Return an event as it is said."""
+def words_of(occurrences: Iterable[Occurrence], *, after: Position) -> Iterator[Event]:
+    """Yield the event of each, in their order, each with what stands before it."""
+    previous = position(after.xid, after.seq)
+    for occurrence in occurrences:
+        word = _word(occurrence, previous)
+        previous = word.position
+        yield word
+
+
+def _word(occurrence: Occurrence, after: str) -> Event:
     if isinstance(occurrence, Transitioned):
-        job = _job_changed(occurrence)
-        return _message(job, about=job.job_id)
-    resource = _resource_changed(occurrence)
-    return _message(resource, about=resource.resource_id)
+        return _job_changed(occurrence, after)
+    return _resource_changed(occurrence, after)
 
 
-def _message(word: Event, *, about: str) -> Message:
-    headers = {
-        "Nats-Msg-Id": word.id,
-        "ce-specversion": "1.0",
-        "ce-id": word.id,
-        "ce-source": _SOURCE,
-        "ce-type": word.type,
-        "ce-time": word.time,
-        "ce-subject": about,
-    }
-    return Message(word.subject_of_this(), headers, word.encode())
-
-
-def _job_changed(transitioned: Transitioned) -> JobChanged:
+def _job_changed(transitioned: Transitioned, after: str) -> JobChanged:
     entry = transitioned.entry
     return JobChanged(
         id=str(entry.seq),
         position=position(entry.xid, entry.seq),
+        after=after,
         type=f"job.{entry.transition}",
         time=entry.at.isoformat(),
         organization_id=str(entry.organization_id),
@@ -66,13 +62,14 @@ class _Named(msgspec.Struct):
 _NAMED: Final = msgspec.json.Decoder(_Named)
 
 
-def _resource_changed(notice: Notice) -> ResourceChanged:
+def _resource_changed(notice: Notice, after: str) -> ResourceChanged:
     resource, _, _ = notice.event.partition(".")
     named = _NAMED.decode(notice.data)
     id_ = named.queue_name if resource == "queue" else getattr(named, f"{resource}_id")
     return ResourceChanged(
         id=str(notice.seq),
         position=position(notice.xid, notice.seq),
+        after=after,
         type=notice.event,
         time=notice.at.isoformat(),
         organization_id=str(notice.organization_id),
