@@ -13,7 +13,8 @@ import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -133,7 +134,7 @@ class KeyRing:
             return await self.of_session(claims, strange=strange)
         if not credential.startswith(KEY_PREFIXES):
             raise Unauthorized("Invalid API key")
-        digest = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
+        digest = _digest(credential)
         known = self._known.get(digest)
         if known is None or self._is_old(known):
             if known is None and strange is not None:
@@ -160,6 +161,42 @@ class KeyRing:
         ):
             raise Unauthorized("Invalid token")
         return self._admitted(known)
+
+    async def renew(self, credentials: Iterable[str]) -> None:
+        """Ask Postgres again about all of these at once, whatever is remembered.
+
+        For who holds a door open for longer than a request, and must not depend on
+        being told.  Nothing is returned: `principal` knows then.  Raises `Unavailable`.
+        """
+        claims: dict[bytes, Claims] = {}
+        digests: list[bytes] = []
+        for credential in credentials:
+            if not credential.startswith(JWT_PREFIX):
+                digests.append(_digest(credential))
+            elif self._tokens is not None:
+                with suppress(Unauthorized):
+                    claimed = self._tokens.read(credential)
+                    claims[claimed.session_id.bytes] = claimed
+        generation, connections = self._generation, self._bus.connections
+        async with borrow(self._pool) as conn:
+            keys = await api_keys.find_keys(conn, key_sha256=digests)
+            held = await sessions.find_sessions(
+                conn,
+                named=[(one.session_id, one.api_key_id) for one in claims.values()],
+            )
+        if generation != self._generation:
+            return
+        found: dict[bytes, tuple[Row, Claims | None]] = {
+            row["key_sha256"]: (row, None) for row in keys
+        }
+        for (name, claimed), row in zip(claims.items(), held, strict=True):
+            found[name] = (row, claimed)
+        for name in (*digests, *claims):
+            # Who comes with what opens nothing is told why: Postgres is asked again.
+            self._known.pop(name, None)
+            if name in found:
+                with suppress(Unauthorized):
+                    self._keep(name, self._remembered(*found[name], connections))
 
     def forget(self, word: OrganizationChanged) -> None:
         """Forget the keys of an organization."""
@@ -211,11 +248,20 @@ class KeyRing:
             )
         if row is None:
             raise Unauthorized("Invalid API key")
+        known = self._remembered(row, claims, connections)
+        if generation == self._generation:
+            self._keep(name, known)
+        return known
+
+    def _remembered(
+        self, row: Row, claims: Claims | None, connections: int
+    ) -> _Remembered:
+        """Return what a row says; raises `Unauthorized` when it opens nothing."""
         if claims is None:
             _check_key(row)
         else:
             _check_session(row)
-        known = _Remembered(
+        return _Remembered(
             principal=_principal(
                 row, self._plan_limits, has_session=claims is not None
             ),
@@ -223,12 +269,16 @@ class KeyRing:
             at=asyncio.get_running_loop().time(),
             connections=connections,
         )
-        if generation == self._generation:
-            self._known[name] = known
-            self._known.move_to_end(name)
-            while len(self._known) > _KEYS_MAX:
-                self._known.popitem(last=False)
-        return known
+
+    def _keep(self, name: bytes, known: _Remembered) -> None:
+        self._known[name] = known
+        self._known.move_to_end(name)
+        while len(self._known) > _KEYS_MAX:
+            self._known.popitem(last=False)
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
 
 
 def new_key(prefix: str = "sk") -> tuple[str, bytes]:

@@ -43,6 +43,11 @@ async def find_key(conn: Conn, *, key_sha256: bytes) -> Row | None:
     return await conn.fetchrow(SQL["find_key"], key_sha256)
 
 
+async def find_keys(conn: Conn, *, key_sha256: Collection[bytes]) -> list[Row]:
+    """Return the keys with these hashes, whatever their state, in no order."""
+    return list(await conn.fetch(SQL["find_keys"], key_sha256))
+
+
 async def list_keys(
     conn: Conn, *, organization_id: UUID, limit: int, offset: int
 ) -> list[Row]:

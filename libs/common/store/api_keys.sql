@@ -13,6 +13,14 @@ SELECT api_keys.*, organizations.plan_tier, organizations.custom_limits
   JOIN organizations ON organizations.id = api_keys.organization_id
  WHERE key_sha256 = $1;
 
+-- name: find_keys
+-- The same of many.
+-- $1 key_sha256 bytea[]
+SELECT api_keys.*, organizations.plan_tier, organizations.custom_limits
+  FROM api_keys
+  JOIN organizations ON organizations.id = api_keys.organization_id
+ WHERE key_sha256 = ANY ($1::bytea[]);
+
 -- name: list_keys
 -- $1 organization_id uuid, $2 limit int, $3 offset int
 SELECT *

@@ -1,6 +1,6 @@
 """Sessions: a sign-in, whose tokens carry its id and die with it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -32,6 +32,17 @@ async def find_session(conn: Conn, *, id_: UUID, api_key_id: UUID) -> Row:
     if row is None:
         raise LookupError("VALUES returned nothing")
     return row
+
+
+async def find_sessions(conn: Conn, *, named: Sequence[tuple[UUID, UUID]]) -> list[Row]:
+    """Return the same of many, (session, key) each, in their order."""
+    return list(
+        await conn.fetch(
+            SQL["find_sessions"],
+            [session_id for session_id, _ in named],
+            [key_id for _, key_id in named],
+        )
+    )
 
 
 async def end_sessions(

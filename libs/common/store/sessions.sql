@@ -20,6 +20,23 @@ SELECT api_keys.*,
   LEFT JOIN sessions      ON sessions.id = token.session_id
                          AND sessions.api_key_id = token.api_key_id;
 
+-- name: find_sessions
+-- The same of many, in their order.
+-- $1 ids uuid[], $2 api_key_ids uuid[]
+SELECT api_keys.*,
+       organizations.plan_tier,
+       organizations.custom_limits,
+       sessions.id         AS session_id,
+       sessions.email,
+       sessions.revoked_at IS NOT NULL OR sessions.expires_at <= now() AS has_ended
+  FROM unnest($1::uuid[], $2::uuid[])
+       WITH ORDINALITY AS token (session_id, api_key_id, place)
+  LEFT JOIN api_keys      ON api_keys.id = token.api_key_id
+  LEFT JOIN organizations ON organizations.id = api_keys.organization_id
+  LEFT JOIN sessions      ON sessions.id = token.session_id
+                         AND sessions.api_key_id = token.api_key_id
+ ORDER BY token.place;
+
 -- name: end_sessions
 -- Signs out: every token of these sessions is void.
 -- $1 organization_id uuid, $2 ids uuid[]
