@@ -15,6 +15,7 @@ import nats.errors
 import nats.js.api
 import nats.js.errors
 import structlog
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
@@ -199,30 +200,33 @@ async def _join(
 async def follow(
     bus: Bus,
     stream: Stream,
-    listener: Callable[[bytes], None],
+    listener: Callable[[bytes], Awaitable[None]],
     *,
+    back: int,
+    caught_up: Callable[[], Awaitable[None]],
     stopping: asyncio.Event,
-    began: asyncio.Event | None = None,
 ) -> None:
-    """Hand every message that enters *stream* from now on to *listener*, in order.
+    """Hand every message that enters *stream* to *listener*, in order.
 
-    *now* is when *began* is set.  No acknowledgements: when the reader falls silent
-    or misses something it is made anew, behind the last message that it handed
-    out, and when the stream was wiped, at the first message of the new one.
+    It begins with the last *back* messages.  *caught_up* is awaited when those were
+    handed out, and again after each interruption.  No acknowledgements: when the reader
+    falls silent or misses something it is made anew, behind the last message that it
+    handed out, and when the stream was wiped, at the first message of the new one.
+    What is lost with a stream nobody hears here: who must not miss it looks elsewhere
+    when *caught_up* is awaited.
     """
     mark: _Mark | None = None
     while not stopping.is_set() and await bus.until_connected(stopping):
         try:
-            mark, subscription = await _read_on(bus, stream, mark)
+            mark, last, subscription = await _read_on(bus, stream, mark, back)
         except (nats.errors.Error, nats.js.errors.Error, Unavailable) as error:
             log.warning("bus.follow_lost", stream=stream.name, cause=repr(error))
             await pause(0.2, stopping)
             continue
-        if began is not None:
-            began.set()
+        reader = _Reader(bus, subscription, mark, last, listener, caught_up)
         try:
-            await _follow(bus, subscription, mark, listener, stopping)
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+            await reader.run(stopping)
+        except (nats.errors.Error, nats.js.errors.Error, Unavailable) as error:
             log.warning("bus.follow_lost", stream=stream.name, cause=repr(error))
             await pause(0.2, stopping)
         finally:
@@ -230,14 +234,18 @@ async def follow(
 
 
 async def _read_on(
-    bus: Bus, stream: Stream, mark: "_Mark | None"
-) -> tuple["_Mark", Subscription]:
-    """Begin to read *stream* behind *mark*, or from now on when there is none."""
+    bus: Bus, stream: Stream, mark: "_Mark | None", back: int
+) -> tuple["_Mark", int, Subscription]:
+    """Begin to read *stream* behind *mark*, or *back* messages before its end.
+
+    Returned are the mark, the last message there is, and the subscription.
+    """
     await ensure(bus, stream)
     info = await bus.jetstream.stream_info(stream.name)
+    last = info.state.last_seq
     if mark is None:
-        mark = _Mark(created=info.created, seq=info.state.last_seq)
-    elif mark.created != info.created or mark.seq > info.state.last_seq:
+        mark = _Mark(created=info.created, seq=max(last - back, 0))
+    elif mark.created != info.created or mark.seq > last:
         mark = _Mark(created=info.created, seq=0)
     inbox = bus.client.new_inbox()
     subscription = await bus.client.subscribe(inbox)
@@ -260,40 +268,57 @@ async def _read_on(
     except (nats.errors.Error, nats.js.errors.Error):
         await leave(subscription)
         raise
-    return mark, subscription
+    return mark, last, subscription
 
 
-async def _follow(
-    bus: Bus,
-    subscription: Subscription,
-    mark: "_Mark",
-    listener: Callable[[bytes], None],
-    stopping: asyncio.Event,
-) -> None:
-    """Hand messages on until one is missing, all is silent, or we stop."""
-    connections, heard, silent_seconds = bus.connections, 0, 0.0
-    while not stopping.is_set() and connections == bus.connections:
-        try:
-            letter = await subscription.next_msg(timeout=_LOOK_SECONDS)
-        except nats.errors.TimeoutError:
-            silent_seconds += _LOOK_SECONDS
-            if silent_seconds > 3 * _HEARTBEAT_SECONDS:
+@dataclass(slots=True)
+class _Reader:
+    """Reads one subscription of `follow`."""
+
+    bus: Bus
+    subscription: Subscription
+    mark: "_Mark"
+    #: The last message that there was when it began.
+    last: int
+    listener: Callable[[bytes], Awaitable[None]]
+    caught_up: Callable[[], Awaitable[None]]
+    heard: int = 0
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Hand messages on until one is missing, all is silent, or we stop."""
+        connections, silent_seconds = self.bus.connections, 0.0
+        behind = self.mark.seq < self.last
+        if not behind:
+            await self.caught_up()
+        while not stopping.is_set() and connections == self.bus.connections:
+            try:
+                letter = await self.subscription.next_msg(timeout=_LOOK_SECONDS)
+            except nats.errors.TimeoutError:
+                silent_seconds += _LOOK_SECONDS
+                if silent_seconds > 3 * _HEARTBEAT_SECONDS:
+                    return
+                continue
+            silent_seconds = 0.0
+            if letter.headers and "Status" in letter.headers:
+                if not await self._answered(letter):
+                    return
+                continue
+            sequence = letter.metadata.sequence
+            if sequence.consumer != self.heard + 1:
                 return
-            continue
-        silent_seconds = 0.0
-        if letter.headers and "Status" in letter.headers:
-            # A heartbeat, or a question whether we keep up.
-            stalled = letter.headers.get("Nats-Consumer-Stalled")
-            if address := letter.reply or stalled:
-                await bus.client.publish(address)
-            if int(letter.headers.get("Nats-Last-Consumer", heard)) != heard:
-                return
-            continue
-        sequence = letter.metadata.sequence
-        if sequence.consumer != heard + 1:
-            return
-        heard, mark.seq = sequence.consumer, sequence.stream
-        listener(letter.data)
+            await self.listener(letter.data)
+            self.heard, self.mark.seq = sequence.consumer, sequence.stream
+            if behind and self.mark.seq >= self.last:
+                behind = False
+                await self.caught_up()
+
+    async def _answered(self, letter: Msg) -> bool:
+        """Answer a heartbeat, or whether we keep up; return whether we do."""
+        headers = letter.headers or {}
+        stalled = headers.get("Nats-Consumer-Stalled")
+        if address := letter.reply or stalled:
+            await self.bus.client.publish(address)
+        return int(headers.get("Nats-Last-Consumer", self.heard)) == self.heard
 
 
 @dataclass(slots=True)

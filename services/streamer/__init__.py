@@ -2,7 +2,8 @@
 
 Hears      ``JobChanged``, ``ResourceChanged`` (events), ``OrganizationChanged`` (hint)
 Says       nothing
-Reads      ``api_keys`` and ``sessions``, through the key ring
+Reads      ``api_keys`` and ``sessions``, through the key ring; ``journal``, ``notices``
+           and the places of jobs, for who missed something
 Writes     nothing
 Never      decides about a job, keeps what nobody takes, or lets one watcher see what
            is another's; a watcher that is too slow is sent away, never waited for

@@ -1,34 +1,57 @@
-"""Following the event stream, while anybody watches.
+"""Following the event stream, while anybody watches: complete, in order, each once.
 
 Every event costs the bus and this process something, so nothing is read for nobody.
 Who begins to watch waits until the stream is followed: whatever happens after that
 reaches them.
+
+Every event names the one before it.  One that was heard already is passed over; where
+one is missing (the stream was wiped, or lost its end with a machine) the gap is read
+from the tables.  So the feed hears them all, whatever becomes of the stream.
 """
 
 import asyncio
-from functools import partial
 from typing import Final
 
+import structlog
+from prometheus_client import Counter
+
 from libs.common import streams
-from libs.common.bus import Bus
-from libs.common.errors import Unavailable
+from libs.common.bus import Bus, read_event
+from libs.common.db import Pool, borrow
+from libs.common.errors import Transient, Unavailable
+from libs.common.events import words_of
 from libs.common.loops import pause
-from libs.common.messages import EVENTS
+from libs.common.messages import EVENTS, read_position
+from libs.common.store import announcing, journal, missed
+from libs.common.store.journal import Position
 from services.streamer.feed import Feed
+
+log = structlog.get_logger()
+
+EVENTS_MENDED = Counter(
+    "bellhop_events_mended_total",
+    "Events that the stream did not have, read from the tables.",
+)
 
 #: Clients come back after a moment, and ask for the next stream before that.
 _LINGER_SECONDS: Final = 5.0
 _BEGIN_SECONDS: Final = 5.0
+#: How many events are read again when it begins, for who comes back soon.
+_BACK: Final = 10_000
+_BATCH: Final = 500
+_RETRY_SECONDS: Final = 1.0
 
 
 class Following:
     """One subscription a process, opened by its first watcher."""
 
-    def __init__(self, bus: Bus, feed: Feed) -> None:
+    def __init__(self, bus: Bus, feed: Feed, pool: Pool) -> None:
         self._bus = bus
         self._feed = feed
+        self._pool = pool
         self._wanted = asyncio.Event()
         self._began = asyncio.Event()
+        self._enough = asyncio.Event()
 
     async def begin(self) -> None:
         """Return when events reach the feed; the caller watches it already.
@@ -51,14 +74,88 @@ class Following:
                 await self._follow(stopping)
 
     async def _follow(self, stopping: asyncio.Event) -> None:
-        enough = asyncio.Event()
-        follow = partial(
-            streams.follow, self._bus, EVENTS, self._feed.hear, stopping=enough
-        )
+        self._enough = asyncio.Event()
+        self._feed.heard = None
         async with asyncio.TaskGroup() as group:
-            group.create_task(follow(began=self._began))
+            group.create_task(
+                streams.follow(
+                    self._bus,
+                    EVENTS,
+                    self._hear,
+                    back=_BACK,
+                    caught_up=self._caught_up,
+                    stopping=self._enough,
+                )
+            )
             while self._feed.is_watched and not stopping.is_set():
                 await pause(_LINGER_SECONDS, stopping)
             # Who comes from here on waits for the next time.
             self._began = asyncio.Event()
-            enough.set()
+            self._enough.set()
+
+    async def _hear(self, data: bytes) -> None:
+        """Hand one event to the feed, unless it has it, and what is before it first."""
+        event = read_event(data)
+        if event is None:
+            return
+        if event.position:
+            position = read_position(event.position)
+            heard = self._feed.heard
+            before = read_position(event.after) if event.after else None
+            if heard is None:
+                self._feed.begin(before or position)
+            elif position <= heard:
+                return
+            elif before is not None and before > heard:
+                await self._mend(before)
+                # Stopped in between, or the tables gave it as well.
+                if not before <= (self._feed.heard or heard) < position:
+                    return
+        self._feed.hear(event, data)
+
+    async def _caught_up(self) -> None:
+        """Look whether more was announced than the stream has, and go live."""
+        async with borrow(self._pool) as conn:
+            announced = _spelled(await journal.read_announced(conn))
+            horizon = _spelled(await missed.read_horizon(conn))
+        heard = self._feed.heard
+        if self._began.is_set():
+            await self._mend(announced)
+        elif heard is None or not announced <= heard < horizon:
+            # Nobody was told of anything yet.  A stream that is behind was wiped; one
+            # that is ahead is that of another database, or of this one before it was
+            # restored.
+            self._feed.begin(announced)
+        self._began.set()
+
+    async def _mend(self, upto: tuple[int, int]) -> None:
+        """Hear from the tables what the stream does not have, up to a position.
+
+        Nothing else is heard meanwhile: who cannot read the gap must not leave it.
+        """
+        while (
+            (heard := self._feed.heard) is not None
+            and heard < upto
+            and not self._enough.is_set()
+        ):
+            after = Position(str(heard[0]), heard[1])
+            try:
+                async with borrow(self._pool) as conn:
+                    found = await announcing.read_unannounced(
+                        conn, after=after, limit=_BATCH
+                    )
+            except Transient as error:
+                log.warning("events.gap_unread", cause=str(error))
+                await pause(_RETRY_SECONDS, self._enough)
+                continue
+            if not found:
+                # What was there is erased: there is nothing to tell.
+                self._feed.heard = upto
+            for word in words_of(found, after=after):
+                self._feed.hear(word, word.encode())
+            EVENTS_MENDED.inc(len(found))
+            log.info("events.gap_read", events=len(found))
+
+
+def _spelled(position: Position) -> tuple[int, int]:
+    return int(position.xid), position.seq

@@ -1,37 +1,34 @@
-"""What a watcher is told of a transition, in the contract's words (pure).
+"""Frames: what is written to watchers, in both framings (pure).
 
-The bus speaks of transitions (``lifecycle``), the contract of `Kind`s of frame
-(contract 3.1) and of statuses (contract 4.1).  `TOLD` and `STATUSES` are the whole
-translation.  A frame is ``{"type": …, "data": {…, "timestamp": …}}``, and carries the
-event's id, so that a client knows how far it has seen.
-
-A frame is encoded once, for however many watchers take it.
+A frame is ``{"type": …, "data": {…, "timestamp": …}}`` (contract 3.1) and carries a
+mark, so that a client knows how far it has seen.  Which frames an event becomes stands
+in `tidings`; here is how they are written, and those that are about no event.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from libs.common.lifecycle import Place, Status, Transition
-from libs.common.messages import JobChanged
-
-CONNECTED: Final = b": connected\n\n"
-PING: Final = b": ping\n\n"
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 class Kind(StrEnum):
-    """The kinds of frame; `NAMES` has what filters and named frames call them."""
+    """The kinds of frame of the contract, and ours.
+
+    `NAMES` has what filters and named frames call them.
+    """
 
     JOB_CREATED = "JobCreated"
     JOB_STATUS_CHANGE = "JobStatusChange"
     JOB_COMPLETED = "JobCompleted"
     JOB_FAILED = "JobFailed"
     SYSTEM_HEALTH = "SystemHealth"
+    PING = "Ping"
+    EVENTS_LOST = "EventsLost"
     ERROR = "Error"
 
 
@@ -42,155 +39,112 @@ NAMES: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.JOB_COMPLETED: "job.completed",
         Kind.JOB_FAILED: "job.failed",
         Kind.SYSTEM_HEALTH: "system.health",
+        Kind.PING: "ping",
+        Kind.EVENTS_LOST: "events.lost",
         Kind.ERROR: "error",
     }
 )
 
-_CHANGE: Final = (Kind.JOB_STATUS_CHANGE,)
-_FAILURE: Final = (Kind.JOB_STATUS_CHANGE, Kind.JOB_FAILED)
 
-#: transition → the frames it becomes, in this order.
-TOLD: Final[Mapping[Transition, tuple[Kind, ...]]] = MappingProxyType(
-    {
-        Transition.CREATED: (Kind.JOB_CREATED,),
-        Transition.DUE: _CHANGE,
-        Transition.HELD: (),
-        Transition.BLOCKED: _CHANGE,
-        Transition.UNBLOCKED: _CHANGE,
-        # The contract has no word for a job that is no more, or that is what it was.
-        Transition.REPRIORITIZED: (),
-        Transition.STARTED: _CHANGE,
-        Transition.COMPLETED: (Kind.JOB_STATUS_CHANGE, Kind.JOB_COMPLETED),
-        Transition.RETRYING: _FAILURE,
-        Transition.DEADLETTERED: _FAILURE,
-        Transition.RELEASED: _CHANGE,
-        Transition.RECOVERED: _CHANGE,
-        Transition.QUARANTINED: _FAILURE,
-        Transition.CANCELLED: _CHANGE,
-        Transition.EXPIRED: _CHANGE,
-        Transition.REQUEUED: _CHANGE,
-        Transition.PURGED: (),
-    }
-)
-
-#: transition → (old, new).  A status of None depends on where the job stood, or stands:
-#: the transition's details tell, see `_old_status` and `_new_status`.
-STATUSES: Final[Mapping[Transition, tuple[Status | None, Status | None]]] = (
-    MappingProxyType(
-        {
-            Transition.DUE: (None, Status.PENDING),
-            Transition.BLOCKED: (None, Status.PENDING),
-            Transition.UNBLOCKED: (Status.PENDING, None),
-            Transition.STARTED: (Status.PENDING, Status.PROCESSING),
-            Transition.COMPLETED: (Status.PROCESSING, Status.COMPLETED),
-            Transition.RETRYING: (Status.PROCESSING, Status.PENDING),
-            Transition.DEADLETTERED: (Status.PROCESSING, Status.DEADLETTER),
-            Transition.RELEASED: (Status.PROCESSING, Status.PENDING),
-            Transition.RECOVERED: (Status.PROCESSING, Status.PENDING),
-            Transition.QUARANTINED: (Status.PROCESSING, Status.DEADLETTER),
-            Transition.CANCELLED: (None, Status.CANCELLED),
-            Transition.EXPIRED: (None, Status.EXPIRED),
-            Transition.REQUEUED: (None, Status.PENDING),
-        }
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame, ready for the wire in both framings (decision D14)."""
+    """One frame; each way to write it is encoded once, for however many take it."""
 
-    name: str
-    unnamed: bytes
-    named: bytes
+    __slots__ = ("_named", "_text", "body", "kind", "mark", "name", "unnamed")
+
+    #: Whether it ends the stream of a job.
+    is_last: ClassVar[bool] = False
+
+    def __init__(self, kind: str, name: str, data: Any, mark: str | None) -> None:
+        self.kind: Final = kind
+        self.name: Final = name
+        #: What a client says to go on behind it.
+        self.mark: Final = mark
+        #: JSON holds no line break of its own.
+        self.body = _ENCODER.encode({"type": kind, "data": data})
+        line = b"" if mark is None else b"id: %s\n" % mark.encode()
+        self.unnamed = b"%sdata: %s\n\n" % (line, self.body)
+        self._named: bytes | None = None
+        self._text: str | None = None
+
+    @property
+    def named(self) -> bytes:
+        """The event stream's frame with its name (decision D14)."""
+        if self._named is None:
+            self._named = b"event: %s\n%s" % (self.name.encode(), self.unnamed)
+        return self._named
+
+    @property
+    def text(self) -> str:
+        """The WebSocket's message: there the mark is a member, ``id``."""
+        if self._text is None:
+            envelope = self.body.decode()
+            if self.mark is not None:
+                envelope = f'{envelope[:-1]},"id":"{self.mark}"}}'
+            self._text = envelope
+        return self._text
 
 
-def frames_of(changed: JobChanged) -> tuple[Frame, ...]:
-    """Return what to tell of *changed*: nothing for a transition of tomorrow."""
-    try:
-        transition = changed.transition
-    except ValueError:
-        return ()
-    details = _details_of(changed)
-    return tuple(
-        encode(kind, _data_of(kind, changed, transition, details), id_=changed.id)
-        for kind in TOLD[transition]
-    )
+class Last(Frame):
+    """No frame at all: after the one before it a job's stream ends."""
+
+    __slots__ = ()
+    is_last = True
+
+    def __init__(self) -> None:
+        super().__init__("", "", None, None)
+        self.body = self.unnamed = self._named = b""
 
 
-def system_health(*, database: bool, bus: bool) -> Frame:
+def system_health(*, database: bool, bus: bool, mark: str | None = None) -> Frame:
     """Return how the house is; ``redis`` is what clients call the bus."""
     data = {"database": database, "redis": bus, "timestamp": _now()}
-    return encode(Kind.SYSTEM_HEALTH, data)
+    return _frame(Kind.SYSTEM_HEALTH, data, mark)
+
+
+def ping(mark: str | None) -> Frame:
+    """Return a sign of life, for who cannot see a comment."""
+    return _frame(Kind.PING, {"timestamp": _now()}, mark)
+
+
+def standing(
+    *, job_id: str, queue_name: str, status: str, at: datetime, mark: str | None
+) -> Frame:
+    """Return how a job stands when somebody begins to watch it (contract 3.3)."""
+    data = {
+        "job_id": job_id,
+        "queue_name": queue_name,
+        "old_status": "",
+        "new_status": status,
+        "timestamp": at.isoformat(),
+    }
+    return _frame(Kind.JOB_STATUS_CHANGE, data, mark)
+
+
+def events_lost(since: str) -> Frame:
+    """Return that what happened since is not kept, or not known to be all."""
+    message = (
+        "What happened since then is not kept any more; the stream goes on from now"
+    )
+    data = {"message": message, "since": since, "timestamp": _now()}
+    return _frame(Kind.EVENTS_LOST, data, None)
 
 
 def error(message: str) -> Frame:
-    """Return the last frame of a stream that we end."""
-    return encode(Kind.ERROR, {"message": message, "timestamp": _now()})
+    """Return the last frame of a stream that we end, or why we did not as told."""
+    return _frame(Kind.ERROR, {"message": message, "timestamp": _now()}, None)
 
 
-def encode(kind: Kind, data: dict[str, Any], *, id_: str | None = None) -> Frame:
-    """Return the frame of *kind* with *data*; JSON holds no line break of its own."""
-    name = NAMES[kind]
-    body = msgspec.json.encode({"type": kind, "data": data})
-    mark = b"" if id_ is None else b"id: %s\n" % id_.encode()
-    unnamed = b"%sdata: %s\n\n" % (mark, body)
-    return Frame(name, unnamed, b"event: %s\n%s" % (name.encode(), unnamed))
+def comment(text: str, mark: str | None) -> bytes:
+    """Return a block that no client shows, and after which it knows *mark*.
+
+    A block without data sets the last event id and is no event (WHATWG HTML, 9.2.6).
+    """
+    line = "" if mark is None else f"id: {mark}\n"
+    return f": {text}\n{line}\n".encode()
 
 
-def _data_of(
-    kind: Kind, changed: JobChanged, transition: Transition, details: dict[str, Any]
-) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "job_id": changed.job_id,
-        "queue_name": changed.queue_name,
-    }
-    match kind:
-        case Kind.JOB_CREATED:
-            data["priority"] = changed.priority
-        case Kind.JOB_STATUS_CHANGE:
-            old, new = STATUSES[transition]
-            data["old_status"] = old or _old_status(changed, transition, details)
-            data["new_status"] = new or _new_status(details)
-            # A job may wait for another reason under the same status.
-            data["transition"] = transition
-        case Kind.JOB_COMPLETED:
-            # Whole milliseconds: typed clients read an integer.
-            data["duration_ms"] = round(details.get("duration_ms") or 0)
-        case Kind.JOB_FAILED:
-            data["error"] = details.get("error") or ""
-            data["retry_count"] = details.get("retry_count") or 0
-    data["timestamp"] = changed.time
-    return data
-
-
-def _old_status(
-    changed: JobChanged, transition: Transition, details: dict[str, Any]
-) -> Status:
-    """Return the status of a job by where it stood, as far as the details tell."""
-    place = Place.SCHEDULED if transition is Transition.DUE else details.get("place")
-    if place == Place.LEASED:
-        return Status.PROCESSING
-    if transition is Transition.REQUEUED:
-        if place != Place.FINISHED:
-            return Status.DEADLETTER
-        expired = details.get("ending") == Status.EXPIRED
-        return Status.EXPIRED if expired else Status.CANCELLED
-    # Only a job's first wait is called scheduled; a retry waits as pending.
-    retried = details.get("retry_count", changed.attempt)
-    if place == Place.SCHEDULED and not retried:
-        return Status.SCHEDULED
-    return Status.PENDING
-
-
-def _new_status(details: dict[str, Any]) -> Status:
-    """Return the status of a job that waits no more: its time may be yet to come."""
-    return Status.SCHEDULED if details.get("run_at") else Status.PENDING
-
-
-def _details_of(changed: JobChanged) -> dict[str, Any]:
-    details = msgspec.json.decode(changed.details)
-    return details if isinstance(details, dict) else {}
+def _frame(kind: Kind, data: dict[str, Any], mark: str | None) -> Frame:
+    return Frame(kind, NAMES[kind], data, mark)
 
 
 def _now() -> str:

@@ -12,12 +12,16 @@ from libs.common.db import Pool, is_alive, open_pool
 from libs.common.health import open_health, serve_http
 from libs.common.loops import every
 from libs.common.tokens import Tokens, read_keys
-from services.streamer import frames
+from services.streamer import frames, marks
 from services.streamer.answers import in_json, sign
 from services.streamer.feed import Feed
 from services.streamer.following import Following
+from services.streamer.hall import Hall
+from services.streamer.replay import Replay
 from services.streamer.settings import Settings
-from services.streamer.sse import Streams
+from services.streamer.sse import EventStreams
+from services.streamer.warden import guard
+from services.streamer.websocket import WebSockets
 
 
 async def serve(settings: Settings, stopping: asyncio.Event) -> None:
@@ -25,6 +29,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     feed = Feed(
         per_organization_max=settings.streams_per_organization_max,
         streams_max=settings.streams_max,
+        recent_bytes_max=settings.recent_bytes_max,
     )
     async with (
         open_health(settings, stopping=stopping) as health,
@@ -38,11 +43,17 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         keys = KeyRing(pool, bus, tokens=_tokens(settings))
         app = web.Application(middlewares=[in_json])
         app.on_response_prepare.append(sign)
-        following = Following(bus, feed)
-        doors = Streams(
-            settings, feed=feed, following=following, keys=keys, stopping=stopping
+        following = Following(bus, feed, pool)
+        hall = Hall(
+            settings=settings,
+            feed=feed,
+            following=following,
+            keys=keys,
+            replay=Replay(pool, feed, days_max=settings.replay_days_max),
+            stopping=stopping,
         )
-        app.add_routes(doors.routes())
+        app.add_routes(EventStreams(hall).routes())
+        app.add_routes(WebSockets(hall).routes())
         app.add_routes(health.routes())
         health.check("postgres", partial(is_alive, pool))
         health.check("nats", partial(_is_connected, bus))
@@ -52,6 +63,13 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 for name, actor in {
                     "keys": partial(keys.listen, stopping),
                     "feed": partial(following.run, stopping),
+                    "warden": partial(
+                        guard,
+                        stopping,
+                        feed=feed,
+                        keys=keys,
+                        seconds=settings.recheck_seconds,
+                    ),
                     "pulse": partial(_pulse, settings, feed, pool, bus, stopping),
                     "usher": partial(_usher, feed, stopping),
                 }.items():
@@ -73,7 +91,13 @@ async def _pulse(
     async def turn() -> None:
         if feed.is_watched:
             database = await is_alive(pool)
-            feed.tell_all(frames.system_health(database=database, bus=bus.connected))
+            feed.tell_all(
+                frames.system_health(
+                    database=database,
+                    bus=bus.connected,
+                    mark=marks.spell(feed.heard),
+                )
+            )
 
     await every(settings.system_health_seconds, turn, stopping=stopping)
 

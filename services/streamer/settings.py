@@ -24,8 +24,14 @@ class Settings(DatabaseSettings):
     stream_seconds_max: float = Field(default=1800.0, gt=0)
     #: How often a comment keeps a quiet stream alive.
     ping_seconds: float = Field(default=15.0, gt=0)
-    #: How often the credential of an open stream is checked again.
-    recheck_seconds: float = Field(default=1.0, gt=0, le=2)
+    #: How often a WebSocket gets a sign of life, and its client is asked for one.
+    websocket_ping_seconds: float = Field(default=30.0, gt=0)
+    #: How often the credentials of open streams are looked at again.
+    recheck_seconds: float = Field(default=0.5, gt=0, le=1)
+    #: How much of what happened last is kept in memory, for who comes back soon.
+    recent_bytes_max: int = Field(default=32 * 1024 * 1024, ge=0)
+    #: How long ago a client may have left to be told what it missed.
+    replay_days_max: float = Field(default=7.0, gt=0, le=366)
     #: How often a watcher of everything is told how the house is.
     system_health_seconds: float = Field(default=10.0, gt=0)
 

@@ -1,21 +1,16 @@
 """The translation of transitions into the contract's frames."""
 
-import asyncio
 import json
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from libs.common import outgoing
-from libs.common.access import Principal
-from libs.common.errors import Unavailable
 from libs.common.lifecycle import MOVES, NOWHERE, Place, Status, Transition
-from libs.common.messages import JobChanged
-from libs.common.plans import plan_of
+from libs.common.messages import JobChanged, ResourceChanged
 from services.streamer import frames
-from services.streamer.feed import Feed, TooManyStreams, Watcher, Wish
-from services.streamer.frames import NAMES, STATUSES, TOLD, Kind, frames_of
+from services.streamer.frames import NAMES, Kind
+from services.streamer.tidings import ENDS, STATUSES, TOLD, Tiding
 
 ORGANIZATION = UUID("0191d0a0-0000-7000-8000-000000000001")
 JOB = "0191d0a0-0000-7000-8000-0000000000aa"
@@ -36,6 +31,7 @@ def changed(transition, details=None, **more):
     return JobChanged(
         **{
             "id": "17",
+            "position": "700-17",
             "type": f"job.{transition}",
             "time": "2026-01-02T03:04:05.678Z",
             "organization_id": str(ORGANIZATION),
@@ -52,7 +48,7 @@ def changed(transition, details=None, **more):
 def told(transition, details=None, **more):
     """Read the unnamed frames as a client would: (id, type, data) each."""
     read = []
-    for frame in frames_of(changed(transition, details, **more)):
+    for frame in Tiding(changed(transition, details, **more)).frames:
         mark, data = frame.unnamed.decode().removesuffix("\n\n").split("\n")
         envelope = json.loads(data.removeprefix("data: "))
         assert set(envelope) == {"type", "data"}
@@ -145,7 +141,7 @@ def test_statuses_are_the_words_of_the_api(transition, details, attempt, expecte
 def test_a_created_job_tells_its_priority():
     [(mark, kind, data)] = told("created", {"run_at": "2030-01-01T00:00:00Z"})
 
-    assert (mark, kind) == ("17", "JobCreated")
+    assert (mark, kind) == ("700-17", "JobCreated")
     assert set(data) == {"job_id", "queue_name", "priority", "timestamp"}
     assert data["priority"] == 5
 
@@ -174,14 +170,79 @@ def test_poor_details_are_told_poorly(details):
 
 
 def test_a_transition_of_tomorrow_is_told_as_nothing():
-    assert frames_of(changed("promoted")) == ()
+    assert Tiding(changed("promoted")).frames == ()
 
 
 def test_a_named_frame_is_the_same_frame_with_its_name():
-    [frame] = frames_of(changed("started"))
+    [frame] = Tiding(changed("started")).frames
 
     assert frame.name == "job.status"
     assert frame.named == b"event: job.status\n" + frame.unnamed
+
+
+def test_of_an_event_of_two_frames_the_first_is_a_part():
+    marks = [mark for mark, _, _ in told("completed", {"duration_ms": 1})]
+
+    assert marks == ["700-17.1", "700-17"]
+
+
+def test_what_has_no_place_in_the_stream_cannot_be_gone_on_from():
+    for frame in Tiding(changed("completed", {}, position="")).frames:
+        assert frame.mark is None
+        assert frame.unnamed.startswith(b"data: ")
+
+
+def test_a_message_of_a_websocket_has_its_mark_as_a_member():
+    first, last = Tiding(changed("completed", {"duration_ms": 1})).frames
+
+    assert json.loads(first.text) == json.loads(first.body) | {"id": "700-17.1"}
+    assert json.loads(last.text) == json.loads(last.body) | {"id": "700-17"}
+
+
+def resource(type_, queue_name=None, **data):
+    return ResourceChanged(
+        id="18",
+        position="700-18",
+        type=type_,
+        time="2026-01-02T03:04:05.678Z",
+        organization_id=str(ORGANIZATION),
+        resource=type_.split(".")[0],
+        resource_id="x",
+        queue_name=queue_name,
+        data=msgspec.Raw(json.dumps(data).encode()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("type_", "kind"),
+    [
+        ("worker.registered", "WorkerRegistered"),
+        ("worker.deregistered", "WorkerDeregistered"),
+        ("queue.paused", "QueuePaused"),
+        ("schedule.triggered", "ScheduleTriggered"),
+        ("workflow.completed", "WorkflowCompleted"),
+        ("endpoint.breaker_opened", "EndpointBreakerOpened"),
+    ],
+)
+def test_what_is_no_job_is_told_under_its_own_name(type_, kind):
+    [frame] = Tiding(resource(type_, worker_id="w", queue="mail")).frames
+
+    assert (frame.name, frame.mark) == (type_, "700-18")
+    assert json.loads(frame.body) == {
+        "type": kind,
+        "data": {
+            "worker_id": "w",
+            "queue": "mail",
+            "timestamp": "2026-01-02T03:04:05.678Z",
+        },
+    }
+
+
+@pytest.mark.parametrize("transition", Transition)
+def test_a_job_ends_with_the_transitions_to_an_end(transition):
+    new = (STATUSES.get(transition) or (None, None))[1]
+
+    assert Tiding(changed(transition)).ends_job == (new in ENDS)
 
 
 def test_frames_about_no_job_carry_no_id():
@@ -193,145 +254,3 @@ def test_frames_about_no_job_carry_no_id():
         b'data: {"type":"Error","data":{"message":"too slow"'
     )
     assert set(NAMES) == set(Kind)
-
-
-# --- the mailboxes -----------------------------------------------------------------
-
-
-def principal(*queues, organization_id=ORGANIZATION):
-    return Principal(
-        organization_id=organization_id,
-        api_key_id=UUID(int=1),
-        queues=queues,
-        plan=plan_of("free"),
-    )
-
-
-def watcher(wish=None, *queues, bytes_max=100_000):
-    return Watcher(principal(*queues), wish or Wish(), bytes_max=bytes_max)
-
-
-def feed(**limits):
-    return Feed(**{"per_organization_max": 3, "streams_max": 5, **limits})
-
-
-async def taken(one):
-    return await one.take(at_most_seconds=0)
-
-
-async def test_events_are_taken_in_order_and_once():
-    house, one = feed(), watcher()
-    with house.watching(one):
-        for id_ in ("1", "2", "3"):
-            house.hear(changed("started", id=id_).encode())
-
-        text = await taken(one)
-
-    assert [line for line in text.splitlines() if line.startswith(b"id")] == [
-        b"id: 1",
-        b"id: 2",
-        b"id: 3",
-    ]
-    assert await taken(one) == b""
-
-
-@pytest.mark.parametrize(
-    ("wish", "kinds"),
-    [
-        (Wish(), 2),
-        (Wish(queue_name="mail"), 2),
-        (Wish(queue_name="letters"), 0),
-        (Wish(job_id=JOB), 2),
-        (Wish(job_id="another"), 0),
-        (Wish(names=frozenset({"job.completed"})), 1),
-        (Wish(names=frozenset({"job.created"})), 0),
-        (Wish(queue_name="mail", job_id=JOB, names=frozenset({"job.status"})), 1),
-    ],
-)
-async def test_a_watcher_gets_what_it_asked_for(wish, kinds):
-    house, one = feed(), watcher(wish)
-    with house.watching(one):
-        house.hear(changed("completed").encode())
-
-        assert (await taken(one)).count(b"data: ") == kinds
-
-
-@pytest.mark.parametrize(
-    ("wish", "kinds"),
-    [
-        (Wish(), 0),
-        (Wish(queue_name=outgoing.QUEUE), 2),
-        (Wish(job_id=JOB), 2),
-    ],
-)
-async def test_what_tells_of_jobs_is_shown_to_who_asks_for_it(wish, kinds):
-    house, one = feed(), watcher(wish)
-    with house.watching(one):
-        house.hear(changed("completed", queue_name=outgoing.QUEUE).encode())
-
-        assert (await taken(one)).count(b"data: ") == kinds
-
-
-async def test_a_scoped_key_sees_its_queues_only():
-    house, one = feed(), watcher(None, "letters", "parcels")
-    with house.watching(one):
-        house.hear(changed("started").encode())
-        house.hear(changed("started", queue_name="parcels").encode())
-
-        text = await taken(one)
-
-    assert b"mail" not in text
-    assert text.count(b"data: ") == 1
-
-
-async def test_what_cannot_be_read_is_skipped():
-    house, one = feed(), watcher()
-    with house.watching(one):
-        house.hear(b"{")
-        house.hear(changed("started").encode())
-
-        assert (await taken(one)).count(b"data: ") == 1
-
-
-async def test_a_full_mailbox_ends_its_stream_and_no_other():
-    house, slow, quick = feed(), watcher(bytes_max=600), watcher()
-    interrupted = asyncio.Event()
-    slow.interrupt = interrupted.set
-    with house.watching(slow), house.watching(quick):
-        for _ in range(50):
-            house.hear(changed("started").encode())
-
-        assert interrupted.is_set()
-        assert slow.farewell is not None
-        assert await taken(slow) == b""
-        assert (await taken(quick)).count(b"data: ") == 50
-
-
-async def test_one_write_carries_a_limited_amount():
-    house, one = feed(), watcher(bytes_max=1_000_000)
-    with house.watching(one):
-        for _ in range(2000):
-            house.hear(changed("started").encode())
-
-        first = await taken(one)
-
-        assert 64 * 1024 <= len(first) < 66 * 1024
-        assert len(await taken(one)) >= 64 * 1024
-
-
-async def test_streams_are_limited_by_organization_and_in_all():
-    house = feed(per_organization_max=1, streams_max=2)
-    other = Watcher(principal(organization_id=UUID(int=2)), Wish(), bytes_max=1000)
-    third = Watcher(principal(organization_id=UUID(int=3)), Wish(), bytes_max=1000)
-    with house.watching(watcher()):
-        with pytest.raises(TooManyStreams), house.watching(watcher()):
-            pass
-        with (
-            house.watching(other),
-            pytest.raises(Unavailable),
-            house.watching(third),
-        ):
-            pass
-    with house.watching(watcher()), house.watching(third):
-        assert house.is_watched
-    assert not house.is_watched
