@@ -4,7 +4,8 @@ Used when ``BELLHOP_STREAMER_URL`` is set; behind a proxy that routes by path it
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 import aiohttp
@@ -14,10 +15,18 @@ from services.ingest.http.errors import refusal
 from services.ingest.http.manners import MANNERS, give_time
 from services.ingest.http.reading import SETTINGS
 from services.ingest.http.routing import Route
-from services.ingest.requests.events import EventsQuery
+from services.ingest.requests.events import (
+    EventsQuery,
+    JobEventsQuery,
+    QueueEventsQuery,
+    SocketQuery,
+)
 
 SESSION: Final = web.AppKey("streams", aiohttp.ClientSession)
 _CONNECT_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 5.0
+#: How often either end of a WebSocket is asked whether it is there.
+_HEARTBEAT_SECONDS: Final = 30.0
 #: How soon a client that left gives up its place at the streamer.
 _LOOK_SECONDS: Final = 1.0
 #: Headers that belong to one connection, not to the message (RFC 9110, section 7.6.1).
@@ -37,17 +46,35 @@ _HOP: Final = frozenset(
 )
 
 
+_End = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+
+
 def routes() -> list[Route]:
-    """Return the route; the streamer says what is behind it."""
+    """Return the routes; the streamer says what is behind them."""
     return [
+        *(
+            Route(
+                method="GET",
+                path=path,
+                handler=handler,
+                query=query,
+                headers={"Last-Event-ID": "The id of the last event that was seen."},
+                answers={200: str},
+                media_type="text/event-stream",
+            )
+            for path, handler, query in (
+                ("/api/v1/events", all_events, EventsQuery),
+                ("/api/v1/events/queues/{name}", queue_events, QueueEventsQuery),
+                ("/api/v1/events/jobs/{id}", job_events, JobEventsQuery),
+            )
+        ),
         Route(
             method="GET",
-            path="/api/v1/events",
-            handler=pass_on,
-            query=EventsQuery,
-            answers={200: str},
-            media_type="text/event-stream",
-        )
+            path="/api/v1/ws",
+            handler=socket,
+            query=SocketQuery,
+            answers={101: None},
+        ),
     ]
 
 
@@ -62,34 +89,99 @@ async def opened(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-async def pass_on(request: web.Request) -> web.StreamResponse:
+async def all_events(request: web.Request) -> web.StreamResponse:
     """Stream what happens, as it happens (``text/event-stream``).
 
     The credential may also stand in the query, as ``token`` or ``api_key``: browsers
     cannot give a header here.
     """
+    return await _pass_on(request)
+
+
+async def queue_events(request: web.Request) -> web.StreamResponse:
+    """Stream what happens in one queue."""
+    return await _pass_on(request)
+
+
+async def job_events(request: web.Request) -> web.StreamResponse:
+    """Stream how a job stands, and what happens to it until it ends."""
+    return await _pass_on(request)
+
+
+async def socket(request: web.Request) -> web.StreamResponse:
+    """Open a WebSocket that tells what happens, and takes subscriptions."""
+    give_time(request, None)
+    near = web.WebSocketResponse(
+        compress=False, heartbeat=_HEARTBEAT_SECONDS, timeout=_CLOSE_SECONDS
+    )
+    if not near.can_prepare(request):
+        return await _pass_on(request)
+    base = request.app[SETTINGS].streamer_url
+    try:
+        far = await request.app[SESSION].ws_connect(
+            f"{base}{request.rel_url}",
+            headers={
+                name: value
+                for name, value in _onward(request.headers).items()
+                if not name.lower().startswith("sec-websocket-")
+            },
+            heartbeat=_HEARTBEAT_SECONDS,
+        )
+    except aiohttp.WSServerHandshakeError:
+        # Asked without the upgrade, it says why.
+        return await _pass_on(request)
+    except (aiohttp.ClientError, TimeoutError):
+        return refusal(503, "SERVICE_UNAVAILABLE", "The event streams are away")
+    async with far:
+        await near.prepare(request)
+        await _join(near, far)
+    return near
+
+
+async def _join(
+    near: web.WebSocketResponse, far: aiohttp.ClientWebSocketResponse
+) -> None:
+    """Carry messages both ways until one end closes; the other is closed alike."""
+    carrying = [
+        asyncio.create_task(_carry(near, far)),
+        asyncio.create_task(_carry(far, near)),
+    ]
+    try:
+        await asyncio.wait(carrying, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
+        code = far.close_code or near.close_code or aiohttp.WSCloseCode.OK
+        with suppress(ConnectionError, TimeoutError):
+            await far.close()
+            await near.close(code=code)
+
+
+async def _carry(source: _End, sink: _End) -> None:
+    async for message in source:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await sink.send_str(message.data)
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await sink.send_bytes(message.data)
+
+
+async def _pass_on(request: web.Request) -> web.StreamResponse:
     # Streams end by themselves.
     give_time(request, None)
     base = request.app[SETTINGS].streamer_url
-    headers = {
-        name: value
-        for name, value in request.headers.items()
-        if name.lower() not in _HOP
-    }
     try:
         upstream = await request.app[SESSION].get(
-            f"{base}{request.rel_url}", headers=headers, allow_redirects=False
+            f"{base}{request.rel_url}",
+            headers=_onward(request.headers),
+            allow_redirects=False,
         )
     except (aiohttp.ClientError, TimeoutError):
         return refusal(503, "SERVICE_UNAVAILABLE", "The event streams are away")
     async with upstream:
         response = web.StreamResponse(
             status=upstream.status,
-            headers={
-                name: value
-                for name, value in upstream.headers.items()
-                if name.lower() not in _HOP
-            },
+            headers=_onward(upstream.headers),
         )
         request.app[MANNERS].dress(request, response)
         try:
@@ -107,6 +199,11 @@ async def pass_on(request: web.Request) -> web.StreamResponse:
             # Either end left; the client connects again.
             return response
         return response
+
+
+def _onward(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are the message's, and not the connection's."""
+    return {k: v for k, v in headers.items() if k.lower() not in _HOP}
 
 
 def _is_there(request: web.Request) -> bool:
