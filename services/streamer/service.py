@@ -1,6 +1,7 @@
 """Wiring of the streamer: open, follow, serve, let go."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
@@ -8,7 +9,7 @@ from aiohttp import web
 from libs.common.access import KeyRing
 from libs.common.actors import keep
 from libs.common.bus import Bus, open_bus
-from libs.common.db import Pool, is_alive, open_pool
+from libs.common.db import BY_KEY, Pool, is_alive, open_pool
 from libs.common.health import open_health, serve_http
 from libs.common.loops import every
 from libs.common.tokens import Tokens, read_keys
@@ -37,43 +38,55 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             settings.database_url.get_secret_value(),
             service="streamer",
             size=settings.pool_size,
+            planner=BY_KEY,
         ) as pool,
         open_bus(settings.nats_url, service="streamer") as bus,
     ):
-        keys = KeyRing(pool, bus, tokens=_tokens(settings))
-        app = web.Application(middlewares=[in_json])
-        app.on_response_prepare.append(sign)
-        following = Following(bus, feed, pool)
         hall = Hall(
             settings=settings,
             feed=feed,
-            following=following,
-            keys=keys,
+            following=Following(bus, feed, pool),
+            keys=KeyRing(pool, bus, tokens=_tokens(settings)),
             replay=Replay(pool, feed, days_max=settings.replay_days_max),
             stopping=stopping,
         )
-        app.add_routes(EventStreams(hall).routes())
-        app.add_routes(WebSockets(hall).routes())
+        app = _app(hall)
         app.add_routes(health.routes())
         health.check("postgres", partial(is_alive, pool))
         health.check("nats", partial(_is_connected, bus))
         async with serve_http(app, host=settings.http_host, port=settings.http_port):
             health.open_doors()
             async with asyncio.TaskGroup() as group:
-                for name, actor in {
-                    "keys": partial(keys.listen, stopping),
-                    "feed": partial(following.run, stopping),
-                    "warden": partial(
-                        guard,
-                        stopping,
-                        feed=feed,
-                        keys=keys,
-                        seconds=settings.recheck_seconds,
-                    ),
-                    "pulse": partial(_pulse, settings, feed, pool, bus, stopping),
-                    "usher": partial(_usher, feed, stopping),
-                }.items():
+                actors = _actors(hall)
+                actors["pulse"] = partial(_pulse, settings, feed, pool, bus, stopping)
+                for name, actor in actors.items():
                     group.create_task(keep(name, actor, stopping=stopping), name=name)
+
+
+def _app(hall: Hall) -> web.Application:
+    """Return what answers, without the routes of health."""
+    app = web.Application(middlewares=[in_json])
+    app.on_response_prepare.append(sign)
+    app.add_routes(EventStreams(hall).routes())
+    app.add_routes(WebSockets(hall).routes())
+    return app
+
+
+def _actors(hall: Hall) -> dict[str, Callable[[], Awaitable[None]]]:
+    """Return who works behind the doors, by name."""
+    stopping = hall.stopping
+    return {
+        "keys": partial(hall.keys.listen, stopping),
+        "feed": partial(hall.following.run, stopping),
+        "warden": partial(
+            guard,
+            stopping,
+            feed=hall.feed,
+            keys=hall.keys,
+            seconds=hall.settings.recheck_seconds,
+        ),
+        "usher": partial(_usher, hall.feed, stopping),
+    }
 
 
 def _tokens(settings: Settings) -> Tokens | None:

@@ -306,15 +306,13 @@ async def recheck(conn, line):
     )
 
 
-AFTER = journal.Position("100", 1)
-
-
 async def read_untold(conn, _):
-    await journal.read_untold(conn, after=AFTER, limit=500)
+    await journal.read_untold(conn, after=journal.Position("100", 1), limit=500)
 
 
 async def read_unannounced(conn, _):
-    await announcing.read_unannounced(conn, after=AFTER, limit=500)
+    position = journal.Position("100", 1)
+    await announcing.read_unannounced(conn, after=position, limit=500)
 
 
 async def create(conn, line):
@@ -425,11 +423,7 @@ async def test_the_journal_is_read_in_order_and_never_sorted(
     stocked, statement, function
 ):
     """What was announced long ago must cost nothing."""
-    url, line = stocked["full"]
-    async with connected(url, BY_KEY) as conn:
-        call = await prepare(conn, statement, function, line)
-        plan = await plan_of(conn, call)
-
+    plan = await plan_on(stocked, "full", statement, function)
     assert "Sort" not in {node["Node Type"] for node in plan}
 
 
