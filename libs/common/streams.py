@@ -6,7 +6,7 @@ batches back, and the journal has every event.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
@@ -32,6 +32,8 @@ _ACK_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.1
 _STREAM_MISSING: Final = nats.js.errors.NoStreamResponseError
+_ID: Final = nats.js.api.Header.MSG_ID.value
+_AFTER: Final = nats.js.api.Header.EXPECTED_LAST_MSG_ID.value
 
 
 class Message(NamedTuple):
@@ -50,7 +52,7 @@ async def send(
     Raises `Undecided` when that is not known, `Unavailable` when it surely does not
     have it.
     """
-    message = Message(subject, {"Nats-Msg-Id": id_}, data)
+    message = Message(subject, {_ID: id_}, data)
     try:
         await _send(bus, message)
     except _STREAM_MISSING:
@@ -64,30 +66,51 @@ async def send(
 async def pour(bus: Bus, stream: Stream, messages: Sequence[Message]) -> None:
     """Put *messages* into *stream*, in this order, and know that it has them all.
 
-    Only the first and the last are acknowledged, with their places in the stream: the
-    places between must be as many as the messages.  If they are not (some had been
-    poured before, or the stream was made anew in between), each is sent again and
-    acknowledged by itself, and its id keeps out what the stream has.  Raises
-    `Undecided` or `Unavailable`; the caller then pours them all again.
+    Each names the one before it, and the server takes it only right behind that one:
+    whatever is lost on the way, nothing comes too early.  So the last one is
+    acknowledged for all.  Raises `Undecided` or `Unavailable`; the caller then pours
+    them all again, and their ids keep out what the stream has.
     """
+    if not bus.connected:
+        raise Unavailable("nats: not connected")
+    *others, last = _chained(messages)
     try:
-        begun = ended = await _send(bus, messages[0])
-        for message in messages[1:-1]:
-            await bus.client.publish(
-                message.subject, message.data, headers=message.headers
-            )
-        if len(messages) > 1:
-            ended = await _send(bus, messages[-1])
-        fresh = not (begun.duplicate or ended.duplicate)
-        if fresh and ended.seq - begun.seq == len(messages) - 1:
-            return
-        for message in messages:
-            await _send(bus, message)
+        # The client's own way takes each through a dozen calls, and costs as much as
+        # all the rest of announcing.
+        written = b"".join([_written(message) for message in others])
+        await bus.client._send_command(written)  # noqa: SLF001
+        await _send(bus, last)
     except _STREAM_MISSING as error:
         await ensure(bus, stream)
         raise Undecided(f"nats: {stream.name} was missing") from error
     except (nats.errors.Error, OSError) as error:
         raise Undecided(f"nats: {error!r}") from error
+
+
+def _chained(messages: Sequence[Message]) -> Iterator[Message]:
+    """Yield messages, each but the first with the id of the one before it."""
+    before = None
+    for message in messages:
+        id_ = message.headers[_ID]
+        if before is None:
+            yield message
+        else:
+            headers = {**message.headers, _AFTER: before}
+            yield Message(message.subject, headers, message.data)
+        before = id_
+
+
+def _written(message: Message) -> bytes:
+    """Return a message as the protocol has it; its headers hold no line breaks."""
+    head = "".join([f"{name}: {text}\r\n" for name, text in message.headers.items()])
+    block = f"NATS/1.0\r\n{head}\r\n".encode()
+    return b"HPUB %s %d %d\r\n%s%s\r\n" % (
+        message.subject.encode(),
+        len(block),
+        len(block) + len(message.data),
+        block,
+        message.data,
+    )
 
 
 async def _send(bus: Bus, message: Message) -> nats.js.api.PubAck:
