@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from libs.common.messages import NULL, Event, JobChanged, ResourceChanged, position
+from libs.common.messages import NULL, Event, JobChanged, ResourceChanged
+from libs.common.positions import position
 from libs.common.store.announcing import Occurrence, Transitioned
 from libs.common.store.journal import Position
 from libs.common.store.notices import Notice

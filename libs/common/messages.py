@@ -19,7 +19,6 @@ Shapes are msgspec structs and not pydantic models because they are the hot path
 batch of 64 jobs is read in 40 µs.  Checked on arrival all the same.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final, Literal, Self
@@ -94,6 +93,19 @@ class OrganizationChanged(Word, frozen=True, kw_only=True):
     subject = "bellhop.hint.organization.changed"
 
     organization_id: str
+
+
+class WorkerSeen(Word, frozen=True, kw_only=True):
+    """A registered worker showed itself (hint); that its status changed is an event."""
+
+    subject = "bellhop.hint.worker.seen"
+
+    organization_id: str
+    worker_id: str
+    queue_name: str
+    status: str
+    current_jobs: int = 0
+    time: str
 
 
 class DispatcherAlive(Word, frozen=True, kw_only=True):
@@ -274,9 +286,10 @@ class JobChanged(Word, frozen=True, kw_only=True):
 
     *id* is the row's number and the message id: who has seen it may forget a second
     one.  *position* says where it stands among all events (`position`), and *after*
-    where the one before it does, whosever that is.  *type* is ``job.<transition>``;
-    *details* is what the transition has to tell, e.g. the error of a failed attempt.
-    *tags* are the producer's, unless they are larger than 4 KiB.
+    where the one before it does, whosever that is: who was told another one last has
+    missed some.  *type* is ``job.<transition>``; *details* is what the transition has
+    to tell, e.g. the error of a failed attempt.  *tags* are the producer's, unless they
+    are larger than 4 KiB.
     """
 
     subject = "bellhop.events"
@@ -371,27 +384,6 @@ def read_event(data: bytes) -> Event:
         raise Unreadable(f"event: {error}") from error
     word = JobChanged if type_.startswith("job.") else ResourceChanged
     return word.decode(data)
-
-
-def position(xid: str, seq: int) -> str:
-    """Return where an event stands: ``<transaction>-<number>``.
-
-    Events are announced in the order of both numbers, and said again in it when the
-    stream was lost: who has seen one position has seen all before it.
-    """
-    return f"{xid}-{seq}"
-
-
-def read_position(text: str) -> tuple[int, int]:
-    """Return a position's two numbers, to compare them; raises `ValueError`."""
-    found = _POSITION.fullmatch(text)
-    if found is None:
-        raise ValueError("a position is two numbers, with a hyphen between them")
-    return int(found[1]), int(found[2])
-
-
-#: As PostgreSQL counts: an xid8, and a bigint.
-_POSITION: Final = re.compile(r"([0-9]{1,20})-([0-9]{1,19})", re.ASCII)
 
 
 def token(text: str) -> str:

@@ -2,7 +2,7 @@
 
 Hears      ``OrganizationChanged``, ``WorkReady``, ``JournalGrew``
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``,
-           ``SchedulesChanged``; ``AttemptWanted`` (request)
+           ``SchedulesChanged``, ``WorkerSeen``; ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself
 Writes     ``jobs`` with their first place, ``messages`` with their deliveries, what
            workers do with their jobs (claim, renew, settle, give back) and ``workers``,

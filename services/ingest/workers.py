@@ -8,6 +8,7 @@ once what a worker holds when it leaves.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
@@ -18,7 +19,7 @@ from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Conflict
 from libs.common.ids import new_id
-from libs.common.messages import WorkReady
+from libs.common.messages import JournalGrew, WorkerSeen, WorkReady
 from libs.common.store import leases, organizations, workers
 from services.ingest.requests.workers import RegisterWorker
 
@@ -44,7 +45,7 @@ class Beat:
 
 
 async def register(
-    pool: Pool, *, principal: Principal, wanted: RegisterWorker
+    pool: Pool, bus: Bus, *, principal: Principal, wanted: RegisterWorker
 ) -> Registered:
     """Enter a worker, or what it says anew when it is entered already.
 
@@ -74,11 +75,13 @@ async def register(
         )
     if not entered:
         raise Conflict("Worker ID is already in use")
+    await bus.ring(JournalGrew())
     return Registered(worker_id, wanted.queue_name)
 
 
 async def heartbeat(
     pool: Pool,
+    bus: Bus,
     *,
     principal: Principal,
     worker_id: str,
@@ -107,7 +110,19 @@ async def heartbeat(
             metadata=_json(metadata),
             sticky=sticky,
         )
-    return Beat(found is not None, should_drain=found == "draining")
+    if found is None:
+        return Beat(acknowledged=False)
+    await bus.ring(
+        WorkerSeen(
+            organization_id=str(principal.organization_id),
+            worker_id=worker_id,
+            queue_name=found.queue_name,
+            status=found.status,
+            current_jobs=current_jobs,
+            time=datetime.now(UTC).isoformat(),
+        )
+    )
+    return Beat(acknowledged=True, should_drain=found.status == "draining")
 
 
 async def deregister(
@@ -140,6 +155,7 @@ async def deregister(
                 limit=_RELEASE_BATCH,
             )
         lanes |= {job.lane_id for job in released}
+    await bus.ring(JournalGrew())
     if lanes:
         await bus.ring(WorkReady(lanes=sorted(lanes)))
         # There may be room for jobs of other lanes of these queues, too.

@@ -1,6 +1,7 @@
 """The streamer: what happens, as it happens, to whoever watches.
 
-Hears      ``JobChanged``, ``ResourceChanged`` (events), ``OrganizationChanged`` (hint)
+Hears      ``JobChanged``, ``ResourceChanged`` (events), ``OrganizationChanged``,
+           ``WorkerSeen`` (hints)
 Says       nothing
 Reads      ``api_keys`` and ``sessions``, through the key ring; ``journal``, ``notices``
            and the places of jobs, for who missed something

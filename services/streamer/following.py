@@ -21,7 +21,8 @@ from libs.common.db import Pool, borrow
 from libs.common.errors import Transient, Unavailable
 from libs.common.events import words_of
 from libs.common.loops import pause
-from libs.common.messages import EVENTS, read_position
+from libs.common.messages import EVENTS
+from libs.common.positions import read_position
 from libs.common.store import announcing, journal, missed
 from libs.common.store.journal import Position
 from services.streamer.feed import Feed

@@ -15,6 +15,7 @@ from libs.common.loops import every
 from libs.common.tokens import Tokens, read_keys
 from services.streamer import frames, marks
 from services.streamer.answers import in_json, sign
+from services.streamer.beats import hear_workers
 from services.streamer.feed import Feed
 from services.streamer.following import Following
 from services.streamer.hall import Hall
@@ -57,7 +58,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         async with serve_http(app, host=settings.http_host, port=settings.http_port):
             health.open_doors()
             async with asyncio.TaskGroup() as group:
-                actors = _actors(hall)
+                actors = _actors(hall, bus)
                 actors["pulse"] = partial(_pulse, settings, feed, pool, bus, stopping)
                 for name, actor in actors.items():
                     group.create_task(keep(name, actor, stopping=stopping), name=name)
@@ -72,12 +73,13 @@ def _app(hall: Hall) -> web.Application:
     return app
 
 
-def _actors(hall: Hall) -> dict[str, Callable[[], Awaitable[None]]]:
+def _actors(hall: Hall, bus: Bus) -> dict[str, Callable[[], Awaitable[None]]]:
     """Return who works behind the doors, by name."""
     stopping = hall.stopping
     return {
         "keys": partial(hall.keys.listen, stopping),
         "feed": partial(hall.following.run, stopping),
+        "beats": partial(hear_workers, stopping, bus=bus, feed=hall.feed),
         "warden": partial(
             guard,
             stopping,

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from libs.common.lifecycle import Place, Status, Transition
-from libs.common.messages import Event, JobChanged, ResourceChanged, read_position
+from libs.common.messages import Event, JobChanged, ResourceChanged
+from libs.common.positions import read_position
 from services.streamer.frames import NAMES, Frame, Kind
 
 #: What a key that is limited to queues never sees (contract 3.2).

@@ -13,7 +13,6 @@ from libs.common.store import (
     organizations,
     settlement,
     tallies,
-    workers,
 )
 from libs.common.store.announcing import Transitioned
 from libs.common.store.journal import Position
@@ -82,18 +81,7 @@ def told(found):
 
 async def notice(conn, line):
     """Make something happen that is no transition."""
-    await workers.register(
-        conn,
-        id_=str(new_id()),
-        organization_id=line.organization_id,
-        queue_name="mail",
-        hostname="h",
-        worker_type=None,
-        max_concurrency=1,
-        version=None,
-        metadata=None,
-        scope=None,
-    )
+    await stock.register(conn, line, str(new_id()))
 
 
 async def test_nothing_is_read_past_a_transaction_that_is_still_open(

@@ -30,6 +30,7 @@ from libs.common.messages import (
     SealedKey,
     Verdict,
     Word,
+    WorkerSeen,
     WorkReady,
 )
 
@@ -40,6 +41,7 @@ SUBJECTS = {
     JournalGrew: "bellhop.wake.journal",
     SchedulesChanged: "bellhop.wake.schedules",
     OrganizationChanged: "bellhop.hint.organization.changed",
+    WorkerSeen: "bellhop.hint.worker.seen",
     DispatcherAlive: "bellhop.hint.dispatcher.alive",
     LeasesHeld: "bellhop.hint.delivery.held",
     AttemptDeliveries: "bellhop.work.delivery",
@@ -59,6 +61,18 @@ SAMPLES = [
     (
         b'{"organization_id":"0191d0a0-0000-7000-8000-000000000001"}',
         OrganizationChanged(organization_id="0191d0a0-0000-7000-8000-000000000001"),
+    ),
+    (
+        b'{"organization_id":"o","worker_id":"host.1:7","queue_name":"mail","status":"de'
+        b'graded","current_jobs":3,"time":"2026-01-02T03:04:05.678901+00:00"}',
+        WorkerSeen(
+            organization_id="o",
+            worker_id="host.1:7",
+            queue_name="mail",
+            status="degraded",
+            current_jobs=3,
+            time="2026-01-02T03:04:05.678901+00:00",
+        ),
     ),
     (
         b'{"dispatcher":"dispatcher-0123456789ab"}',

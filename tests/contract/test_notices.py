@@ -39,21 +39,6 @@ async def noted(conn):
     return [(one.event, json.loads(one.data)) for one in found]
 
 
-async def register(conn, line):
-    await workers.register(
-        conn,
-        id_="w",
-        organization_id=line.organization_id,
-        queue_name="mail",
-        hostname="h",
-        worker_type=None,
-        max_concurrency=1,
-        version=None,
-        metadata=None,
-        scope=None,
-    )
-
-
 async def test_pausing_and_resuming_is_noted_when_something_changes(conn, line):
     mine = {"organization_id": line.organization_id, "name": "mail"}
     for reason in ("fire", "still fire"):
@@ -96,7 +81,8 @@ async def test_for_how_long_it_was_paused_is_told_whatever_stands_there(
 
     await queues.resume_queue(conn, organization_id=line.organization_id, name="mail")
 
-    [(_, data)] = await noted(conn)
+    [_, (event, data)] = await noted(conn)
+    assert event == "queue.resumed"
     assert seconds <= data["paused_duration_secs"] <= seconds + 600
 
 
@@ -106,11 +92,11 @@ async def test_workers_that_come_and_go_are_noted(conn, line):
             conn, organization_id=line.organization_id, scope=None, worker_id="w"
         )
 
-    await register(conn, line)
-    await register(conn, line)
+    await stock.register(conn, line, "w")
+    await stock.register(conn, line, "w")
     await sign_off()
     await sign_off()
-    await register(conn, line)
+    await stock.register(conn, line, "w")
     await conn.execute("UPDATE workers SET last_heartbeat_at = '-infinity'")
     await workers.mark_silent(conn, silence=timedelta(seconds=1), limit=10)
 
@@ -131,7 +117,7 @@ async def test_notices_are_read_past_no_open_transaction_and_told_once(
     transaction = other.transaction()
     await transaction.start()
     await queues.pause_queue(other, id_=new_id(), reason=None, **mine)
-    await register(conn, line)
+    await stock.register(conn, line, "w")
     assert await noted(conn) == []
     await transaction.commit()
 

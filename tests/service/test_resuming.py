@@ -11,7 +11,8 @@ import pytest
 
 from libs.common import streams
 from libs.common.events import words_of
-from libs.common.messages import EVENTS, read_position
+from libs.common.messages import EVENTS
+from libs.common.positions import read_position
 from libs.common.store import announcing, settlement
 from libs.common.store.journal import Position
 from services.scheduler.cloud_events import message

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from libs.common.ids import new_id
-from libs.common.store import claims, jobs
+from libs.common.store import claims, jobs, workers
 from libs.common.store.claims import Asked, Claimed, ClaimedWork
 from libs.common.store.jobs import NewJob, Push
 from libs.common.store.lanes import LaneName, endpoint_destination, open_lanes
@@ -107,6 +107,22 @@ async def create(conn, line: Line, count: int = 1, /, **fields) -> list[UUID]:
     made = [new_job(line, **fields) for _ in range(count)]
     assert await jobs.create(conn, jobs=made) == {job.id for job in made}
     return [job.id for job in made]
+
+
+async def register(conn, line: Line, worker_id: str) -> None:
+    """Let a worker of the line's queue come."""
+    await workers.register(
+        conn,
+        id_=worker_id,
+        organization_id=line.organization_id,
+        queue_name=line.queue_name,
+        hostname="h",
+        worker_type=None,
+        max_concurrency=1,
+        version=None,
+        metadata=None,
+        scope=None,
+    )
 
 
 async def claim(

@@ -20,10 +20,9 @@ from libs.common.messages import (
     Unreadable,
     Verdict,
     Word,
-    position,
-    read_position,
     token,
 )
+from libs.common.positions import position, read_position
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 WORDS = [word for word in Word.__subclasses__() if word.__module__ == Word.__module__]

@@ -65,6 +65,12 @@ WITH before AS MATERIALIZED (
        AND kind = 'endpoint'
        AND deleted_at IS NULL
        FOR NO KEY UPDATE
+), broken AS MATERIALIZED (
+    SELECT endpoint_id
+      FROM endpoint_health
+     WHERE endpoint_id = (SELECT id FROM before)
+       AND open_until IS NOT NULL
+       FOR NO KEY UPDATE
 ), changed AS (
     UPDATE endpoints
        SET (url, description, event_types, filter, headers, format, enabled,
@@ -89,7 +95,7 @@ WITH before AS MATERIALIZED (
            updated_at = now()
       FROM before
      WHERE endpoints.id = before.id
-    RETURNING endpoints.id, endpoints.url, endpoints.enabled
+    RETURNING endpoints.id, endpoints.url, endpoints.enabled, disabled_reason
 ), owner AS (
     UPDATE organizations
        SET endpoints_version = endpoints_version + 1
@@ -102,8 +108,24 @@ WITH before AS MATERIALIZED (
            failing_since = NULL
       FROM before
       JOIN changed USING (id)
+      LEFT JOIN broken ON broken.endpoint_id = before.id
      WHERE endpoint_health.endpoint_id = before.id
        AND (changed.enabled AND NOT before.enabled OR changed.url <> before.url)
+    RETURNING changed.id, changed.url, broken.endpoint_id IS NOT NULL AS was_broken
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $1, CASE WHEN changed.enabled THEN 'endpoint.enabled'
+                    ELSE 'endpoint.disabled' END,
+           json_strip_nulls(json_build_object('endpoint_id', id, 'url', changed.url,
+                                              'reason', disabled_reason))
+      FROM before
+      JOIN changed USING (id)
+     WHERE changed.enabled <> before.enabled
+     UNION ALL
+    SELECT $1, 'endpoint.breaker_closed',
+           json_build_object('endpoint_id', id, 'url', url)
+      FROM healed
+     WHERE was_broken
 )
 SELECT id FROM changed;
 

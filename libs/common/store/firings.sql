@@ -98,9 +98,9 @@ SELECT endpoint.*
 
 -- name: record
 -- What became of ticks, or of schedules that were triggered by hand: a row each; a tick
--- that had no job may get one.  Who has a job is told of (`notices`), and returned: its
--- schedule wants to be counted on.  Rows of ticks that have their job already stay as
--- they are.
+-- that had no job may get one.  It is told of (`notices`), as triggered or as skipped.
+-- Who has a job is returned: its schedule wants to be counted on.  Rows of ticks that
+-- have their job already stay as they are.
 -- Arrays, one element a run: $1 ids uuid, $2 schedule_ids uuid, $3 ticks timestamptz, $4
 -- sources text, $5 job_ids uuid, $6 missed int, $7 error messages text
 WITH asked AS MATERIALIZED (
@@ -119,10 +119,9 @@ WITH asked AS MATERIALIZED (
            source = excluded.source
      WHERE run.job_id IS NULL
        AND excluded.job_id IS NOT NULL
-    RETURNING schedule_id, job_id, source
-), fired AS (
-    SELECT written.schedule_id, written.job_id, written.source,
-           schedules.organization_id, schedules.queue_name
+    RETURNING schedule_id, job_id, source, tick, missed, error_message
+), looked_at AS (
+    SELECT written.*, schedules.organization_id, schedules.queue_name
       FROM written
      CROSS JOIN LATERAL (
             SELECT organization_id, queue_name
@@ -130,15 +129,22 @@ WITH asked AS MATERIALIZED (
              WHERE schedules.id = written.schedule_id
              LIMIT 1
            ) AS schedules
-     WHERE written.job_id IS NOT NULL
 ), noticed AS (
     INSERT INTO notices (organization_id, event, data)
     SELECT organization_id, 'schedule.triggered',
            json_build_object('schedule_id', schedule_id, 'job_id', job_id,
                              'queue_name', queue_name, 'source', source)
-      FROM fired
+      FROM looked_at
+     WHERE job_id IS NOT NULL
+     UNION ALL
+    SELECT organization_id, 'schedule.skipped',
+           json_build_object('schedule_id', schedule_id, 'queue_name', queue_name,
+                             'source', source, 'tick', tick, 'missed', missed,
+                             'reason', error_message)
+      FROM looked_at
+     WHERE job_id IS NULL
 )
-SELECT schedule_id, job_id FROM fired;
+SELECT schedule_id, job_id FROM looked_at WHERE job_id IS NOT NULL;
 
 -- name: count_on
 -- How often a schedule has fired, and what its latest job is.

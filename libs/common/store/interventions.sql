@@ -169,13 +169,13 @@ WITH chosen AS MATERIALIZED (
              LIMIT 1
            ) AS body
 ), resumed AS MATERIALIZED (
-    SELECT theirs.id
+    SELECT theirs.id, theirs.state
       FROM (SELECT DISTINCT workflow_id
               FROM placed
              WHERE workflow_id IS NOT NULL
              ORDER BY workflow_id) AS mine
      CROSS JOIN LATERAL (
-            SELECT id FROM workflows WHERE workflows.id = mine.workflow_id
+            SELECT id, state FROM workflows WHERE workflows.id = mine.workflow_id
              LIMIT 1 FOR NO KEY UPDATE
            ) AS theirs
 ), resuming AS (
@@ -186,6 +186,15 @@ WITH chosen AS MATERIALIZED (
            state = CASE state WHEN 'failed' THEN 'running' ELSE state END,
            finished_at = CASE state WHEN 'failed' THEN NULL ELSE finished_at END
      WHERE id = ANY (ARRAY(SELECT id FROM resumed))
+    RETURNING id, organization_id, name, total_jobs
+), told AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'workflow.retried',
+           json_build_object('workflow_id', id, 'name', name, 'status', 'running',
+                             'total_jobs', total_jobs)
+      FROM resuming
+      JOIN resumed USING (id)
+     WHERE resumed.state = 'failed'
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
     SELECT lane_id, rank, now(), job_id, attempt

@@ -52,6 +52,12 @@ WITH before AS MATERIALIZED (
        AND kind = 'outgoing'
        AND deleted_at IS NULL
        FOR NO KEY UPDATE
+), broken AS MATERIALIZED (
+    SELECT endpoint_id
+      FROM endpoint_health
+     WHERE endpoint_id = (SELECT id FROM before)
+       AND open_until IS NOT NULL
+       FOR NO KEY UPDATE
 ), changed AS (
     UPDATE endpoints
        SET name            = coalesce($3, endpoints.name),
@@ -71,15 +77,31 @@ WITH before AS MATERIALIZED (
            updated_at      = now()
       FROM before
      WHERE endpoints.id = before.id
-    RETURNING endpoints.id, endpoints.url <> before.url AS moved,
-              endpoints.enabled AND NOT before.enabled AS back
+    RETURNING endpoints.id, endpoints.url, endpoints.url <> before.url AS moved,
+              endpoints.enabled AND NOT before.enabled AS back,
+              before.enabled AND NOT endpoints.enabled AS gone, disabled_reason
 ), healed AS (
     UPDATE endpoint_health
        SET open_until = NULL, open_seconds = 0, throttled_until = '-infinity',
            throttles = 0, consecutive_failures = 0, failing_since = NULL
       FROM changed
+      LEFT JOIN broken ON broken.endpoint_id = changed.id
      WHERE endpoint_health.endpoint_id = changed.id
        AND (changed.moved OR changed.back)
+    RETURNING changed.id, changed.url, broken.endpoint_id IS NOT NULL AS was_broken
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $1, CASE WHEN back THEN 'endpoint.enabled' ELSE 'endpoint.disabled' END,
+           json_strip_nulls(json_build_object('endpoint_id', id, 'url', url,
+                                              'reason', disabled_reason))
+      FROM changed
+     WHERE back
+        OR gone
+     UNION ALL
+    SELECT $1, 'endpoint.breaker_closed',
+           json_build_object('endpoint_id', id, 'url', url)
+      FROM healed
+     WHERE was_broken
 ), forgiven AS (
     UPDATE outgoing_standing
        SET failure_count = 0,

@@ -39,18 +39,45 @@ SELECT known.name AS queue_name, queues.*
 -- smallint, $5 default_timeout int (s), $6 rate_limit int, $7 enabled boolean,
 -- $8 settings text (JSON object), $9 settings to be taken away text[], $10 whether the
 -- rate limit is taken away boolean
-INSERT INTO queues AS queue (id, organization_id, name, max_retries, default_timeout,
-                             rate_limit, enabled, settings)
-VALUES ($1, $2, $3, coalesce($4, 3), coalesce($5, 300), $6, coalesce($7, true),
-        coalesce($8::text::jsonb, '{}'))
-    ON CONFLICT (organization_id, name) DO UPDATE
-   SET max_retries     = coalesce($4, queue.max_retries),
-       default_timeout = coalesce($5, queue.default_timeout),
-       rate_limit      = CASE WHEN $10 THEN NULL ELSE coalesce($6, queue.rate_limit) END,
-       enabled         = coalesce($7, queue.enabled),
-       settings        = (queue.settings - $9::text[]) || coalesce($8::text::jsonb, '{}'),
-       updated_at      = now()
-RETURNING *, name AS queue_name;
+WITH before AS MATERIALIZED (
+    SELECT paused, settings ->> 'paused_at' AS paused_at
+      FROM queues
+     WHERE organization_id = $2
+       AND name = $3
+       FOR UPDATE
+), configured AS (
+    INSERT INTO queues AS queue (id, organization_id, name, max_retries,
+                                 default_timeout, rate_limit, enabled, settings)
+    SELECT $1, $2, $3, coalesce($4, 3), coalesce($5, 300), $6, coalesce($7, true),
+           coalesce($8::text::jsonb, '{}')
+      -- Looked at first: nothing is found locked that we have changed ourselves.
+      FROM (SELECT count(*) FROM before) AS looked
+        ON CONFLICT (organization_id, name) DO UPDATE
+       SET max_retries     = coalesce($4, queue.max_retries),
+           default_timeout = coalesce($5, queue.default_timeout),
+           rate_limit      = CASE WHEN $10 THEN NULL
+                                  ELSE coalesce($6, queue.rate_limit) END,
+           enabled         = coalesce($7, queue.enabled),
+           settings        = (queue.settings - $9::text[])
+                             || coalesce($8::text::jsonb, '{}'),
+           updated_at      = now()
+    RETURNING *, name AS queue_name
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $2, CASE WHEN configured.paused THEN 'queue.paused' ELSE 'queue.resumed' END,
+           CASE WHEN configured.paused
+                THEN json_build_object('queue_name', $3,
+                                       'reason', settings ->> 'paused_reason')
+                ELSE json_build_object(
+                    'queue_name', $3,
+                    'paused_duration_secs', greatest(floor(extract(
+                        epoch FROM now() - moment_of(before.paused_at))), 0)::bigint)
+                END
+      FROM configured
+      LEFT JOIN before ON true
+     WHERE configured.paused <> coalesce(before.paused, false)
+)
+SELECT * FROM configured;
 
 -- name: pause_queue
 -- Nothing is claimed from the queue until it is resumed; paused again it is so since

@@ -121,19 +121,42 @@ SELECT count(*)::int
 -- name: pause
 -- Nothing fires any more; what comes next stays to be seen.
 -- $1 organization_id uuid, $2 id uuid
-UPDATE schedules
-   SET paused = true, queued_tick = NULL, updated_at = now()
- WHERE id = $2
-   AND organization_id = $1
-RETURNING id;
+WITH before AS MATERIALIZED (
+    SELECT id, paused
+      FROM schedules
+     WHERE id = $2
+       AND organization_id = $1
+       FOR NO KEY UPDATE
+), stopped AS (
+    UPDATE schedules
+       SET paused = true, queued_tick = NULL, updated_at = now()
+      FROM before
+     WHERE schedules.id = before.id
+    RETURNING schedules.id, queue_name, name, before.paused AS was_paused
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $1, 'schedule.paused',
+           json_build_object('schedule_id', id, 'queue_name', queue_name, 'name', name)
+      FROM stopped
+     WHERE NOT was_paused
+)
+SELECT id FROM stopped;
 
 -- name: resume
--- It fires again, next at this tick; the caller has locked it.
+-- It fires again, next at this tick; the caller has locked it, and it is paused.
 -- $1 id uuid, $2 next tick timestamptz, $3 next at timestamptz, $4 edition text
-UPDATE schedules
-   SET paused = false, next_tick = $2, next_at = $3, zones_edition = $4,
-       updated_at = now()
- WHERE id = $1;
+WITH resumed AS (
+    UPDATE schedules
+       SET paused = false, next_tick = $2, next_at = $3, zones_edition = $4,
+           updated_at = now()
+     WHERE id = $1
+    RETURNING id, organization_id, queue_name, name, next_at
+)
+INSERT INTO notices (organization_id, event, data)
+SELECT organization_id, 'schedule.resumed',
+       json_build_object('schedule_id', id, 'queue_name', queue_name, 'name', name,
+                         'next_run_at', next_at)
+  FROM resumed;
 
 -- name: delete_schedule
 -- Its runs go with it, its jobs stay.

@@ -18,6 +18,13 @@ class WorkerName(NamedTuple):
     id: str
 
 
+class Seen(NamedTuple):
+    """How a worker that showed itself stands."""
+
+    queue_name: str
+    status: str
+
+
 async def count_others_up(conn: Conn, *, organization_id: UUID, worker_id: str) -> int:
     """Return how many workers are up beside *worker_id*."""
     count: int = await conn.fetchval(SQL["count_others_up"], organization_id, worker_id)
@@ -76,12 +83,12 @@ async def note_heartbeat(
     status: str | None,
     metadata: str | None,
     sticky: bool,
-) -> str | None:
-    """Note a sign of life; return the worker's status, or None for no such worker.
+) -> Seen | None:
+    """Note a sign of life; return how the worker stands, or None for no such worker.
 
     With *sticky* a worker that drains goes on draining, whatever it says.
     """
-    found: str | None = await conn.fetchval(
+    row = await conn.fetchrow(
         SQL["note_heartbeat"],
         organization_id,
         _listed(scope),
@@ -91,7 +98,7 @@ async def note_heartbeat(
         metadata,
         sticky,
     )
-    return found
+    return None if row is None else Seen(*row)
 
 
 async def sign_off(

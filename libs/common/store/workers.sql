@@ -52,22 +52,42 @@ WITH before AS MATERIALIZED (
 SELECT id FROM entered;
 
 -- name: note_heartbeat
--- A sign of life; null keeps what is there, but nobody who lives is offline.
+-- A sign of life; null keeps what is there, but nobody who lives is offline.  Returned
+-- are its queue and its status.
 -- $1 organization_id uuid, $2 queue names text[] or null for all, $3 worker id text,
 -- $4 current_jobs int, $5 status text, $6 metadata text (JSON), $7 whether a worker
 -- that drains goes on draining, whatever it says boolean
-UPDATE workers
-   SET current_jobs      = $4,
-       status            = CASE WHEN $7 AND status = 'draining' THEN status
-                                ELSE coalesce($5, nullif(status, 'offline'), 'healthy')
-                           END,
-       metadata          = coalesce($6::text::jsonb, metadata),
-       last_heartbeat_at = now(),
-       updated_at        = now()
- WHERE id = $3
-   AND organization_id = $1
-   AND ($2::text[] IS NULL OR queue_name = ANY ($2))
-RETURNING status;
+WITH before AS MATERIALIZED (
+    SELECT id, status
+      FROM workers
+     WHERE id = $3
+       AND organization_id = $1
+       AND ($2::text[] IS NULL OR queue_name = ANY ($2))
+       FOR NO KEY UPDATE
+), seen AS (
+    UPDATE workers
+       SET current_jobs      = $4,
+           status            = CASE WHEN $7 AND before.status = 'draining'
+                                    THEN before.status
+                                    ELSE coalesce($5, nullif(before.status, 'offline'),
+                                                  'healthy') END,
+           metadata          = coalesce($6::text::jsonb, metadata),
+           last_heartbeat_at = now(),
+           updated_at        = now()
+      FROM before
+     WHERE workers.id = before.id
+    RETURNING workers.id, queue_name, hostname, workers.status,
+              before.status AS old_status
+), noted AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT $1, 'worker.status_changed',
+           json_build_object('worker_id', id, 'queue_name', queue_name,
+                             'hostname', hostname, 'old_status', old_status,
+                             'status', status)
+      FROM seen
+     WHERE status <> old_status
+)
+SELECT queue_name, status FROM seen;
 
 -- name: sign_off
 -- A worker goes: it is offline, and stays to be seen for a while.

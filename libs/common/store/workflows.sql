@@ -296,6 +296,13 @@ WITH letters AS MATERIALIZED (
     UPDATE workflows
        SET state = 'running', finished_at = NULL, round = round + 1
      WHERE id = $1
+    RETURNING id, organization_id, name, total_jobs
+), told AS (
+    INSERT INTO notices (organization_id, event, data)
+    SELECT organization_id, 'workflow.retried',
+           json_build_object('workflow_id', id, 'name', name, 'status', 'running',
+                             'total_jobs', total_jobs)
+      FROM resumed
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id, 'requeued', rank, attempt, $2,

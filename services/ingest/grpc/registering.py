@@ -51,7 +51,7 @@ class Registering:
         )
         try:
             registered = await workers.register(
-                self.pool, principal=principal, wanted=wanted
+                self.pool, self.bus, principal=principal, wanted=wanted
             )
         except Conflict as error:
             raise AlreadyExists(str(error)) from error
@@ -67,6 +67,7 @@ class Registering:
         """Note that a worker lives; nobody's worker is told so, not refused."""
         beat = await workers.heartbeat(
             self.pool,
+            self.bus,
             principal=principal,
             worker_id=checks.worker_id(request.worker_id),
             current_jobs=max(0, request.current_jobs),

@@ -79,6 +79,7 @@ async def register(request: web.Request) -> web.Response:
     principal = await whoever(request)
     registered = await workers.register(
         request.app[POOL],
+        request.app[BUS],
         principal=principal,
         wanted=await read_body(request, RegisterWorker),
     )
@@ -109,6 +110,7 @@ async def heartbeat(request: web.Request) -> web.Response:
     asked = await read_body(request, BeatHeart)
     beat = await workers.heartbeat(
         request.app[POOL],
+        request.app[BUS],
         principal=principal,
         worker_id=worker_id,
         current_jobs=asked.current_jobs,
