@@ -1,35 +1,19 @@
 -- name: read_circumstances
 -- What may keep a job from running now, beside its own place: its queue, its endpoint, its
--- line, its workflow, and who comes before it (up to 1 000 are counted).
+-- line, its workflow, and who comes before it (up to 1 000 are counted).  How much room
+-- its gates have says `limits.read_rooms`.
 -- $1 job_id uuid
 SELECT standing.place, standing.run_at, standing.retry_count, standing.ending,
        standing.started_at, standing.settled_at, standing.last_error,
-       jobs.queue_name, jobs.endpoint_id, jobs.expires_at,
+       jobs.queue_name, jobs.endpoint_id, jobs.expires_at, now() AS asked_at,
        coalesce(leased.owner, leases.owner) AS owner,
        coalesce(leased.deadline, leases.deadline) AS deadline,
-       held.reason AS held_for, lane.push,
-       queue.paused, queue.enabled AS queue_enabled, queue.paused_for,
-       queue.rate_limit, queue.concurrency, queue.rate_spent,
-       CASE WHEN queue.concurrency IS NOT NULL THEN (
-            SELECT count(*)
-              FROM (SELECT
-                      FROM lanes AS sibling
-                      JOIN leased AS working ON working.lane_id = sibling.id
-                     WHERE sibling.organization_id = lane.organization_id
-                       AND sibling.queue_name = lane.queue_name
-                     LIMIT queue.concurrency) AS begun) END::int AS in_work,
+       held.reason AS held_for, lane.id AS lane_id, lane.push,
+       queue.id AS queue_id, queue.paused, queue.paused_for,
+       queue.rate_limit, queue.concurrency,
        endpoint.enabled AS endpoint_enabled, endpoint.disabled_reason,
        endpoint.deleted_at IS NOT NULL AS endpoint_deleted, endpoint.max_concurrency,
-       CASE WHEN endpoint.open_until > now() THEN endpoint.open_until END AS open_until,
-       CASE WHEN endpoint.throttled_until > now() THEN endpoint.throttled_until END
-           AS throttled_until,
-       CASE WHEN jobs.endpoint_id IS NOT NULL THEN (
-            SELECT count(*)
-              FROM (SELECT
-                      FROM lanes AS sibling
-                      JOIN leased AS working ON working.lane_id = sibling.id
-                     WHERE sibling.endpoint_id = jobs.endpoint_id
-                     LIMIT endpoint.max_concurrency) AS begun) END::int AS endpoint_in_work,
+       endpoint.rate_limit_per_second, endpoint.open_until, endpoint.throttled_until,
        CASE WHEN standing.place = 'ready' THEN (
             SELECT count(*)
               FROM (SELECT
@@ -38,7 +22,7 @@ SELECT standing.place, standing.run_at, standing.retry_count, standing.ending,
                        AND (sooner.rank, sooner.ready_at, sooner.job_id)
                            < (mine.rank, mine.ready_at, mine.job_id)
                      LIMIT 1000) AS before) END::int AS before,
-       (SELECT details ->> 'reason'
+       (SELECT coalesce(details ->> 'reason', actor)
           FROM journal
          WHERE journal.job_id = $1
            AND transition = 'cancelled'
@@ -53,18 +37,17 @@ SELECT standing.place, standing.run_at, standing.retry_count, standing.ending,
   LEFT JOIN leased ON leased.job_id = jobs.id
   LEFT JOIN leases ON leases.id = leased.lease_id
   LEFT JOIN LATERAL (
-        SELECT paused, enabled, rate_limit, concurrency,
-               settings ->> 'paused_reason' AS paused_for,
-               coalesce(rate_spent_until > now() + interval '1 second'
-                        - interval '1 second' / rate_limit, false) AS rate_spent
+        SELECT id, paused, rate_limit, concurrency,
+               settings ->> 'paused_reason' AS paused_for
           FROM queues
          WHERE queues.organization_id = jobs.organization_id
            AND queues.name = jobs.queue_name
          LIMIT 1
        ) AS queue ON true
   LEFT JOIN LATERAL (
-        SELECT enabled, disabled_reason, deleted_at, max_concurrency, open_until,
-               throttled_until
+        SELECT enabled, disabled_reason, deleted_at, max_concurrency,
+               rate_limit_per_second, open_until,
+               nullif(throttled_until, '-infinity') AS throttled_until
           FROM endpoints
           LEFT JOIN endpoint_health ON endpoint_health.endpoint_id = endpoints.id
          WHERE endpoints.id = jobs.endpoint_id

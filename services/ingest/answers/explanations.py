@@ -8,31 +8,7 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from libs.common.db import Row
-from libs.common.store.lines import Turn
-
-Reason = Literal[
-    "running",
-    "completed",
-    "cancelled",
-    "expired",
-    "dead",
-    "waits_for_parents",
-    "waits_for_turn",
-    "held",
-    "scheduled",
-    "retry_scheduled",
-    "queue_paused",
-    "endpoint_deleted",
-    "endpoint_disabled",
-    "endpoint_breaker_open",
-    "endpoint_throttled",
-    "endpoint_concurrency",
-    "queue_concurrency",
-    "queue_rate_limit",
-    "waits_for_others",
-    "waits_for_worker",
-    "waits_for_delivery",
-]
+from services.ingest.answers.keeping_back import Known, Reason, Why, gates
 
 
 class OpenParent(TypedDict):
@@ -85,11 +61,10 @@ class Explanation(TypedDict):
     """How it stands among those that share its key, if it has one."""
 
 
-def explanation(
-    job_id: UUID, row: Row, parents: Sequence[Row], turn: Turn | None
-) -> Explanation:
+def explanation(job_id: UUID, known: Known) -> Explanation:
     """Return why a job is not running."""
-    reason, message, until = _why(row, parents, turn)
+    row, parents, turn = known.row, known.parents, known.turn
+    reason, message, until = _why(known)
     return {
         "job_id": str(job_id),
         "place": row["place"],
@@ -120,13 +95,11 @@ def explanation(
     }
 
 
-_Why = tuple[Reason, str, datetime | None]
-
-
-def _why(row: Row, parents: Sequence[Row], turn: Turn | None) -> _Why:
+def _why(known: Known) -> Why:
+    row = known.row
     match row["place"]:
         case "leased":
-            why: _Why = (
+            why: Why = (
                 "running",
                 f"{row['owner']} is working on it",
                 row["deadline"],
@@ -137,24 +110,24 @@ def _why(row: Row, parents: Sequence[Row], turn: Turn | None) -> _Why:
         case "finished":
             why = _ended(row)
         case "waiting":
-            why = _waiting(parents)
+            why = _waiting(known.parents)
         case "scheduled":
             why = _scheduled(row)
         case "held":
-            why = _held(row, turn)
+            why = _held(known)
         case _:
-            why = _gates(row) or _next(row)
+            why = gates(known) or _next(known)
     return why
 
 
-def _scheduled(row: Row) -> _Why:
+def _scheduled(row: Row) -> Why:
     when = f"{row['run_at']:%Y-%m-%d %H:%M:%S} UTC"
     if row["retry_count"]:
         return "retry_scheduled", f"It is tried again at {when}", row["run_at"]
     return "scheduled", f"It is not to run before {when}", row["run_at"]
 
 
-def _ended(row: Row) -> _Why:
+def _ended(row: Row) -> Why:
     if row["ending"] == "completed":
         return "completed", "It has completed", None
     if row["ending"] == "expired":
@@ -164,11 +137,13 @@ def _ended(row: Row) -> _Why:
         "not_needed": "it was for the failure of a job that did not fail",
         "workflow_cancelled": "its workflow was cancelled",
         "workflow_failed": "its workflow fails at once, and another job has failed",
+        "endpoint_deleted": "its endpoint was deleted",
+        "schedule": "its schedule began another run",
     }.get(row["cancelled_for"], "by hand")
     return "cancelled", f"It was cancelled: {why}", None
 
 
-def _waiting(parents: Sequence[Row]) -> _Why:
+def _waiting(parents: Sequence[Row]) -> Why:
     names = [one["key"] or str(one["id"]) for one in parents[:5]]
     if not names:
         return "waits_for_parents", "It waits for other jobs", None
@@ -178,60 +153,27 @@ def _waiting(parents: Sequence[Row]) -> _Why:
     return "waits_for_parents", words, None
 
 
-def _held(row: Row, turn: Turn | None) -> _Why:
+def _held(known: Known) -> Why:
+    turn = known.turn
     if turn is not None and not turn.called:
         words = (
             f"It waits for its turn: {turn.before} of its key come before it, "
             f"and {len(turn.holders)} of {turn.width} are under way"
         )
         return "waits_for_turn", words, None
-    return _gates(row) or ("held", f"It is held: {row['held_for']}", None)
+    return gates(known) or ("held", f"It is held: {known.row['held_for']}", None)
 
 
-def _gates(row: Row) -> _Why | None:
-    """Return what lets no job of its queue, or to its endpoint, begin."""
-    if row["paused"]:
-        why = f": {row['paused_for']}" if row["paused_for"] else ""
-        return "queue_paused", f"The queue {row['queue_name']} is paused{why}", None
-    if row["endpoint_id"] is not None:
-        found = _endpoint(row)
-        if found is not None:
-            return found
-    limit = row["concurrency"]
-    if limit is not None and row["in_work"] >= limit:
-        words = f"The queue has {limit} jobs in work, which is its limit"
-        return "queue_concurrency", words, None
-    if row["rate_limit"] is not None and row["rate_spent"]:
-        words = f"The queue begins {row['rate_limit']} jobs per second at most"
-        return "queue_rate_limit", words, None
-    return None
-
-
-def _endpoint(row: Row) -> _Why | None:
-    if row["endpoint_deleted"] or row["endpoint_enabled"] is None:
-        return "endpoint_deleted", "Its endpoint was deleted", None
-    if not row["endpoint_enabled"]:
-        why = f" ({row['disabled_reason']})" if row["disabled_reason"] else ""
-        return "endpoint_disabled", f"Its endpoint is disabled{why}", None
-    if row["open_until"] is not None:
-        words = "Its endpoint has failed too often: its breaker is open"
-        return "endpoint_breaker_open", words, row["open_until"]
-    if row["throttled_until"] is not None:
-        words = "Its endpoint has asked for less"
-        return "endpoint_throttled", words, row["throttled_until"]
-    limit = row["max_concurrency"]
-    if limit is not None and row["endpoint_in_work"] >= limit:
-        words = f"Its endpoint gets {limit} requests at once, which is its limit"
-        return "endpoint_concurrency", words, None
-    return None
-
-
-def _next(row: Row) -> _Why:
+def _next(known: Known) -> Why:
+    row = known.row
+    if row["push"] and not known.nats_is_up:
+        return "waits_for_nats", "It is ready, and is sent when NATS is back", None
     before = row["before"]
     if before:
         words = f"It is ready; {before} jobs come before it"
         return "waits_for_others", words, None
     if row["push"]:
-        return "waits_for_delivery", "It is ready, and the next to be sent", None
+        words = "It is ready, and the next to be sent when a pod has room"
+        return "waits_for_delivery", words, None
     words = f"It is ready, and the next for a worker of the queue {row['queue_name']}"
     return "waits_for_worker", words, None

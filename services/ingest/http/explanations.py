@@ -6,11 +6,12 @@ from aiohttp import web
 
 from libs.common.db import borrow
 from libs.common.errors import NotFound
-from libs.common.store import explanations, lines
+from libs.common.store import explanations, limits, lines
 from services.ingest.answers import explanations as shapes
+from services.ingest.answers.keeping_back import Known
 from services.ingest.http.dependencies import require_job
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import POOL, id_in_path, whoever
+from services.ingest.http.reading import BUS, POOL, id_in_path, whoever
 from services.ingest.http.routing import Route
 
 _PARENTS_MAX: Final = 100
@@ -50,4 +51,7 @@ async def explain(request: web.Request) -> web.Response:
             else []
         )
         turn = await lines.read_turn(conn, job_id=job_id)
-    return answer(shapes.explanation(job_id, row, parents, turn))
+        gates = [row[name] for name in ("queue_id", "endpoint_id") if row[name]]
+        rooms = await limits.read_rooms(conn, lanes=[row["lane_id"]], locked=gates)
+    known = Known(row, parents, turn, rooms, nats_is_up=request.app[BUS].connected)
+    return answer(shapes.explanation(job_id, known))
