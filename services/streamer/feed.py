@@ -11,7 +11,7 @@ Events come in the order of their positions, each once (`services.streamer.follo
 from collections import Counter as Tally
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import Counter, Gauge
 
@@ -26,6 +26,16 @@ from services.streamer.watcher import Door, Watcher
 
 STREAMS_OPEN = Gauge("bellhop_streams_open", "Streams that watchers hold open.")
 EVENTS_HEARD = Counter("bellhop_events_heard_total", "Events taken from the bus.")
+
+
+class Overhearer(Protocol):
+    """Who hears every event, once and in order."""
+
+    def hear(self, tiding: Tiding) -> None:
+        """Take one in, at once."""
+
+    def forget(self) -> None:
+        """Begin anew: events were not followed for a while."""
 
 
 class TooManyStreams(Unavailable):
@@ -50,6 +60,11 @@ class Feed:
         self._count = 0
         #: How far events were heard; None while none are followed.
         self.heard: Position | None = None
+        self._overhearer: Overhearer | None = None
+
+    def overheard_by(self, overhearer: Overhearer) -> None:
+        """Let somebody hear every event, whoever watches."""
+        self._overhearer = overhearer
 
     @contextmanager
     def watching(self, watcher: Watcher) -> Iterator[None]:
@@ -82,6 +97,8 @@ class Feed:
         """Follow anew: what is heard from now on is complete behind *floor*."""
         self._recent.begin(floor)
         self.heard = floor
+        if self._overhearer is not None:
+            self._overhearer.forget()
 
     def hear(self, event: Event, data: bytes) -> None:
         """Tell the watchers of one event; *data* is how the bus spells it."""
@@ -91,6 +108,8 @@ class Feed:
         if position is not None:
             self._recent.add(event.organization_id, position, data)
             self.heard = position
+        if self._overhearer is not None:
+            self._overhearer.hear(tiding)
         for watcher in tuple(self._watchers.get(event.organization_id, ())):
             live_after = watcher.live_after
             if live_after is not None and (position is None or position > live_after):

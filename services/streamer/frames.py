@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from libs.common.lifecycle import Status
+
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -26,6 +28,7 @@ class Kind(StrEnum):
     JOB_STATUS_CHANGE = "JobStatusChange"
     JOB_COMPLETED = "JobCompleted"
     JOB_FAILED = "JobFailed"
+    QUEUE_STATS = "QueueStats"
     SYSTEM_HEALTH = "SystemHealth"
     PING = "Ping"
     EVENTS_LOST = "EventsLost"
@@ -38,6 +41,7 @@ NAMES: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.JOB_STATUS_CHANGE: "job.status",
         Kind.JOB_COMPLETED: "job.completed",
         Kind.JOB_FAILED: "job.failed",
+        Kind.QUEUE_STATS: "queue.stats",
         Kind.SYSTEM_HEALTH: "system.health",
         Kind.PING: "ping",
         Kind.EVENTS_LOST: "events.lost",
@@ -99,6 +103,24 @@ def system_health(*, database: bool, bus: bool, mark: str | None = None) -> Fram
     """Return how the house is; ``redis`` is what clients call the bus."""
     data = {"database": database, "redis": bus, "timestamp": _now()}
     return _frame(Kind.SYSTEM_HEALTH, data, mark)
+
+
+def queue_stats(queue_name: str, counts: Mapping[Status, int]) -> Frame:
+    """Return how many jobs of a queue there are, by status (contract 3.1).
+
+    *completed* are those that ever did, *failed* the dead letters.  It has no mark: who
+    comes back is told anew.
+    """
+    data = {
+        "queue_name": queue_name,
+        "pending": counts[Status.PENDING],
+        "processing": counts[Status.PROCESSING],
+        "completed": counts[Status.COMPLETED],
+        "failed": counts[Status.DEADLETTER],
+        "scheduled": counts[Status.SCHEDULED],
+        "timestamp": _now(),
+    }
+    return _frame(Kind.QUEUE_STATS, data, None)
 
 
 def ping(mark: str | None) -> Frame:

@@ -70,7 +70,11 @@ class Replay:
             return
         position, skip = mark.position, mark.frames
         while watcher.live_after is None:
-            tidings = self._feed.since(watcher, position, at_most=_PAGE)
+            tidings = None
+            # Told in part, from the tables, and yet to be heard: else it would come
+            # whole.
+            if not skip or position < (self._feed.heard or position):
+                tidings = self._feed.since(watcher, position, at_most=_PAGE)
             if tidings is None:
                 tidings, position = await self._read(watcher, position)
             elif tidings:
@@ -80,6 +84,8 @@ class Replay:
                 if not_before is None or _time_of(tiding) >= not_before:
                     told += watcher.told(tiding, skip=skip)
                 skip = 0
+            # What was told in part may be erased.
+            skip = 0
             yield told
 
     async def view_job(

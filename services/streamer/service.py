@@ -22,6 +22,7 @@ from services.streamer.hall import Hall
 from services.streamer.replay import Replay
 from services.streamer.settings import Settings
 from services.streamer.sse import EventStreams
+from services.streamer.standings import Standings
 from services.streamer.warden import guard
 from services.streamer.websocket import WebSockets
 
@@ -59,6 +60,8 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
             health.open_doors()
             async with asyncio.TaskGroup() as group:
                 actors = _actors(hall, bus)
+                standings = Standings(pool, feed, seconds=settings.queue_stats_seconds)
+                actors["standings"] = partial(standings.run, stopping)
                 actors["pulse"] = partial(_pulse, settings, feed, pool, bus, stopping)
                 for name, actor in actors.items():
                     group.create_task(keep(name, actor, stopping=stopping), name=name)

@@ -32,6 +32,8 @@ class Settings(DatabaseSettings):
     recent_bytes_max: int = Field(default=32 * 1024 * 1024, ge=0)
     #: How long ago a client may have left to be told what it missed.
     replay_days_max: float = Field(default=7.0, gt=0, le=366)
+    #: How often a watcher of a queue is told how it stands, while that changes.
+    queue_stats_seconds: float = Field(default=0.5, gt=0, le=60)
     #: How often a watcher of everything is told how the house is.
     system_health_seconds: float = Field(default=10.0, gt=0)
 

@@ -55,9 +55,10 @@ class EventStreams:
         return await self._stream(request, wish_of(request))
 
     async def queue(self, request: web.Request) -> web.StreamResponse:
-        """Stream what happens in one queue; raises like `events`."""
+        """Stream what happens in one queue, and how it stands; raises like `events`."""
         topic = topic_of(request.match_info["name"], request.query.get("job_id"))
-        return await self._stream(request, _only(wish_of(request), topic))
+        wish = replace(_only(wish_of(request), topic), of_queue=True)
+        return await self._stream(request, wish)
 
     async def job(self, request: web.Request) -> web.StreamResponse:
         """Stream how a job stands, and what happens to it until it ends.

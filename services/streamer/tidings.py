@@ -106,6 +106,21 @@ class Tiding:
         """Whether a key that is limited to queues may see it (contract 3.2)."""
         return self.event.type not in _NOT_FOR_SCOPED
 
+    @property
+    def statuses(self) -> tuple[Status | None, Status | None] | None:
+        """From which status to which its job has come; None if nothing of a job.
+
+        A job has no status before it is created and after it is purged.
+        """
+        event = self.event
+        if not isinstance(event, JobChanged):
+            return None
+        try:
+            transition = event.transition
+        except ValueError:
+            return None
+        return _statuses(event, transition, _object(event.details))
+
     @cached_property
     def tags(self) -> frozenset[str]:
         """What its job may be asked for by."""
@@ -165,9 +180,9 @@ def _data_of(
         case Kind.JOB_CREATED:
             data["priority"] = changed.priority
         case Kind.JOB_STATUS_CHANGE:
-            old, new = STATUSES[transition]
-            data["old_status"] = old or _old_status(changed, transition, details)
-            data["new_status"] = new or _new_status(details)
+            data["old_status"], data["new_status"] = _statuses(
+                changed, transition, details
+            ) or (None, None)
             # A job may wait for another reason under the same status.
             data["transition"] = transition
         case Kind.JOB_COMPLETED:
@@ -178,6 +193,24 @@ def _data_of(
             data["retry_count"] = details.get("retry_count") or 0
     data["timestamp"] = changed.time
     return data
+
+
+def _statuses(
+    changed: JobChanged, transition: Transition, details: dict[str, Any]
+) -> tuple[Status | None, Status | None] | None:
+    """Return (old, new), or None where a job keeps its status."""
+    match transition:
+        case Transition.CREATED:
+            return None, _new_status(details)
+        case Transition.PURGED:
+            return Status.DEADLETTER, None
+    if transition not in STATUSES:
+        return None
+    old, new = STATUSES[transition]
+    return (
+        old or _old_status(changed, transition, details),
+        new or _new_status(details),
+    )
 
 
 def _old_status(

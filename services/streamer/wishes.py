@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from libs.common import outgoing
 from libs.common.access import Principal
-from services.streamer.frames import Frame
+from services.streamer.frames import NAMES, Frame, Kind
 from services.streamer.tidings import Tiding
 
 
@@ -42,6 +42,15 @@ class Wish:
     named: bool = False
     #: Whether the stream is of one job, and ends with it.
     until_end: bool = False
+    #: Whether the stream is that of a queue, figures and all (contract 3.3).
+    of_queue: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it wants to know how many jobs its queues have."""
+        if self.names is None:
+            return self.of_queue
+        return not self.names.isdisjoint({Kind.QUEUE_STATS, NAMES[Kind.QUEUE_STATS]})
 
     @property
     def everything(self) -> bool:

@@ -128,7 +128,8 @@ async def test_a_job_that_is_none_of_theirs_is_not_found(
 async def test_a_queues_stream_tells_of_that_queue(gallery, conn, acme, line):
     mine = {"organization_id": acme.organization_id}
     letters = await stock.open_line(conn, queue_name="letters", **mine)
-    async with gallery.stream(acme, path="/queues/letters") as stream:
+    only = {"events": "job.created"}
+    async with gallery.stream(acme, path="/queues/letters", **only) as stream:
         await stock.create(conn, line)
         [job] = await stock.create(conn, letters)
         _, kind, data = await stream.event()
