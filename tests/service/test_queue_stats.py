@@ -172,11 +172,11 @@ async def test_figures_agree_with_the_tables_whoever_begins_to_watch_when(galler
         stands = await until(agree)
 
     assert stands["completed"] > 0
-    assert stands["failed"] > 0
     assert len(onlookers) == 7
     told = [frame for onlooker in onlookers for frame in onlooker.told]
     numbers = [v for frame in told for v in frame.values() if isinstance(v, int)]
     assert min(numbers) >= 0
+    assert max(frame["failed"] for frame in told) > 0
     # Told as it changes, and not only in the end.
     assert max(len(onlooker.told) for onlooker in onlookers) > 10
 
