@@ -54,6 +54,23 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Request-Id"] = asked if known else str(uuid4())
     response.headers["X-Api-Version"] = "1"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if "Origin" in request.headers:
+        # Any page may read what it has a credential for: it is never a cookie, so no
+        # page can use one that it does not know.
+        response.headers["Access-Control-Allow-Origin"] = "*"
+
+
+async def preflight(request: web.Request) -> web.Response:
+    """Let a browser ask with headers of its own, before it does (CORS)."""
+    wanted = request.headers.get("Access-Control-Request-Headers", "")
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET",
+            "Access-Control-Allow-Headers": wanted,
+            "Access-Control-Max-Age": "600",
+        },
+    )
 
 
 def answer_to(error: BellhopError) -> web.Response:

@@ -14,7 +14,7 @@ from libs.common.health import open_health, serve_http
 from libs.common.loops import every
 from libs.common.tokens import Tokens, read_keys
 from services.streamer import frames, marks
-from services.streamer.answers import in_json, sign
+from services.streamer.answers import in_json, preflight, sign
 from services.streamer.beats import hear_workers
 from services.streamer.feed import Feed
 from services.streamer.following import Following
@@ -73,6 +73,7 @@ def _app(hall: Hall) -> web.Application:
     app.on_response_prepare.append(sign)
     app.add_routes(EventStreams(hall).routes())
     app.add_routes(WebSockets(hall).routes())
+    app.router.add_options("/api/v1/events{rest:(/.*)?}", preflight)
     return app
 
 

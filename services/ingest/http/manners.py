@@ -21,7 +21,7 @@ _VERSION: Final = re.compile(r"[A-Za-z0-9.]{1,16}")
 _METHODS: Final = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 _HEADERS: Final = (
     "Authorization, Content-Type, X-API-Key, X-API-Version, X-Request-ID, "
-    "X-Admin-Key, X-Organization-ID, Idempotency-Key"
+    "X-Admin-Key, X-Organization-ID, Idempotency-Key, Last-Event-ID"
 )
 #: What a script in a browser may read beside the body.
 _EXPOSED: Final = (

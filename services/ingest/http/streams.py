@@ -42,6 +42,8 @@ _HOP: Final = frozenset(
         "upgrade",
         "host",
         "content-length",
+        # Who may read an answer of this door is up to its own settings.
+        "access-control-allow-origin",
     ]
 )
 
