@@ -120,9 +120,9 @@ class Stream:
 class Gallery:
     """A running streamer, and what a test needs around it."""
 
-    def __init__(self, settings, bus, http):
+    def __init__(self, settings, bus, http, *, url=None):
         self.settings = settings
-        self.url = f"http://127.0.0.1:{settings.http_port}"
+        self.url = url or f"http://127.0.0.1:{settings.http_port}"
         self.bus = bus
         self.http = http
 
