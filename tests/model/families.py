@@ -22,14 +22,20 @@ class Families(Resting):
         relatives = [each.id for each in self.relatives()]
         parents = self.some(relatives, at_least=1)
         mode = self.luck.choice(get_args(dependencies.Mode))
+        kind = self.luck.choice([*get_args(dependencies.Kind), "success", "success"])
 
         added = self.do(
             dependencies.depend(
-                self.conn, job_id=job.id, parents=parents, mode=mode, actor="key"
+                self.conn,
+                job_id=job.id,
+                parents=parents,
+                mode=mode,
+                kind=kind,
+                actor="key",
             )
         )
 
-        expected = self.house.depend(job, parents, mode)
+        expected = self.house.depend(job, parents, mode, kind)
         assert added == (None if expected is None else sorted(expected))
 
     @while_some(Place.WAITING)

@@ -4,7 +4,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from uuid import UUID
 
-ENDED = {"completed", "dead", "cancelled", "skipped"}
+from tests.support.kinship import Edge, is_hopeless, is_met
+
+FATES = {
+    "completed": "done",
+    "dead": "lost",
+    "cancelled": "lost",
+    "skipped": "skipped",
+}
+ENDED = FATES.keys()
 
 
 @dataclass
@@ -46,20 +54,15 @@ class Flow:
         waiting = [one for one in self.steps.values() if one.state == "waiting"]
         changed = False
         for step in waiting:
-            fates = [
-                (self.steps[id_].state, kind) for id_, kind in step.parents.items()
+            edges = [
+                Edge(FATES.get(self.steps[id_].state, "open"), step.mode, kind)
+                for id_, kind in step.parents.items()
             ]
-            good = [_is_good(*fate) for fate in fates]
-            bad = [_is_bad(*fate) for fate in fates]
-            every = step.mode == "all"
-            if all(good) if every else any(good):
+            if is_met(edges):
                 step.state = "ready"
                 changed = True
-            elif any(bad) if every else all(bad):
-                lost = any(
-                    is_bad and state in {"dead", "cancelled"}
-                    for is_bad, (state, _) in zip(bad, fates, strict=True)
-                )
+            elif is_hopeless(edges):
+                lost = any(edge.is_bad and edge.fate == "lost" for edge in edges)
                 self.end(step, "cancelled" if lost else "skipped")
                 changed = True
         return changed
@@ -89,23 +92,3 @@ class Flow:
         for step in swept:
             self.end(step, "cancelled")
         return bool(swept)
-
-
-def _is_good(state, kind):
-    match kind:
-        case "success":
-            return state == "completed"
-        case "completion":
-            return state in ENDED
-        case _:
-            return state in {"dead", "cancelled"}
-
-
-def _is_bad(state, kind):
-    match kind:
-        case "success":
-            return state in {"dead", "cancelled", "skipped"}
-        case "completion":
-            return False
-        case _:
-            return state in {"completed", "skipped"}

@@ -91,7 +91,7 @@ class Scene(RuleBasedStateMachine):
             run_at=None if run_in is None else now + run_in,
             expires_at=None if expires_in is None else now + expires_in,
             key=self.luck.choice([None, None, None, "one", "two"]),
-            parents=dict.fromkeys(parents, "all"),
+            parents=dict.fromkeys(parents, ("all", "success")),
             turns=self.luck.choice([*[None] * 4, *self.stage.turns]),
         )
 

@@ -40,7 +40,8 @@ SELECT (SELECT array_agg(id) FROM jobs) AS jobs,
           FROM leases) AS leases,
        (SELECT array_agg((job_id, owner, extract(epoch FROM deadline - now())::float8))
           FROM leased WHERE owner IS NOT NULL) AS held,
-       (SELECT array_agg((child_id, parent_id, mode::text)) FROM dependencies) AS edges,
+       (SELECT array_agg((child_id, parent_id, mode::text, kind::text))
+          FROM dependencies) AS edges,
        (SELECT array_agg((scope, key, job_id, called)
                          ORDER BY scope COLLATE "C", key COLLATE "C", position)
           FROM lines) AS lines,
@@ -197,9 +198,9 @@ class Stage:
             if job.deadline is not None
         }
         assert set(row["edges"] or ()) == {
-            (job.id, parent_id, mode)
+            (job.id, parent_id, *awaited)
             for job in house.standing()
-            for parent_id, mode in job.parents.items()
+            for parent_id, awaited in job.parents.items()
         }
         assert [tuple(each) for each in row["lines"] or ()] == house.turns.rows()
         assert set(row["noted"] or ()) == {

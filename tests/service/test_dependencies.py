@@ -191,6 +191,81 @@ async def test_any_one_will_do_when_it_was_said_so(api):
     assert await claim(api) == [child]
 
 
+@pytest.mark.parametrize(
+    ("kind", "ending", "becomes"),
+    [
+        ("success", "completed", "runs"),
+        ("success", "failed", "cancelled"),
+        ("completion", "completed", "runs"),
+        ("completion", "failed", "runs"),
+        ("completion", "cancelled", "runs"),
+        ("failure", "failed", "runs"),
+        ("failure", "cancelled", "runs"),
+        ("failure", "completed", "cancelled"),
+    ],
+)
+@pytest.mark.parametrize("already", [False, True])
+async def test_a_job_waits_for_the_end_that_was_said(
+    api, kind, ending, becomes, already
+):
+    parent = await api.create(priority=1)
+    child = await api.create()
+
+    async def end():
+        if ending == "cancelled":
+            await api.ask("DELETE", f"/jobs/{parent}", expect=204)
+            return
+        assert await claim(api, limit=1) == [parent]
+        await (complete if ending == "completed" else give_up)(api, parent)
+
+    if already:
+        await end()
+    added = await depend(api, child, parent, dependency_type=kind)
+    assert added["added"] == [parent]
+    [edge] = (await family(api, child))["dependencies"]
+    assert edge["dependency_type"] == kind
+    if not already:
+        assert added["dependencies_met"] is False
+        await end()
+
+    if becomes == "runs":
+        assert await claim(api) == [child]
+    else:
+        await api.until_status(child, "cancelled")
+        reason = "not_needed" if kind == "failure" else "parent_failed"
+        rows = await api.ask("GET", f"/jobs/{child}/history", expect=200)
+        assert rows[-1]["details"]["reason"] == reason
+
+
+async def test_a_job_may_wait_for_different_ends_of_different_jobs(api):
+    done, failed = await api.create(priority=2), await api.create(priority=1)
+    child = await api.create()
+    await depend(api, child, done)
+    await depend(api, child, failed, dependency_type="failure")
+    assert await claim(api) == [done, failed]
+
+    await complete(api, done)
+    assert await claim(api) == []
+    await give_up(api, failed)
+
+    assert await claim(api) == [child]
+
+
+async def test_any_one_end_will_do(api):
+    first, second = await api.create(priority=2), await api.create(priority=1)
+    child = await api.create()
+    await depend(
+        api, child, first, second, dependency_mode="any", dependency_type="failure"
+    )
+    assert await claim(api) == [first, second]
+
+    await complete(api, first)
+    assert (await api.job(child))["status"] == "pending"
+    await give_up(api, second)
+
+    assert await claim(api) == [child]
+
+
 async def test_there_is_no_hope_when_none_can_complete(api):
     first, second = await api.create(), await api.create()
     child = await api.create()
@@ -222,13 +297,25 @@ async def test_what_a_job_waits_for_and_what_waits_for_it_is_told(api):
 
     assert await family(api, child) == {
         "job_id": child,
-        "dependencies": [{"job_id": parent, "queue_name": "mail", "status": "pending"}],
+        "dependencies": [
+            {
+                "job_id": parent,
+                "queue_name": "mail",
+                "status": "pending",
+                "dependency_type": "success",
+            }
+        ],
         "dependents": [],
         "dependency_mode": "all",
         "dependencies_met": False,
     }
     assert (await family(api, parent))["dependents"] == [
-        {"job_id": child, "queue_name": "mail", "status": "pending"}
+        {
+            "job_id": child,
+            "queue_name": "mail",
+            "status": "pending",
+            "dependency_type": "success",
+        }
     ]
 
 
@@ -311,5 +398,7 @@ async def test_what_cannot_be_a_list_of_jobs_is_refused(api):
         await api.ask("POST", path, json=body, expect=400)
     for unreadable in ({}, {"depends_on": child}):
         await api.ask("POST", path, json=unreadable, expect=422)
-    wrong = {"depends_on": [child], "dependency_mode": "some"}
-    await api.ask("POST", path, json=wrong, expect=400)
+    for name, value in (("dependency_mode", "some"), ("dependency_type", "luck")):
+        wrong = {"depends_on": [child], name: value}
+        refused = await api.ask("POST", path, json=wrong, expect=400)
+        assert refused["details"][0]["field"] == name

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from libs.common.lifecycle import CRASHES_MAX, MOVES, Place, Transition
 from libs.common.store import lines
+from tests.support.kinship import Edge, is_hopeless, is_met
 from tests.support.stock import Line
 from tests.support.turns import Turns
 
@@ -45,8 +46,8 @@ class Job:
     owner: str | None = None
     deadline: float | None = None
     ending: str | None = None
-    #: What it waits or waited for, and whether for "all" or "any".
-    parents: dict[UUID, str] = field(default_factory=dict)
+    #: Whom it waits or waited for: for "all" or "any" of them, and for which end.
+    parents: dict[UUID, tuple[str, str]] = field(default_factory=dict)
     attempts: dict[int, str] = field(default_factory=dict)
     #: Those it takes turns with.
     turns: lines.Line | None = None
@@ -386,15 +387,19 @@ class House:
 
     # --- jobs that wait for jobs ------------------------------------------------------
 
-    def depend(self, job: Job, parents: list[UUID], mode: str) -> set[UUID] | None:
+    def depend(
+        self, job: Job, parents: list[UUID], mode: str, kind: str
+    ) -> set[UUID] | None:
         """Return the parents that are new, or None when the job has begun or ended."""
         may_wait = {Place.READY, Place.SCHEDULED, Place.HELD}
         not_begun = job.place in may_wait and job.attempt == 0
         if not not_begun and job.place is not Place.WAITING:
             return None
         fresh = set(parents) - self._descendants(job.id) - job.parents.keys()
-        job.parents |= dict.fromkeys(fresh, mode)
-        if not_begun and not all(self._is_done(id_) for id_ in fresh):
+        job.parents |= dict.fromkeys(fresh, (mode, kind))
+        edges = [Edge(self._fate(id_), "all", kind) for id_ in fresh]
+        stays = kind != "failure" and all(edge.is_good for edge in edges)
+        if not_begun and fresh and not stays:
             self.move(job, Transition.BLOCKED, Place.WAITING)
         return fresh
 
@@ -403,10 +408,10 @@ class House:
         while decided := [
             job
             for job in self.in_place(Place.WAITING)
-            if self._is_met(job) or self._is_hopeless(job)
+            if is_met(self._awaited(job)) or is_hopeless(self._awaited(job))
         ]:
             for job in decided:
-                if not self._is_met(job):
+                if not is_met(self._awaited(job)):
                     job.ending = "cancelled"
                     self.move(job, Transition.CANCELLED, Place.FINISHED)
                 else:
@@ -421,23 +426,20 @@ class House:
             found |= more
         return found
 
-    def _is_met(self, job: Job) -> bool:
-        done = {id_: self._is_done(id_) for id_ in job.parents}
-        of_any = [done[id_] for id_, mode in job.parents.items() if mode == "any"]
-        of_all = [done[id_] for id_, mode in job.parents.items() if mode == "all"]
-        return all(of_all) and (not of_any or any(of_any))
+    def _awaited(self, job: Job) -> list[Edge]:
+        return [
+            Edge(self._fate(id_), mode, kind)
+            for id_, (mode, kind) in job.parents.items()
+        ]
 
-    def _is_hopeless(self, job: Job) -> bool:
-        lost = {id_: self._is_lost(id_) for id_ in job.parents}
-        of_any = [lost[id_] for id_, mode in job.parents.items() if mode == "any"]
-        of_all = [lost[id_] for id_, mode in job.parents.items() if mode == "all"]
-        return any(of_all) or (bool(of_any) and all(of_any))
-
-    def _is_done(self, job_id: UUID) -> bool:
+    def _fate(self, job_id: UUID) -> str:
         job = self.jobs[job_id]
-        return job.place is None or job.ending == "completed"
-
-    def _is_lost(self, job_id: UUID) -> bool:
-        job = self.jobs[job_id]
-        over = job.place in {Place.FINISHED, Place.DEAD}
-        return over and job.ending != "completed"
+        match job.place:
+            case None:
+                return "gone"
+            case Place.FINISHED if job.ending == "completed":
+                return "done"
+            case Place.FINISHED | Place.DEAD:
+                return "lost"
+            case _:
+                return "open"

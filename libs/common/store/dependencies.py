@@ -16,6 +16,8 @@ from libs.common.sql import load
 SQL: Final = load(__package__, "dependencies")
 
 Mode = Literal["all", "any"]
+#: What a job waits for of another: that it completes, ends, or fails.
+Kind = Literal["success", "completion", "failure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,13 @@ async def find_jobs(
 
 
 async def depend(
-    conn: Conn, *, job_id: UUID, parents: Collection[UUID], mode: Mode, actor: str
+    conn: Conn,
+    *,
+    job_id: UUID,
+    parents: Collection[UUID],
+    mode: Mode,
+    kind: Kind = "success",
+    actor: str,
 ) -> list[UUID] | None:
     """Let a job wait for *parents*, in a transaction with `lock_graph` before it.
 
@@ -57,7 +65,7 @@ async def depend(
     ended.
     """
     added: list[UUID] | None = await conn.fetchval(
-        SQL["depend"], job_id, list(parents), mode, actor
+        SQL["depend"], job_id, list(parents), mode, actor, kind
     )
     return added
 
@@ -74,7 +82,7 @@ async def release(conn: Conn, *, limit: int) -> Looked:
 async def parents_of(
     conn: Conn, *, job_id: UUID, queue_names: Sequence[str] | None
 ) -> list[Row]:
-    """Return what a job waits or waited for: id, queue_name, mode, status."""
+    """Return what a job waits or waited for: id, queue_name, mode, kind, status."""
     return list(await conn.fetch(SQL["parents_of"], job_id, _names(queue_names)))
 
 

@@ -13,11 +13,13 @@ SELECT jobs.id, jobs.organization_id, jobs.queue_name
 
 -- name: depend
 -- ready, scheduled, held → waiting (blocked), or waiting still: let a job that has not
--- begun wait for others.  It leaves its line: two could wait for each other otherwise.  Edges that are there, lead to the job itself or would close a
--- circle are left out; returned are the parents of those that were added.  When all of
--- them have completed, the job stays where it is.  No row: the job is not such a job.
--- The graph must be locked.
--- $1 job_id uuid, $2 parents uuid[], $3 dependency_mode, $4 actor text
+-- begun wait for others.  It leaves its line: two could wait for each other otherwise.
+-- Edges that are there, lead to the job itself or would close a circle are left out;
+-- returned are the parents of those that were added.  When all of them have ended as they
+-- should, the job stays where it is.  No row: the job is not such a job.  The graph must
+-- be locked.
+-- $1 job_id uuid, $2 parents uuid[], $3 dependency_mode, $4 actor text, $5
+-- dependency_kind
 WITH RECURSIVE descendants AS (
     SELECT $1::uuid AS job_id
     UNION
@@ -35,9 +37,16 @@ WITH RECURSIVE descendants AS (
     SELECT (SELECT count(*) FROM known)::int AS known,
            (SELECT count(*) FROM fresh)::int AS fresh,
            EXISTS (SELECT FROM fresh
-                    WHERE NOT EXISTS (SELECT FROM finished
-                                       WHERE finished.job_id = fresh.parent_id
-                                         AND ending = 'completed')) AS open
+                    WHERE NOT EXISTS (
+                          SELECT
+                            FROM places
+                           WHERE places.job_id = fresh.parent_id
+                             AND places.place IN ('finished', 'dead')
+                             AND CASE $5::dependency_kind
+                                 WHEN 'success'    THEN ending = 'completed'
+                                 WHEN 'completion' THEN true
+                                 -- Whether it was only not needed, the look knows.
+                                 WHEN 'failure'    THEN false END)) AS open
 ), from_ready AS (
     DELETE FROM ready USING count
      WHERE ready.job_id = $1 AND attempt = 0 AND count.open
@@ -76,8 +85,8 @@ WITH RECURSIVE descendants AS (
      WHERE job_id = $1 AND place IN ('ready', 'scheduled', 'held') AND attempt = 0
        AND NOT count.open
 ), edges AS (
-    INSERT INTO dependencies (child_id, parent_id, mode)
-    SELECT stands.job_id, fresh.parent_id, $3
+    INSERT INTO dependencies (child_id, parent_id, mode, kind)
+    SELECT stands.job_id, fresh.parent_id, $3, $5
       FROM stands CROSS JOIN fresh
 ), rechecked AS (
     INSERT INTO rechecks (child_id, repeatedly) SELECT job_id, true FROM waits
@@ -226,6 +235,7 @@ SELECT (SELECT count(*) FROM due)::int                      AS looks,
 -- What a job waits for, or waited for; jobs that are no more are left out.
 -- $1 job_id uuid, $2 queue names text[] or null for all
 SELECT jobs.id, jobs.queue_name, dependencies.mode::text AS mode,
+       dependencies.kind::text AS kind,
        status_of(standing.place, standing.ending, standing.retry_count) AS status
   FROM dependencies
   JOIN jobs ON jobs.id = dependencies.parent_id
@@ -239,6 +249,7 @@ SELECT jobs.id, jobs.queue_name, dependencies.mode::text AS mode,
 -- The jobs that wait for a job, or waited for it: the first so many.
 -- $1 job_id uuid, $2 queue names text[] or null for all, $3 limit int
 SELECT jobs.id, jobs.queue_name, dependencies.mode::text AS mode,
+       dependencies.kind::text AS kind,
        status_of(standing.place, standing.ending, standing.retry_count) AS status
   FROM dependencies
   JOIN jobs ON jobs.id = dependencies.child_id

@@ -13,12 +13,10 @@ from uuid import UUID
 
 from libs.common.db import Conn, Row
 from libs.common.sql import load
-from libs.common.store.dependencies import Mode
+from libs.common.store.dependencies import Kind, Mode
 
 SQL: Final = load(__package__, "workflows")
 
-#: What a job waits for of another: that it completes, ends, or fails.
-Kind = Literal["success", "completion", "failure"]
 #: What becomes of a workflow's other jobs when one has failed.
 Policy = Literal["continue", "fail_fast"]
 #: How a workflow stands.

@@ -6,6 +6,7 @@ from uuid import UUID
 from typing_extensions import TypedDict
 
 from libs.common.db import Row
+from libs.common.store.dependencies import Kind
 
 
 class Relative(TypedDict):
@@ -15,6 +16,8 @@ class Relative(TypedDict):
     queue_name: str
     status: str
     """Its state now."""
+    dependency_type: Kind
+    """What the child waits for: that the parent completes, ends, or fails."""
 
 
 class Dependencies(TypedDict):
@@ -85,4 +88,5 @@ def _relative(row: Row) -> Relative:
         "job_id": str(row["id"]),
         "queue_name": row["queue_name"],
         "status": row["status"],
+        "dependency_type": row["kind"],
     }

@@ -60,8 +60,8 @@ async def list_(request: web.Request) -> web.Response:
 async def add(request: web.Request) -> web.Response:
     """Let a job that has not begun wait for others; 409 when it has begun.
 
-    An edge to the job itself, or one that would close a circle, is left out.  In mode
-    ``any`` one of the jobs that were given so is enough.
+    An edge to the job itself, one that is there, or one that would close a circle, is
+    left out.  In mode ``any`` one of the jobs that were given so is enough.
     """
     principal = await whoever(request)
     asked = await read_body(request, AddDependencies)
@@ -81,6 +81,7 @@ async def add(request: web.Request) -> web.Response:
                 job_id=job_id,
                 parents=known,
                 mode=asked.dependency_mode,
+                kind=asked.dependency_type,
                 actor=str(principal.api_key_id),
             )
     if added is None:

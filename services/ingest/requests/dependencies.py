@@ -1,10 +1,11 @@
 """What jobs may be told to wait for (contract 1.4, 4.6)."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from libs.common.store.dependencies import Kind, Mode
 from services.ingest.requests.fields import Priority
 
 PARENTS_MAX: Final = 100
@@ -21,8 +22,12 @@ class AddDependencies(BaseModel):
     """The same as ``depends_on``."""
     depends_on_job_ids: Ids | None = None
     """The same as ``depends_on``."""
-    dependency_mode: Literal["all", "any"] = "all"
-    """Whether all of them must complete, or any one."""
+    dependency_mode: Mode = "all"
+    """Whether it waits for all of them, or for any one."""
+    dependency_type: Kind = "success"
+    """What it waits for: that they complete (``success``), end in whatever way
+    (``completion``), or fail (``failure``).
+    """
 
     @model_validator(mode="after")
     def _names_some(self) -> "AddDependencies":

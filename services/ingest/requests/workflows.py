@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticCustomError
 
 from libs.common.backoff import RetryPolicy
-from libs.common.store.dependencies import Mode
-from libs.common.store.workflows import Kind, Policy
+from libs.common.store.dependencies import Kind, Mode
+from libs.common.store.workflows import Policy
 from services.ingest.requests.fields import (
     JSON_BYTES_MAX,
     NUL,
