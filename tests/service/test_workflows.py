@@ -271,7 +271,12 @@ async def test_one_whose_dead_letter_is_retried_runs_on(api, conn):
     await complete(api, (await claim(api))["a"])
     over = await read(api, made["id"])
     assert (over["status"], over["failed_jobs"]) == ("completed", 0)
-    assert await events(conn, made["id"]) == ["started", "failed", "completed"]
+    assert await events(conn, made["id"]) == [
+        "started",
+        "failed",
+        "retried",
+        "completed",
+    ]
 
 
 async def test_the_scheduler_ends_what_nobody_else_could(api, conn):
