@@ -32,6 +32,7 @@ W = TypeVar("W", bound=Word)
 Listener = Callable[[Any], Awaitable[None] | None]
 
 _RECONNECT_SECONDS: Final = 0.25
+_DRAIN_SECONDS: Final = 2.0
 _PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 #: NATS limits a message; what it does not tell us we do not assume.
 _PAYLOAD_BYTES_DEFAULT: Final = 1024 * 1024
@@ -198,26 +199,30 @@ class Bus:
         """Hand every question on *subject* to *listener* until stopped.
 
         Within a *group* each question goes to one member.  The listener puts the
-        question into a mailbox and returns at once.
+        question into a mailbox and returns at once.  What was on its way here when we
+        were stopped is handed over, too.
         """
 
         async def heard(letter: Msg) -> None:
-            listener(Question(self, letter.reply, letter.data))
+            listener(Question(self, letter))
 
         if not await self.until_connected(stopping):
             return
         subscription = await self.client.subscribe(subject, queue=group, cb=heard)
         try:
             await stopping.wait()
+            await drain(subscription)
         finally:
             await leave(subscription)
 
-    async def reply(self, address: str, data: bytes) -> None:
+    async def reply(
+        self, address: str, data: bytes, headers: dict[str, str] | None = None
+    ) -> None:
         """Answer a question; an answer that cannot be sent is asked for again."""
         if not (self.connected and address):
             return
         try:
-            await self.client.publish(address, data)
+            await self.client.publish(address, data, headers=headers)
         except (nats.errors.Error, OSError) as error:
             log.warning("bus.answer_dropped", cause=repr(error))
 
@@ -225,16 +230,39 @@ class Bus:
 class Question:
     """A request somebody waits for; answer it once."""
 
-    __slots__ = ("_address", "_bus", "data")
+    __slots__ = ("_bus", "_letter")
 
-    def __init__(self, bus: Bus, address: str, data: bytes) -> None:
+    def __init__(self, bus: Bus, letter: Msg) -> None:
         self._bus = bus
-        self._address = address
-        self.data = data
+        self._letter = letter
 
-    async def answer(self, data: bytes = b"") -> None:
+    @property
+    def data(self) -> bytes:
+        """What is asked."""
+        return self._letter.data
+
+    @property
+    def subject(self) -> str:
+        """Where it was asked."""
+        return self._letter.subject
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anybody waits for the answer."""
+        return bool(self._letter.reply)
+
+    def header(self, name: str) -> str | None:
+        """Return a header, whatever its capitals."""
+        for given, text in (self._letter.headers or {}).items():
+            if given.lower() == name.lower():
+                return str(text)
+        return None
+
+    async def answer(
+        self, data: bytes = b"", headers: dict[str, str] | None = None
+    ) -> None:
         """Send the answer."""
-        await self._bus.reply(self._address, data)
+        await self._bus.reply(self._letter.reply, data, headers)
 
 
 def read(word: type[W], data: bytes) -> W | None:
@@ -300,6 +328,15 @@ async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.debug("bus.flush_lost", cause=repr(error))
         await client.close()
+
+
+async def drain(subscription: Subscription) -> None:
+    """Hear no more than what is on its way already; return when it was heard."""
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            await subscription.drain()  # type: ignore[no-untyped-call]
+    except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
+        log.debug("bus.drain_lost", cause=repr(error))
 
 
 async def leave(subscription: Subscription) -> None:

@@ -26,6 +26,7 @@ from typing import ClassVar, Final, Literal, Self
 import msgspec
 
 from libs.common.lifecycle import Transition
+from libs.common.subjects import token
 
 
 class Unreadable(ValueError):  # noqa: N818
@@ -384,21 +385,6 @@ def read_event(data: bytes) -> Event:
         raise Unreadable(f"event: {error}") from error
     word = JobChanged if type_.startswith("job.") else ResourceChanged
     return word.decode(data)
-
-
-def token(text: str) -> str:
-    """Return user text as one subject token: reversible, nothing NATS gives a meaning.
-
-    Letters, digits, ``-`` and ``_`` stay; every other byte becomes ``%XX``.
-    """
-    if text.replace("-", "").replace("_", "").isalnum() and text.isascii():
-        return text
-    return "".join(
-        chr(byte)
-        if (chr(byte).isalnum() and byte < 128) or byte in b"-_"  # noqa: PLR2004
-        else f"%{byte:02X}"
-        for byte in text.encode()
-    )
 
 
 # --- streams -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The ingest service: the front door, where jobs come in and questions are answered.
 
-Hears      ``OrganizationChanged``, ``WorkReady``, ``JournalGrew``
+Hears      ``OrganizationChanged``, ``WorkReady``, ``JournalGrew``; jobs that outsiders
+           hand in over NATS
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``,
            ``SchedulesChanged``, ``WorkerSeen``; ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself

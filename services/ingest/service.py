@@ -17,6 +17,7 @@ from services.ingest.claims import Claims
 from services.ingest.grpc.admission import Admission
 from services.ingest.grpc.behind import Behind
 from services.ingest.grpc.server import open_grpc
+from services.ingest.hatch import Hatch
 from services.ingest.heartbeats import Heartbeats
 from services.ingest.http import app as http
 from services.ingest.http.auth import SIGN_IN
@@ -32,6 +33,7 @@ from services.ingest.http.reading import (
     KEYS,
     MESSAGES,
     POOL,
+    PRODUCING,
     RECEPTION,
     SEALER,
     SETTLEMENT,
@@ -43,6 +45,7 @@ from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
 from services.ingest.mail import mail_of
 from services.ingest.messages import MessageIntake
+from services.ingest.producing import Producing
 from services.ingest.settings import Settings
 from services.ingest.settlement import Settlement
 from services.ingest.sign_in import SignIn
@@ -89,6 +92,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 ("sources.listen", app[SOURCES].listen),
                 ("messages.listen", behind.messages.listen),
                 ("claims.listen", behind.claims.listen),
+                ("hatch.run", Hatch(bus, behind.admission, app[PRODUCING]).run),
             ):
                 actors.create_task(
                     keep(name, partial(actor, stopping), stopping=stopping), name=name
@@ -160,6 +164,9 @@ def _application(settings: Settings, health: Health, behind: Behind) -> web.Appl
     app[KEYS], app[ALLOWANCES] = behind.admission.keys, behind.admission.allowances
     app[INTAKE], app[CLAIMS] = behind.intake, behind.claims
     app[MESSAGES], app[SUBSCRIBERS] = behind.messages, behind.subscribers
+    app[PRODUCING] = Producing(
+        behind.intake, behind.subscribers, behind.hot, settings.development
+    )
     app[SETTLEMENT], app[HEARTBEATS] = behind.settlement, behind.heartbeats
     app[SEALER] = sealer = Sealer(settings.secret_key.get_secret_value())
     app[SOURCES] = Sources(

@@ -20,6 +20,7 @@ from prometheus_client import Counter, Gauge
 
 from libs.common import streams
 from libs.common.bus import Bus
+from libs.common.cloud_events import message
 from libs.common.db import Pool, borrow
 from libs.common.events import words_of
 from libs.common.loops import Doorbell, on_bell
@@ -27,7 +28,6 @@ from libs.common.messages import EVENTS, JournalGrew
 from libs.common.store import announcing, journal, leaders, tallies
 from libs.common.store.announcing import Occurrence, Transitioned
 from libs.common.store.journal import Position
-from services.scheduler.cloud_events import message
 from services.scheduler.tallies import summed
 
 ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Events announced.")

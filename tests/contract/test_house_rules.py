@@ -32,6 +32,7 @@ DUMPING_GROUNDS = {
 CATCHERS = {
     "services/ingest/grpc/errors.py",
     "services/ingest/http/errors.py",
+    "services/ingest/hatch.py",
     "libs/common/actors.py",
     "libs/common/batcher.py",
     "libs/common/runner.py",

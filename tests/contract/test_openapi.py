@@ -147,9 +147,11 @@ def test_every_code_that_is_written_down_anywhere_is_described():
             match node:
                 # A code in capitals is that of the whole refusal.
                 case ast.Call(
-                    func=ast.Name("Fault"), args=[_, _, ast.Constant(code)]
+                    func=ast.Name("Malformed"),
+                    args=[ast.Call(args=[_, _, ast.Constant(code)])],
+                    keywords=unreadable,
                 ) if str(code).isupper():
-                    spoken.add((400, code))
+                    spoken.add((422 if unreadable else 400, code))
                 case ast.Call(
                     func=ast.Name("refusal"),
                     args=[ast.Constant(status), ast.Constant(code), *_],
@@ -186,7 +188,10 @@ def test_the_page_has_everything_and_needs_nobody():
     assert {f"shape-{name}" for name in DOCUMENT["components"]["schemas"]} <= links
     assert {code for _, code, _ in openapi.CODES} <= set(anchors)
     assert not re.search(r"<script|<img|<link|@import|url\(|\son\w+=", PAGE)
-    assert set(re.findall(r'href="([^#"][^"]*)"', PAGE)) == {"/openapi.json"}
+    assert set(re.findall(r'href="([^#"][^"]*)"', PAGE)) == {
+        "/openapi.json",
+        "/asyncapi.json",
+    }
 
 
 def test_the_page_may_use_its_own_style_and_nothing_else():

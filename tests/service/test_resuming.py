@@ -10,12 +10,12 @@ from itertools import pairwise
 import pytest
 
 from libs.common import streams
+from libs.common.cloud_events import message
 from libs.common.events import words_of
 from libs.common.messages import EVENTS
 from libs.common.positions import read_position
 from libs.common.store import announcing, settlement
 from libs.common.store.journal import Position
-from services.scheduler.cloud_events import message
 from tests.support import stock
 from tests.support.house import run_house
 from tests.support.waiting import until

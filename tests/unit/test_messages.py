@@ -20,9 +20,9 @@ from libs.common.messages import (
     Unreadable,
     Verdict,
     Word,
-    token,
 )
 from libs.common.positions import position, read_position
+from libs.common.subjects import ingest_subject, read_ingest_subject, token
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 WORDS = [word for word in Word.__subclasses__() if word.__module__ == Word.__module__]
@@ -73,6 +73,22 @@ def test_plain_names_stay_as_they_are(name):
 @given(texts, texts)
 def test_two_texts_have_two_tokens(one, other):
     assert (token(one) == token(other)) == (one == other)
+
+
+@given(texts)
+@example("mail.eu")
+def test_where_jobs_are_handed_in_names_their_queue(queue_name):
+    subject = ingest_subject("acme", queue_name)
+
+    assert read_ingest_subject(subject) == ("acme", queue_name)
+    assert len(subject.split(".")) == 4
+
+
+def test_a_queue_may_be_named_with_its_dots():
+    named = ("acme", "mail.eu")
+
+    assert read_ingest_subject("bellhop.ingest.acme.mail.eu") == named
+    assert read_ingest_subject("bellhop.ingest.acme.mail%2Eeu") == named
 
 
 @given(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", fullmatch=True))

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from libs.common.db import Row
 from services.ingest.answers.errors import FieldFault
 from services.ingest.answers.fields import as_stored
+from services.ingest.intake import Created
 
 
 class Made(TypedDict):
@@ -17,6 +18,11 @@ class Made(TypedDict):
     id: str
     created: bool
     """False: its idempotency key was known, and this is the job that has it."""
+
+
+def made(created: Created) -> Made:
+    """Return what is said of a job that was asked for."""
+    return {"id": str(created.job_id), "created": created.created}
 
 
 class Resent(TypedDict):

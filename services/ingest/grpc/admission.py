@@ -3,7 +3,7 @@
 Who is wrong about it is counted by address, as over REST and together with it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
@@ -33,14 +33,25 @@ class Admission:
 
     async def admit(self, context: Context) -> Principal:
         """Return who calls; raises `Unauthorized`, `RateLimited`, `Unavailable`."""
+        return await self.let_in(
+            lambda: credential(metadata_of(context)),
+            lambda: client_address(context, self.settings),
+        )
+
+    async def let_in(
+        self, given: Callable[[], str], client: Callable[[], str]
+    ) -> Principal:
+        """Return whose credential is *given*, and count the request.
+
+        Who is wrong about it is counted as *client*.  Raises as `admit` does.
+        """
 
         def rate() -> Rate:
-            return public_rate(self.settings, client_address(context, self.settings))
+            return public_rate(self.settings, client())
 
         try:
             principal = await self.keys.principal(
-                credential(metadata_of(context)),
-                strange=lambda: self.strangers.require_room(rate()),
+                given(), strange=lambda: self.strangers.require_room(rate())
             )
         except Unauthorized:
             self.strangers.admit(rate())

@@ -10,6 +10,7 @@ from libs.common.health import Health
 from services.ingest.http import (
     admin,
     admin_statistics,
+    asyncapi,
     auth,
     billing,
     claims,
@@ -111,8 +112,9 @@ def build(settings: Settings, health: Health) -> web.Application:
     if settings.streamer_url:
         app.cleanup_ctx.append(streams.opened)
         add_routes(app, streams.routes())
-    add_routes(app, [*openapi.routes(), *documentation.routes()])
+    add_routes(app, [*openapi.routes(), *asyncapi.routes(), *documentation.routes()])
     document = openapi.document(app[ROUTES])
     app[openapi.DOCUMENT] = orjson.dumps(document)
+    app[asyncapi.DOCUMENT] = orjson.dumps(asyncapi.document(document))
     app[documentation.PAGE] = documentation.page(document)
     return app

@@ -153,7 +153,8 @@ def _introduction(info: Json) -> str:
         "<code>$ADMIN_KEY</code> the operator's. Set them first, with "
         "<code>export BELLHOP=… API_KEY=…</code>, and put ids of yours in the place of "
         "those that stand there.</p>"
-        '<p>The same for programs: <a href="/openapi.json">/openapi.json</a>.</p>'
+        '<p>The same for programs: <a href="/openapi.json">/openapi.json</a>; and what '
+        'they hear and say over NATS: <a href="/asyncapi.json">/asyncapi.json</a>.</p>'
     )
 
 

@@ -17,8 +17,9 @@ from libs.common.store import receivers
 from services.ingest.answers import endpoints as shapes
 from services.ingest.http.endpoints import ONE, endpoint_in_path
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import BUS, POOL, as_sent, read_optional, whoever
+from services.ingest.http.reading import BUS, POOL, read_optional, whoever
 from services.ingest.http.routing import Route
+from services.ingest.requests.checking import as_sent
 from services.ingest.requests.endpoints import SendTest
 from services.ingest.test_sends import send_once
 

@@ -173,6 +173,17 @@ def refused(error: BellhopError) -> web.Response:
     return response
 
 
+def refusal_of(error: BellhopError) -> tuple[int, dict[str, Any]]:
+    """Return *error* as status and body; raises it again when there are no words."""
+    kind, body = _said(error)
+    return kind.status, body
+
+
+def crashed() -> tuple[int, dict[str, Any]]:
+    """Return what is said of a bug."""
+    return 500, _body("INTERNAL_ERROR", "An internal error occurred")
+
+
 def words_of(error: BellhopError) -> tuple[str, str]:
     """Return the code and the message of *error*, for one item among several."""
     _, body = _said(error)
@@ -229,7 +240,8 @@ async def translated(request: web.Request, handler: Handler) -> web.StreamRespon
     except Exception:
         # A bug must not take the neighbours along: here a request ends.
         log.exception("request.crashed", path=request.path, request_id=request_id)
-        response = refusal(500, "INTERNAL_ERROR", "An internal error occurred")
+        status, body = crashed()
+        response = answer(body, status=status)
     if not response.prepared:
         if response.status >= HTTPStatus.BAD_REQUEST:
             response = _worded(request, response, request_id)

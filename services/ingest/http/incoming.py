@@ -38,7 +38,6 @@ from services.ingest.http.reading import (
     RECEPTION,
     SETTINGS,
     SOURCES,
-    as_sent,
     id_in_path,
     read_json,
     stranger,
@@ -56,6 +55,7 @@ from services.ingest.incoming.providers import (
 )
 from services.ingest.incoming.reception import Webhook
 from services.ingest.incoming.sources import Recipient, Source
+from services.ingest.requests.checking import as_sent
 from services.ingest.requests.incoming import CustomWebhook
 from services.ingest.wanted import job_type_in
 

@@ -12,21 +12,17 @@ from libs.common.access import Principal
 from libs.common.db import Row, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import BellhopError, Conflict, Malformed, NotFound
-from libs.common.ids import parse_id
 from libs.common.lines import release_lines
 from libs.common.store import attempts, interventions, jobs, journal
 from services.ingest.answers import jobs as shapes
 from services.ingest.http.errors import answer, details_of, words_of
-from services.ingest.http.idempotency import HEADER, key_in_header, reused
 from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     BUS,
     HOT,
     INTAKE,
     POOL,
-    SETTINGS,
-    SUBSCRIBERS,
-    as_sent,
+    PRODUCING,
     id_in_path,
     read_json,
     understood,
@@ -34,26 +30,19 @@ from services.ingest.http.reading import (
 )
 from services.ingest.http.routing import Route
 from services.ingest.http.waking import wake
+from services.ingest.idempotency import HEADER
 from services.ingest.intake import Created
-from services.ingest.requests.checking import checked
+from services.ingest.requests.checking import as_sent, checked
 from services.ingest.requests.fields import LongPage
 from services.ingest.requests.jobs import (
     BulkEnqueue,
     BulkItem,
     CreateJob,
-    EndpointTarget,
     HistoryPage,
 )
-from services.ingest.subscribers import Subscriber
-from services.ingest.wanted import Wanted, wanted
+from services.ingest.wanted import Wanted
 
 _CANCEL_TRIES: Final = 2
-
-
-class _Raw(msgspec.Struct):
-    """The producer's bytes of a payload, untouched by reading them."""
-
-    payload: msgspec.Raw
 
 
 class _RawBulk(msgspec.Struct):
@@ -129,24 +118,10 @@ async def create(request: web.Request) -> web.Response:
     principal = await whoever(request)
     body, data = await read_json(request)
     asked = understood(request, CreateJob, data)
-    key = key_in_header(request, asked.idempotency_key)
-    if key is not None:
-        asked = checked(CreateJob, {**data, "idempotency_key": key})
-    principal.require(asked.queue_name)
-    job = wanted(
-        principal,
-        asked,
-        payload=bytes(as_sent(body, _Raw).payload),
-        development=request.app[SETTINGS].development,
-        endpoint=await _endpoint(request, principal, asked),
+    created = await request.app[PRODUCING].create(
+        principal, asked, body=body, data=data, key=request.headers.get(HEADER)
     )
-    created = await request.app[INTAKE].create(job)
-    if key is not None and created.differs:
-        return reused()
-    return answer(
-        {"id": str(created.job_id), "created": created.created},
-        status=201 if created.created else 200,
-    )
+    return answer(shapes.made(created), status=201 if created.created else 200)
 
 
 async def create_bulk(request: web.Request) -> web.Response:
@@ -155,20 +130,13 @@ async def create_bulk(request: web.Request) -> web.Response:
     body, data = await read_json(request)
     bulk = understood(request, BulkEnqueue, data)
     spelled = as_sent(body, _RawBulk).jobs
-    development = request.app[SETTINGS].development
+    producing = request.app[PRODUCING]
     ready: dict[int, Wanted] = {}
     failed: list[shapes.BulkFailed] = []
     for index, item in enumerate(bulk.jobs):
         try:
             asked = _from_bulk(bulk, item, index)
-            principal.require(asked.queue_name)
-            ready[index] = wanted(
-                principal,
-                asked,
-                payload=bytes(as_sent(spelled[index], _Raw).payload),
-                development=development,
-                endpoint=await _endpoint(request, principal, asked),
-            )
+            ready[index] = await producing.wanted(principal, asked, spelled[index])
         except BellhopError as error:
             failed.append(_failed(index, error))
     created = await request.app[INTAKE].create_all(list(ready.values()))
@@ -272,20 +240,6 @@ async def list_attempts(request: web.Request) -> web.Response:
             offset=part.offset,
         )
     return part.of(rows, partial(shapes.attempt, job_id))
-
-
-async def _endpoint(
-    request: web.Request, principal: Principal, asked: CreateJob
-) -> Subscriber | None:
-    """Return the endpoint that a job is for; None when it names none, or no such."""
-    if not isinstance(asked.target, EndpointTarget):
-        return None
-    id_ = parse_id(asked.target.endpoint_id)
-    if id_ is None:
-        return None
-    return await request.app[SUBSCRIBERS].find(
-        request.app[HOT], principal.organization_id, id_
-    )
 
 
 async def _row(request: web.Request, principal: Principal, job_id: UUID) -> Row:

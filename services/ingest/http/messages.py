@@ -15,12 +15,10 @@ from libs.common.ids import parse_id
 from libs.common.store import messages as store
 from services.ingest.answers import messages as shapes
 from services.ingest.http.errors import answer
-from services.ingest.http.idempotency import HEADER, key_in_header, reused
 from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import (
     MESSAGES,
     POOL,
-    as_sent,
     id_in_path,
     moment,
     plain,
@@ -29,8 +27,9 @@ from services.ingest.http.reading import (
     whoever,
 )
 from services.ingest.http.routing import Route
+from services.ingest.idempotency import HEADER, key_in_header, reused
 from services.ingest.planning import WantedMessage
-from services.ingest.requests.checking import checked
+from services.ingest.requests.checking import as_sent, checked
 from services.ingest.requests.messages import MessagesPage, SendMessage
 from services.ingest.wanted import require_room
 
@@ -81,7 +80,7 @@ async def send(request: web.Request) -> web.Response:
     principal = await _sender(request)
     body, data = await read_json(request)
     asked = understood(request, SendMessage, data)
-    key = key_in_header(request, asked.idempotency_key)
+    key = key_in_header(request.headers.get(HEADER), asked.idempotency_key)
     if key is not None:
         asked = checked(SendMessage, {**data, "idempotency_key": key})
     payload = bytes(as_sent(body, _Raw).payload)
@@ -99,7 +98,7 @@ async def send(request: web.Request) -> web.Response:
         )
     )
     if key is not None and sent.differs:
-        return reused()
+        raise reused()
     shown: shapes.SentMessage = {
         "id": str(sent.message_id),
         "created": sent.created,

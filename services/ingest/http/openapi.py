@@ -149,6 +149,7 @@ _IN_PATHS: Final = {
 _TAGS: Final = {
     "admin": "Administration",
     "admin_statistics": "Administration",
+    "asyncapi": "Documentation",
     "auth": "Sign-in",
     "claims": "Work",
     "dependencies": "Jobs",

@@ -4,11 +4,9 @@ import hmac
 import re
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
-import msgspec
-import orjson
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
@@ -40,7 +38,8 @@ from services.ingest.incoming.reception import Reception
 from services.ingest.incoming.sources import Sources
 from services.ingest.intake import Intake
 from services.ingest.messages import MessageIntake
-from services.ingest.requests.checking import Shape, checked, malformed
+from services.ingest.producing import Producing
+from services.ingest.requests.checking import Shape, checked, malformed, parsed
 from services.ingest.requests.fields import QueueName
 from services.ingest.settings import Settings
 from services.ingest.settlement import Settlement
@@ -60,13 +59,12 @@ INTAKE: Final = web.AppKey("intake", Intake)
 SOURCES: Final = web.AppKey("sources", Sources)
 RECEPTION: Final = web.AppKey("reception", Reception)
 MESSAGES: Final = web.AppKey("messages", MessageIntake)
+PRODUCING: Final = web.AppKey("producing", Producing)
 SUBSCRIBERS: Final = web.AppKey("subscribers", Subscribers)
 SEALER: Final = web.AppKey("sealer", Sealer)
 ALLOWANCES: Final = web.AppKey("allowances", Allowances)
 
 _PRINCIPAL: Final = web.RequestKey("principal", Principal)
-
-RawShape = TypeVar("RawShape", bound=msgspec.Struct)
 
 _QUEUE_NAME: Final[TypeAdapter[str]] = TypeAdapter(QueueName)
 
@@ -136,18 +134,12 @@ def require_admin(request: web.Request) -> None:
 async def read_json(request: web.Request) -> tuple[bytes, Any]:
     """Return the body and what it spells; raises `Malformed`, or aiohttp's 415.
 
-    Numbers keep their meaning or are refused: NaN is no JSON.  A body that does not
-    say what it is, is taken for JSON.
+    A body that does not say what it is, is taken for JSON.
     """
     if "Content-Type" in request.headers and not _JSON.fullmatch(request.content_type):
         raise web.HTTPUnsupportedMediaType(headers={"Accept": "application/json"})
     body = await request.read()
-    try:
-        return body, orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(
-            Fault("body", f"the body is not valid JSON: {error}", "INVALID_JSON")
-        ) from error
+    return body, parsed(body)
 
 
 async def read_optional(request: web.Request, shape: type[Shape]) -> Shape:
@@ -170,16 +162,6 @@ def understood(request: web.Request, shape: type[Shape], data: object) -> Shape:
     """Return a whole body as *shape*, and note what it ignores; raises `Malformed`."""
     note_ignored(request, shape, data)
     return checked(shape, data)
-
-
-def as_sent(body: bytes | msgspec.Raw, shape: type[RawShape]) -> RawShape:
-    """Return parts of a body as the bytes they were sent as; raises `Malformed`."""
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Malformed(
-            Fault("body", f"the body cannot be read: {error}", "INVALID_JSON")
-        ) from error
 
 
 def queue_in_path(request: web.Request) -> str:

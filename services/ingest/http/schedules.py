@@ -21,7 +21,6 @@ from services.ingest.http.reading import (
     HOT,
     POOL,
     SETTINGS,
-    as_sent,
     id_in_path,
     plain,
     read_json,
@@ -29,6 +28,7 @@ from services.ingest.http.reading import (
     whoever,
 )
 from services.ingest.http.routing import Route
+from services.ingest.requests.checking import as_sent
 from services.ingest.requests.schedules import (
     ChangeSchedule,
     CreateSchedule,

@@ -17,7 +17,6 @@ from services.ingest.http.errors import answer, words_of
 from services.ingest.http.reading import (
     HEARTBEATS,
     SETTLEMENT,
-    as_sent,
     id_in_path,
     read_body,
     read_json,
@@ -25,7 +24,7 @@ from services.ingest.http.reading import (
     whoever,
 )
 from services.ingest.http.routing import Route
-from services.ingest.requests.checking import checked
+from services.ingest.requests.checking import as_sent, checked
 from services.ingest.requests.work import (
     CompleteItem,
     CompleteJob,

@@ -25,13 +25,13 @@ from services.ingest.http.reading import (
     POOL,
     SETTINGS,
     SUBSCRIBERS,
-    as_sent,
     id_in_path,
     read_json,
     understood,
     whoever,
 )
 from services.ingest.http.routing import Route
+from services.ingest.requests.checking import as_sent
 from services.ingest.requests.jobs import EndpointTarget
 from services.ingest.requests.workflows import (
     AddWorkflowJobs,

@@ -1,7 +1,8 @@
 """Data checked against the shape that it must have: both doors do it here."""
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import msgspec
 import orjson
 from pydantic import BaseModel, ValidationError
 
@@ -9,6 +10,7 @@ from libs.common.errors import Fault, Malformed
 from services.ingest.requests.faults import faults_in
 
 Shape = TypeVar("Shape", bound=BaseModel)
+RawShape = TypeVar("RawShape", bound=msgspec.Struct)
 
 #: What pydantic calls a field that is missing or of another type, not merely wrong.
 _UNREADABLE: Final = ("missing", "_type", "_parsing", "_tag_invalid", "_tag_not_found")
@@ -34,3 +36,26 @@ def malformed(
     faults = faults_in(error, data, within=within)
     unreadable = any(fault.code.endswith(_UNREADABLE) for fault in faults)
     return Malformed(*faults, unreadable=unreadable)
+
+
+def parsed(body: bytes) -> Any:
+    """Return what a body spells; raises `Malformed`.
+
+    Numbers keep their meaning or are refused: NaN is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(
+            Fault("body", f"the body is not valid JSON: {error}", "INVALID_JSON")
+        ) from error
+
+
+def as_sent(body: bytes | msgspec.Raw, shape: type[RawShape]) -> RawShape:
+    """Return parts of a body as the bytes they were sent as; raises `Malformed`."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Malformed(
+            Fault("body", f"the body cannot be read: {error}", "INVALID_JSON")
+        ) from error

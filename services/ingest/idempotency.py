@@ -2,20 +2,16 @@
 
 from typing import Final
 
-from aiohttp import web
-
 from libs.common.errors import Fault, Malformed
-from services.ingest.http.errors import refusal
 
 HEADER: Final = "Idempotency-Key"
 
 
-def key_in_header(request: web.Request, in_body: str | None) -> str | None:
-    """Return the key: a structured-field string, or bare; None when there is none.
+def key_in_header(key: str | None, in_body: str | None) -> str | None:
+    """Return the header's key: a structured-field string, or bare; None without one.
 
     Raises `Malformed` when the body has another.
     """
-    key = request.headers.get(HEADER)
     if key is None:
         return None
     if len(key) > 1 and key[0] == key[-1] == '"':
@@ -25,8 +21,9 @@ def key_in_header(request: web.Request, in_body: str | None) -> str | None:
     return key
 
 
-def reused() -> web.Response:
-    """Return what is said of a key in the header that came with another request."""
-    return refusal(
-        422, "IDEMPOTENCY_KEY_REUSED", f"{HEADER}: was used with another request"
+def reused() -> Malformed:
+    """Return what is wrong with a key in the header that came with another request."""
+    return Malformed(
+        Fault(HEADER, "was used with another request", "IDEMPOTENCY_KEY_REUSED"),
+        unreadable=True,
     )
