@@ -26,6 +26,10 @@ COMMANDS: Final = {
         "libs.cli.reencrypt:reencrypt",
         "seal with the newest of BELLHOP_SECRET_KEY what older keys sealed",
     ),
+    "nats-user": (
+        "libs.cli.nats_users:nats_user",
+        "make a user of NATS for the programs of one organization",
+    ),
     "migrate": ("libs.cli.services:migrate", "bring DATABASE_URL to this schema"),
 }
 
@@ -55,6 +59,13 @@ def main() -> int:
         action="append",
         default=[],
         help="an endpoint's secret (whsec_…) or public key (whpk_…); may be repeated",
+    )
+    parsers["nats-user"].add_argument("organization", help="the organization's id")
+    parsers["nats-user"].add_argument(
+        "--consumer",
+        action="append",
+        default=[],
+        help="another durable consumer that it may have; may be repeated",
     )
     arguments = parser.parse_args()
     # Logs and data are nobody else's business.

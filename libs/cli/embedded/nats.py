@@ -1,7 +1,8 @@
 """An embedded nats-server with JetStream, in a directory of its own.
 
 Under its directory stand ``store`` (JetStream's files), ``password``, ``port``,
-``monitor-port``, ``nats.conf`` and ``nats.log``.  It listens on 127.0.0.1 only and
+``monitor-port``, ``nats.conf``, ``nats.log`` and the ``users.json`` of organizations'
+programs (`libs.cli.nats_users`).  It listens on 127.0.0.1 only and
 asks for the password even there, since any user of the machine can knock.
 """
 
@@ -23,6 +24,7 @@ from libs.cli.embedded.program import (
     Program,
     dying_with_parent,
 )
+from libs.cli.nats_users import remembered
 from libs.cli.private_files import write_private
 
 USER: Final = "bellhop"
@@ -145,7 +147,12 @@ class NatsServer:
                     "max_memory_store": _MEMORY_BYTES_MAX,
                     "max_file_store": _FILE_BYTES_MAX,
                 },
-                "authorization": {"user": USER, "password": self._password()},
+                "authorization": {
+                    "users": [
+                        {"user": USER, "password": self._password()},
+                        *remembered(self._directory),
+                    ]
+                },
             },
             indent=2,
         )

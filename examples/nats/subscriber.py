@@ -1,0 +1,106 @@
+"""Hear the events of an organization over NATS, each once, whoever stops meanwhile.
+
+    NATS_URL=nats://ORGANIZATION:PASSWORD@127.0.0.1:4222 \
+        python subscriber.py ORGANIZATION
+
+A durable consumer remembers on the server what was acknowledged: started again, this
+goes on where it stopped.  Needs ``pip install nats-py``.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections import OrderedDict
+
+import nats
+from nats.errors import Error
+from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import Error as JetStreamError
+
+STREAM = "BELLHOP_EVENTS"
+#: As many ids as may come twice within a moment.
+REMEMBERED = 10_000
+
+
+class Seen:
+    """Ids that were handled: events are told at least once."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._ids
+
+    def add(self, id_: str) -> None:
+        self._ids[id_] = None
+        if len(self._ids) > REMEMBERED:
+            self._ids.popitem(last=False)
+
+
+def handle(event: dict) -> None:
+    """Do what is to be done; an error here means that it comes again."""
+    about = event.get("job_id") or event["resource_id"]
+    print(event["position"], event["type"], event.get("queue_name"), about, flush=True)
+
+
+async def follow(client: nats.NATS, asked: argparse.Namespace) -> None:
+    """Take events, handle and acknowledge them, until there is trouble."""
+    # A queue's dots are "%2E".  What happens to no job is under "@worker" and so on.
+    subject = f"bellhop.events.{asked.organization}.{asked.filter}"
+    subscription = await client.jetstream().pull_subscribe(
+        subject,
+        durable=asked.consumer or asked.organization,
+        stream=STREAM,
+        config=ConsumerConfig(
+            filter_subject=subject,
+            ack_policy=AckPolicy.EXPLICIT,
+            # What is not acknowledged by then comes again.
+            ack_wait=30,
+        ),
+    )
+    seen = Seen()
+    while True:
+        try:
+            messages = await subscription.fetch(100, timeout=5)
+        except TimeoutError:
+            continue
+        for message in messages:
+            event = json.loads(message.data)
+            if event["id"] not in seen:
+                handle(event)
+                seen.add(event["id"])
+            await message.ack()
+
+
+async def main() -> None:
+    """Follow for ever; after trouble, anew."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("organization", help="its id")
+    parser.add_argument("--filter", default=">", help="e.g. mail.> or @worker.>")
+    parser.add_argument("--consumer", help="its name, absent the organization's id")
+    asked = parser.parse_args()
+    client = await nats.connect(
+        os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
+        # Where answers come to; nobody else may listen there.
+        inbox_prefix=f"_INBOX_{asked.organization}",
+        max_reconnect_attempts=-1,
+    )
+    following = asyncio.current_task()
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(stop, following.cancel)
+    try:
+        while True:
+            try:
+                await follow(client, asked)
+            except (Error, JetStreamError, OSError) as error:
+                # The server restarts, or lost the consumer with its disk: once more.
+                print(f"# {error!r}", flush=True)
+                await asyncio.sleep(1)
+    except asyncio.CancelledError:
+        await client.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
