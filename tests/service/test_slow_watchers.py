@@ -13,8 +13,8 @@ import pytest
 
 from libs.common import streams
 from libs.common.bus import open_bus
+from libs.common.cloud_events import message
 from libs.common.messages import EVENTS
-from services.scheduler.cloud_events import message
 from tests.support.processes import run_processes
 from tests.support.waiting import until
 from tests.support.watching import Gallery, tenant
