@@ -53,7 +53,7 @@ class Processes:
                 env=env,
                 stderr=log,
             )
-        await until(lambda: answers(f"http://127.0.0.1:{port}"), at_most=60)
+        await until(lambda: answers(f"http://127.0.0.1:{port}"), at_most=120)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to one service."""
