@@ -1,6 +1,10 @@
 """The ``Idempotency-Key`` header: the key of a body, and strict about its use."""
 
+import hashlib
 from typing import Final
+
+import orjson
+from pydantic import BaseModel
 
 from libs.common.errors import Fault, Malformed
 
@@ -27,3 +31,9 @@ def reused() -> Malformed:
         Fault(HEADER, "was used with another request", "IDEMPOTENCY_KEY_REUSED"),
         unreadable=True,
     )
+
+
+def fingerprint_of(request: BaseModel) -> bytes:
+    """Return a hash that two requests share when they ask for the same."""
+    same = request.model_dump(mode="json", exclude={"idempotency_key"})
+    return hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()

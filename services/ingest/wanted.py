@@ -1,6 +1,5 @@
 """What producers ask for, checked: the last that is done before Postgres is asked."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,6 +15,7 @@ from libs.common.store.incoming import Delivery
 from libs.common.store.jobs import Push
 from libs.common.store.lanes import LaneName, endpoint_destination
 from libs.common.store.lines import Line
+from services.ingest.idempotency import fingerprint_of
 from services.ingest.requests.jobs import CreateJob, EndpointTarget
 from services.ingest.settings import PAYLOAD_BYTES_MAX
 from services.ingest.subscribers import Subscriber
@@ -88,7 +88,7 @@ def wanted(
         lane=LaneName(principal.organization_id, request.queue_name, origin),
         push=push,
         job_type=job_type_in(request.payload),
-        fingerprint=_fingerprint(request) if request.idempotency_key else None,
+        fingerprint=fingerprint_of(request) if request.idempotency_key else None,
         parent_id=_parent_id(request),
         completion=_completion(request, development=development),
         endpoint=endpoint,
@@ -171,9 +171,3 @@ def job_type_in(payload: Any) -> str | None:
         if isinstance(job_type, str) and "\x00" not in job_type:
             return job_type[:255]
     return None
-
-
-def _fingerprint(request: CreateJob) -> bytes:
-    """Return a hash that two requests share when they ask for the same."""
-    same = request.model_dump(mode="json", exclude={"idempotency_key"})
-    return hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()

@@ -13,11 +13,12 @@ from libs.common import quotas
 from libs.common.access import Principal
 from libs.common.bus import Bus
 from libs.common.db import Conn, Row
-from libs.common.errors import Fault, Malformed
+from libs.common.errors import Fault, Malformed, Unavailable
 from libs.common.ids import new_id
 from libs.common.store import jobs, organizations, usage, workflows
 from libs.common.store.jobs import NewJob
 from libs.common.store.workflows import Edge, NewWorkflow, Restarted
+from services.ingest.idempotency import fingerprint_of
 from services.ingest.intake import row_of
 from services.ingest.remembered import Known, Remembered
 from services.ingest.requests.jobs import CreateJob, EndpointTarget
@@ -49,6 +50,20 @@ REFERENCES_MAX: Final = 32
 _REFERENCE: Final = re.compile(
     r"\{\{ *parents\.([A-Za-z0-9_-]+)\.result(?:\.[A-Za-z0-9_-]+)* *\}\}"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The workflow that now stands for a request, and its jobs by their keys.
+
+    *rows* are the jobs that are new: none when its idempotency key was known.  Then it
+    *differs* when it was made by a request for something else.
+    """
+
+    id: UUID
+    jobs: Mapping[str, UUID]
+    rows: Sequence[NewJob] = ()
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +172,50 @@ def check_graph(steps: Sequence[Step], *, known: Mapping[str, UUID]) -> None:
 
 async def create(
     conn: Conn, bus: Bus, principal: Principal, asked: CreateWorkflow, steps: list[Step]
-) -> tuple[UUID, list[NewJob]]:
-    """Create a workflow in the caller's transaction; return its id and its jobs.
+) -> Made:
+    """Create a workflow in the caller's transaction, or find the one that has its key.
 
-    Raises `FeatureDisabled` and `QuotaExceeded` when the plan has no room for it.
+    Raises `FeatureDisabled` and `QuotaExceeded` when the plan has no room for it, and
+    `Unavailable` when who has the key cannot be said.
     """
-    id_ = new_id()
-    await _require_room(conn, principal)
-    await workflows.create_workflow(
-        conn,
-        new=NewWorkflow(
-            id=id_,
-            organization_id=principal.organization_id,
-            name=asked.name,
-            description=asked.description,
-            metadata=None
-            if asked.metadata is None
-            else orjson.dumps(asked.metadata).decode(),
-            policy=asked.policy,
-            queue_names={step.job.request.queue_name for step in steps},
-            total_jobs=len(steps),
-        ),
+    id_, organization_id = new_id(), principal.organization_id
+    limited = principal.plan.limits.max_workflows is not None
+    if limited:
+        # Who else wants one waits: two who count at once would both find room.
+        await organizations.lock_organization(conn, id_=organization_id)
+    new = NewWorkflow(
+        id=id_,
+        organization_id=organization_id,
+        name=asked.name,
+        description=asked.description,
+        metadata=None
+        if asked.metadata is None
+        else orjson.dumps(asked.metadata).decode(),
+        policy=asked.policy,
+        queue_names={step.job.request.queue_name for step in steps},
+        total_jobs=len(steps),
+        idempotency_key=asked.idempotency_key,
+        fingerprint=fingerprint_of(asked) if asked.idempotency_key else None,
     )
-    return id_, await add_steps(conn, bus, principal, id_, steps, known={})
+    if not await workflows.create_workflow(conn, new=new):
+        return await _made_before(conn, new)
+    if limited:
+        count = await workflows.count_open(conn, organization_id=organization_id)
+        principal.plan.require("workflows", after=count)
+    rows = await add_steps(conn, bus, principal, id_, steps, known={})
+    return Made(id_, {step.key: step.id for step in steps}, rows)
+
+
+async def _made_before(conn: Conn, new: NewWorkflow) -> Made:
+    """Return the workflow that has the idempotency key of one that was not created."""
+    found = new.idempotency_key and await workflows.find_by_key(
+        conn, organization_id=new.organization_id, key=new.idempotency_key
+    )
+    if not found:
+        raise Unavailable("who holds the idempotency key is not known; try again")
+    id_, fingerprint = found
+    known = await workflows.keys_of(conn, workflow_id=id_)
+    return Made(id_, known, differs=fingerprint != new.fingerprint)
 
 
 async def extend(
@@ -315,16 +351,6 @@ def _check_references(index: int, step: Step) -> None:
         if key not in step.parents:
             words = f"refers to {key}, which is not in depends_on"
             raise _wrong(index, "payload", words, "unknown_key")
-
-
-async def _require_room(conn: Conn, principal: Principal) -> None:
-    """Raise unless the plan allows one more workflow; who else wants one waits."""
-    if principal.plan.limits.max_workflows is None:
-        return
-    organization_id = principal.organization_id
-    await organizations.lock_organization(conn, id_=organization_id)
-    count = await workflows.count_open(conn, organization_id=organization_id)
-    principal.plan.require("workflows", after=count + 1)
 
 
 def _wrong(index: int, field: str, words: str, code: str) -> Malformed:

@@ -35,6 +35,9 @@ class NewWorkflow:
     policy: Policy
     queue_names: Collection[str]
     total_jobs: int
+    #: What names it, and a hash of what was asked for: both or neither.
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,12 @@ async def count_open(conn: Conn, *, organization_id: UUID) -> int:
     return count
 
 
-async def create_workflow(conn: Conn, *, new: NewWorkflow) -> None:
-    """Create a workflow, in the transaction that creates its jobs."""
-    await conn.execute(
+async def create_workflow(conn: Conn, *, new: NewWorkflow) -> bool:
+    """Create a workflow, in the transaction that creates its jobs.
+
+    Return False when another has its idempotency key (`find_by_key`).
+    """
+    id_ = await conn.fetchval(
         SQL["create_workflow"],
         new.id,
         new.organization_id,
@@ -97,7 +103,18 @@ async def create_workflow(conn: Conn, *, new: NewWorkflow) -> None:
         new.policy,
         sorted(new.queue_names),
         new.total_jobs,
+        new.idempotency_key,
+        new.fingerprint,
     )
+    return id_ is not None
+
+
+async def find_by_key(
+    conn: Conn, *, organization_id: UUID, key: str
+) -> tuple[UUID, bytes] | None:
+    """Return the workflow that has an idempotency key, and its fingerprint."""
+    row = await conn.fetchrow(SQL["find_by_key"], organization_id, key)
+    return None if row is None else (row["id"], row["fingerprint"])
 
 
 async def add_jobs(

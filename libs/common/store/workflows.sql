@@ -7,12 +7,25 @@ SELECT count(*)::int
    AND state IN ('pending', 'running');
 
 -- name: create_workflow
--- A workflow; its jobs and their edges come in the same transaction.
+-- A workflow; its jobs and their edges come in the same transaction.  No row: another has
+-- its idempotency key; who creates that one at this moment is waited for.
 -- $1 id uuid, $2 organization_id uuid, $3 name text, $4 description text, $5 metadata
--- text (JSON), $6 policy text, $7 queue names text[], $8 how many jobs int
+-- text (JSON), $6 policy text, $7 queue names text[], $8 how many jobs int, $9
+-- idempotency key text, $10 fingerprint bytea
 INSERT INTO workflows (id, organization_id, name, description, metadata, policy,
-                       queue_names, total_jobs)
-VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8);
+                       queue_names, total_jobs, idempotency_key, fingerprint)
+VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, $7, $8, $9, $10)
+    ON CONFLICT (organization_id, idempotency_key) WHERE idempotency_key IS NOT NULL
+    DO NOTHING
+RETURNING id;
+
+-- name: find_by_key
+-- The workflow that has an idempotency key.
+-- $1 organization_id uuid, $2 key text
+SELECT id, fingerprint
+  FROM workflows
+ WHERE organization_id = $1
+   AND idempotency_key = $2;
 
 -- name: add_jobs
 -- What a workflow consists of.  It waits for each of its jobs as a child does: whatever

@@ -54,6 +54,8 @@ class WorkflowCreated(WorkflowSummary):
     workflow_id: str
     """The same as ``id``."""
     job_ids: list[KeyOfJob]
+    created: bool
+    """False: its idempotency key was known, and this is the workflow that has it."""
 
 
 class JobAdded(KeyOfJob):
@@ -189,12 +191,15 @@ def summary(row: Row) -> WorkflowSummary:
     }
 
 
-def created(row: Row, jobs: Sequence[tuple[str, UUID]]) -> WorkflowCreated:
-    """Return a workflow that was created."""
+def created(
+    row: Row, jobs: Sequence[tuple[str, UUID]], *, fresh: bool
+) -> WorkflowCreated:
+    """Return a workflow that was created: now, if it is *fresh*, or before."""
     return {
         **summary(row),
         "workflow_id": str(row["id"]),
         "job_ids": [{"key": key, "job_id": str(id_)} for key, id_ in jobs],
+        "created": fresh,
     }
 
 

@@ -48,6 +48,7 @@ from services.ingest.http import (
     webhook_tokens,
     work,
     workers,
+    workflow_intake,
     workflows,
 )
 from services.ingest.http import health as upkeep
@@ -72,6 +73,7 @@ _RESOURCES: Final = (
     schedule_runs,
     schedules,
     workers,
+    workflow_intake,
     workflows,
     keys,
     endpoints,

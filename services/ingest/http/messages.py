@@ -1,11 +1,9 @@
 """``/messages``: sent once, to every endpoint that asks for them."""
 
-import hashlib
 from typing import Final
 from uuid import UUID
 
 import msgspec
-import orjson
 from aiohttp import web
 
 from libs.common.access import Principal
@@ -27,7 +25,12 @@ from services.ingest.http.reading import (
     whoever,
 )
 from services.ingest.http.routing import Route
-from services.ingest.idempotency import HEADER, key_in_header, reused
+from services.ingest.idempotency import (
+    HEADER,
+    fingerprint_of,
+    key_in_header,
+    reused,
+)
 from services.ingest.planning import WantedMessage
 from services.ingest.requests.checking import as_sent, checked
 from services.ingest.requests.messages import MessagesPage, SendMessage
@@ -94,7 +97,7 @@ async def send(request: web.Request) -> web.Response:
             value=asked.payload,
             ordering_key=asked.ordering_key,
             idempotency_key=asked.idempotency_key,
-            fingerprint=_fingerprint(asked) if asked.idempotency_key else None,
+            fingerprint=fingerprint_of(asked) if asked.idempotency_key else None,
         )
     )
     if key is not None and sent.differs:
@@ -155,9 +158,3 @@ async def _sender(request: web.Request) -> Principal:
     principal = await whoever(request)
     principal.require(store.QUEUE)
     return principal
-
-
-def _fingerprint(asked: SendMessage) -> bytes:
-    """Return a hash that two requests share when they ask for the same."""
-    same = asked.model_dump(mode="json", exclude={"idempotency_key"})
-    return hashlib.sha256(orjson.dumps(same, option=orjson.OPT_SORT_KEYS)).digest()

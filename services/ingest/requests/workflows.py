@@ -13,6 +13,7 @@ from libs.common.store.workflows import Policy
 from services.ingest.requests.fields import (
     JSON_BYTES_MAX,
     NUL,
+    IdempotencyKey,
     LineKey,
     Moment,
     PlainText,
@@ -114,6 +115,8 @@ class CreateWorkflow(BaseModel):
     """What people should know about it."""
     metadata: Annotated[Any, AfterValidator(_fitting)] = None
     """Any JSON of yours, kept with the workflow; at most 64 KiB."""
+    idempotency_key: IdempotencyKey | None = None
+    """One key, one workflow: a repeat is answered with the workflow there is."""
     policy: Policy = "continue"
     """What becomes of the others when a job has failed: those that can still run do
     (``continue``), or all that nobody works on are cancelled (``fail_fast``), but for
