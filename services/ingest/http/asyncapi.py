@@ -71,7 +71,7 @@ def document(openapi: Json) -> Json:
         "channels": _channels(),
         "operations": _operations(),
         "components": {
-            "schemas": schemas,
+            "schemas": dict(sorted(schemas.items())),
             "messages": _messages(),
             "securitySchemes": {
                 "user": {
