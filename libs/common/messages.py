@@ -165,7 +165,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to make.  *body* is the exact bytes to send.
 
     When *body* is null while *body_bytes* is not 0, it does not travel with the
-    batch (too large, not JSON, or null itself): ask for it (`BodyWanted`).
+    batch (too large, not JSON, or null itself): ask for it (`BodyWanted`), and say the
+    *body_digest* if there is one.
     *webhook_id* is what it is sent under, absent the job's id.  With *endpoint_id* the
     request is as its `Receiver` wants it, and signed with its keys; *url_version* says
     which of its URLs this is, and the verdict says it again.  A completion webhook has
@@ -184,6 +185,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     body: msgspec.Raw = NULL
     method: str = "POST"
     headers: dict[str, str] = {}
+    body_digest: str = ""
 
 
 class AttemptDeliveries(Word, frozen=True, kw_only=True):
@@ -268,7 +270,8 @@ class BodyWanted(Word, frozen=True, kw_only=True):
     """Ask any dispatcher for *length* bytes of a leased job's body (request).
 
     The answer is the bytes themselves from *offset* on, or nothing when the lease is
-    gone.
+    gone, or the body is not any more what it was when the job was claimed (*digest*):
+    so its pieces are of one body, whichever dispatchers give them.
     """
 
     subject = "bellhop.bodies"
@@ -277,6 +280,7 @@ class BodyWanted(Word, frozen=True, kw_only=True):
     lease_id: str
     offset: int
     length: int
+    digest: str = ""
 
 
 # --- events ------------------------------------------------------------------------

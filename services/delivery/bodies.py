@@ -38,8 +38,9 @@ class Bodies:
     ) -> AsyncIterator[bytes | None]:
         """Hold the exact bytes to send until the block ends; None when it is too late.
 
-        Too late is when the lease is gone, or when there was no room, or nobody that
-        answers, until *start_by* (on the loop's clock).
+        Too late is when the lease is gone, or the body is another one by now, or when
+        there was no room, or nobody that answers, until *start_by* (on the loop's
+        clock).
         """
         came = bytes(job.body)
         if came != _NULL or not job.body_bytes:
@@ -85,7 +86,11 @@ async def _ask(
 ) -> bytes:
     length = min(_PIECE_BYTES_MAX, job.body_bytes - offset)
     wanted = BodyWanted(
-        job_id=job.job_id, lease_id=lease_id, offset=offset, length=length
+        job_id=job.job_id,
+        lease_id=lease_id,
+        offset=offset,
+        length=length,
+        digest=job.body_digest,
     )
     loop = asyncio.get_running_loop()
     while loop.time() < start_by:

@@ -117,6 +117,7 @@ def _deliveries(
             timeout_seconds=timeout_seconds,
             body_bytes=job.payload_bytes,
             body=raw,
+            body_digest=job.payload_digest or "",
         )
 
 

@@ -213,5 +213,6 @@ class Upkeep:
                 lease_id=UUID(wanted.lease_id),
                 offset=wanted.offset,
                 length=min(wanted.length, _CHUNK_BYTES_MAX),
+                digest=wanted.digest or None,
             )
         return piece or b""

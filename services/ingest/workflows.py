@@ -39,6 +39,7 @@ _PLAIN: Final = (
     "target",
     "retry",
     "concurrency_key",
+    "ordering_key",
 )
 
 

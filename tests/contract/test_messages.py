@@ -211,6 +211,10 @@ SAMPLES = [
         BodyWanted(job_id="j", lease_id="l", offset=524_288, length=65_536),
     ),
     (
+        b'{"job_id":"j","lease_id":"l","offset":0,"length":9,"digest":"00ff"}',
+        BodyWanted(job_id="j", lease_id="l", offset=0, length=9, digest="00ff"),
+    ),
+    (
         b'{"id":"42","type":"job.retrying","time":"2026-01-02T03:04:05.678901+00:00","o'
         b'rganization_id":"o","queue_name":"mail.eu","job_id":"j","attempt":3,"priority'
         b'":-5,"actor":"dispatcher-1","details":{"error": "HTTP 500"}}',

@@ -26,6 +26,8 @@ class Claimed:
     #: JSON; None when it is over the size asked for.
     payload: str | None
     payload_bytes: int
+    #: Of a payload that refers to what others gave: what it was when it was claimed.
+    payload_digest: str | None
     organization_id: UUID
     #: Where to, absent when it goes to an endpoint.
     target_url: str | None

@@ -51,7 +51,9 @@ SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lan
 -- ready first, under new leases of up to $5 jobs each.  A lane of a paused queue gives
 -- nothing; one of a queue with a limit gives nothing unless it is admitted, and comes in
 -- a row without a job.  A job whose time to run has passed comes with expired = true: it
--- must be settled so, not run.  A body over $8 bytes is left out (see read_body).
+-- must be settled so, not run.  A body over $8 bytes is left out (see read_body), and of
+-- one that refers to what others gave there is a digest: it may be spelled otherwise by
+-- the time that it is read.
 -- $1 lanes int[], $2 how many of each int[], $3 admitted boolean[], $4 lease ids uuid[],
 -- $5 jobs a lease int, $6 owner text, $7 lease interval, $8 bytes int
 WITH wanted AS MATERIALIZED (
@@ -127,6 +129,9 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
  CROSS JOIN LATERAL (
         SELECT CASE WHEN octet_length(spelled.body) <= $8 THEN spelled.body END AS payload,
                octet_length(spelled.body) AS payload_bytes,
+               CASE WHEN jobs.refers
+                    THEN encode(sha256(convert_to(spelled.body, 'UTF8')), 'hex')
+                    END AS payload_digest,
                jobs.organization_id, jobs.target_url, jobs.target_method,
                jobs.target_headers, jobs.target_timeout_seconds, jobs.endpoint_id,
                (SELECT version FROM endpoints WHERE endpoints.id = jobs.endpoint_id)
@@ -179,7 +184,7 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
 SELECT given.* FROM given
  UNION ALL
 SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL
   FROM wanted
  WHERE refused;
 

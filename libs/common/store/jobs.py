@@ -256,11 +256,20 @@ async def read_statuses(
 
 
 async def read_body(
-    conn: Conn, *, job_id: UUID, lease_id: UUID, offset: int, length: int
+    conn: Conn,
+    *,
+    job_id: UUID,
+    lease_id: UUID,
+    offset: int,
+    length: int,
+    digest: str | None = None,
 ) -> bytes | None:
-    """Return bytes of a leased job's body, or None when the lease is gone."""
+    """Return bytes of a leased job's body.
+
+    None when the lease is gone, or the body is not the one of *digest* any more.
+    """
     body: bytes | None = await conn.fetchval(
-        SQL["read_body"], job_id, lease_id, offset, length
+        SQL["read_body"], job_id, lease_id, offset, length, digest
     )
     return body
 

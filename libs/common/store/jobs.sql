@@ -278,19 +278,26 @@ SELECT listed.*
  ORDER BY asked.place;
 
 -- name: read_body
--- Some bytes of a leased job's body, for whoever holds the lease.
--- $1 job_id uuid, $2 lease_id uuid, $3 offset int (bytes, from 0), $4 length int
-SELECT substr(convert_to(
-           CASE WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)::text
-                WHEN jobs.enveloped
-                THEN (SELECT envelope(id, event_type, messages.payload::text)
-                        FROM messages
-                       WHERE messages.id = jobs.message_id)
-                ELSE coalesce(jobs.payload, (SELECT messages.payload FROM messages
-                                              WHERE messages.id = jobs.message_id))::text
-                END, 'UTF8'),
-           $3 + 1, $4)
+-- Some bytes of a leased job's body, for whoever holds the lease.  With a digest only of
+-- that body: those that it refers to may have given something since it was claimed.
+-- $1 job_id uuid, $2 lease_id uuid, $3 offset int (bytes, from 0), $4 length int, $5
+-- digest text (SHA-256, hex), or null
+SELECT substr(spelled.body, $3 + 1, $4)
   FROM leased
   JOIN jobs ON jobs.id = leased.job_id
+ CROSS JOIN LATERAL (
+        SELECT convert_to(
+               CASE WHEN jobs.refers THEN resolved(jobs.payload, jobs.workflow_id)::text
+                    WHEN jobs.enveloped
+                    THEN (SELECT envelope(id, event_type, messages.payload::text)
+                            FROM messages
+                           WHERE messages.id = jobs.message_id)
+                    ELSE coalesce(jobs.payload, (SELECT messages.payload FROM messages
+                                                  WHERE messages.id = jobs.message_id)
+                         )::text
+                    END, 'UTF8') AS body
+        OFFSET 0
+       ) AS spelled
  WHERE leased.job_id = $1
-   AND leased.lease_id = $2;
+   AND leased.lease_id = $2
+   AND ($5::text IS NULL OR encode(sha256(spelled.body), 'hex') = $5);

@@ -104,6 +104,8 @@ class WorkflowJobAsked(BaseModel):
     """How long to wait before each retry; absent is the queue's policy."""
     concurrency_key: LineKey | None = None
     """The jobs of the queue that share it take turns."""
+    ordering_key: LineKey | None = None
+    """For a ``target`` of an endpoint: what goes there with one key is in order."""
 
 
 class CreateWorkflow(BaseModel):
