@@ -1,7 +1,7 @@
 """The REST application: all routes, in the order in which they are matched."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -55,7 +55,7 @@ from services.ingest.http import health as upkeep
 from services.ingest.http.errors import translated
 from services.ingest.http.manners import MANNERS, Manners
 from services.ingest.http.reading import SETTINGS
-from services.ingest.http.routing import ROUTES, add_routes
+from services.ingest.http.routing import ROUTES, Route, add_routes
 from services.ingest.settings import BODY_BYTES_MAX, Settings
 
 #: What there is to ask about, in the order in which it is matched.
@@ -115,8 +115,33 @@ def build(settings: Settings, health: Health) -> web.Application:
         app.cleanup_ctx.append(streams.opened)
         add_routes(app, streams.routes())
     add_routes(app, [*openapi.routes(), *asyncapi.routes(), *documentation.routes()])
-    document = openapi.document(app[ROUTES])
-    app[openapi.DOCUMENT] = orjson.dumps(document)
-    app[asyncapi.DOCUMENT] = orjson.dumps(asyncapi.document(document))
-    app[documentation.PAGE] = documentation.page(document)
+    described = _described(app[ROUTES])
+    app[openapi.DOCUMENT] = described.openapi
+    app[asyncapi.DOCUMENT] = described.asyncapi
+    app[documentation.PAGE] = described.page
     return app
+
+
+class _Described(NamedTuple):
+    """What is told of some routes."""
+
+    openapi: bytes
+    asyncapi: bytes
+    page: bytes
+
+
+#: By method and path: the same routes are told of in the same words.
+_known: Final[dict[tuple[tuple[str, str], ...], _Described]] = {}
+
+
+def _described(routes: list[Route]) -> _Described:
+    """Describe *routes*; a process that builds them again does it once."""
+    names = tuple((route.method, route.template) for route in routes)
+    if names not in _known:
+        document = openapi.document(routes)
+        _known[names] = _Described(
+            orjson.dumps(document),
+            orjson.dumps(asyncapi.document(document)),
+            documentation.page(document),
+        )
+    return _known[names]
