@@ -327,7 +327,11 @@ async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
                 await asyncio.wait_for(client.flush(timeout=1), 2)
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 log.debug("bus.flush_lost", cause=repr(error))
-        await client.close()
+        try:
+            await client.close()
+        except OSError as error:
+            # There was something left to say, and the server is gone already.
+            log.debug("bus.close_lost", cause=repr(error))
 
 
 async def drain(subscription: Subscription) -> None:
