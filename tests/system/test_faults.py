@@ -162,7 +162,7 @@ async def test_a_killed_service_loses_nothing(
 
     endpoint.answers = [500] * 20
     (accepted, refused), _ = await asyncio.gather(
-        offer(api, endpoint, seconds=4), fault()
+        offer(api, endpoint, seconds=8), fault()
     )
     await all_completed(database_url, accepted, at_most=30)
 
