@@ -13,15 +13,38 @@ import asyncpg
 import nats
 import pytest
 import pytest_asyncio
+import structlog
 
 from libs.cli.embedded.nats import NatsServer, run_nats
 from libs.cli.embedded.postgres import PostgresServer, run_postgres
+from libs.common.log import FOR_PEOPLE
 from tests.support import databases
 from tests.support.databases import copy_of, template
 from tests.support.endpoint import Endpoint, run_endpoint
+from tests.support.fuzzing import Fuzzing
 
 FOREIGN_DATABASE = os.environ.get("BELLHOP_TEST_DATABASE_URL")
 FOREIGN_NATS = os.environ.get("BELLHOP_TEST_NATS_URL")
+
+# As it comes, structlog draws every traceback with all that is in scope, which holds up
+# the loop of the services under test for seconds.
+structlog.configure(processors=[structlog.processors.add_log_level, *FOR_PEOPLE])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let ``make fuzz``, ``model`` and ``test-upgrade`` do more than a day's tests."""
+    group = parser.getgroup("bellhop")
+    group.addoption("--seconds", type=float, default=0, help="how long to fuzz")
+    group.addoption("--seed", type=int, default=1, help="where to begin to fuzz")
+    group.addoption("--pictures", default="", help="where to keep pictures of pages")
+    group.addoption("--from", default="", help="the commit to upgrade from")
+
+
+@pytest.fixture
+def fuzzing(request) -> Fuzzing:
+    """How long to fuzz, and from which seed."""
+    option = request.config.getoption
+    return Fuzzing(option("--seconds"), option("--seed"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -53,10 +53,7 @@ async def main() -> None:
     parser.add_argument("payload", type=json.loads, help="JSON")
     parser.add_argument("--idempotency-key", default=str(uuid4()))
     asked = parser.parse_args()
-    client = await nats.connect(
-        os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
-        inbox_prefix=f"_INBOX_{asked.organization}",
-    )
+    client = await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
     try:
         made = await hand_in(
             client,

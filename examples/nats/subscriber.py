@@ -16,12 +16,15 @@ from collections import OrderedDict
 
 import nats
 from nats.errors import Error
-from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.errors import Error as JetStreamError
 
 STREAM = "BELLHOP_EVENTS"
 #: As many ids as may come twice within a moment.
 REMEMBERED = 10_000
+
+
+class NotGivenError(Exception):
+    """There is no consumer, for now."""
 
 
 class Seen:
@@ -45,21 +48,27 @@ def handle(event: dict) -> None:
     print(event["position"], event["type"], event.get("queue_name"), about, flush=True)
 
 
+async def consumer_for(client: nats.NATS, asked: argparse.Namespace) -> str:
+    """Ask for a consumer, and return its name; one that is there stays as it is."""
+    name = asked.consumer or asked.organization
+    answer = await client.request(
+        f"bellhop.consumers.{asked.organization}.{name}",
+        # A queue's dots are "%2E"; what happens to no job is under "@worker" and so on.
+        json.dumps({"filter": asked.filter}).encode(),
+        timeout=5,
+    )
+    said = json.loads(answer.data)
+    if answer.headers["Bellhop-Status"] != "200":
+        raise NotGivenError(said["message"])
+    return said["consumer"]
+
+
 async def follow(client: nats.NATS, asked: argparse.Namespace) -> None:
     """Take events, handle and acknowledge them, until there is trouble."""
-    # A queue's dots are "%2E".  What happens to no job is under "@worker" and so on.
-    subject = f"bellhop.events.{asked.organization}.{asked.filter}"
-    subscription = await client.jetstream().pull_subscribe(
-        subject,
-        durable=asked.consumer or asked.organization,
-        stream=STREAM,
-        config=ConsumerConfig(
-            filter_subject=subject,
-            ack_policy=AckPolicy.EXPLICIT,
-            # What is not acknowledged by then comes again.
-            ack_wait=30,
-        ),
-    )
+    name = await consumer_for(client, asked)
+    # What JetStream's API is called in the account of an organization.
+    jetstream = client.jetstream(domain="bellhop")
+    subscription = await jetstream.pull_subscribe_bind(name, stream=STREAM)
     seen = Seen()
     while True:
         try:
@@ -83,8 +92,6 @@ async def main() -> None:
     asked = parser.parse_args()
     client = await nats.connect(
         os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
-        # Where answers come to; nobody else may listen there.
-        inbox_prefix=f"_INBOX_{asked.organization}",
         max_reconnect_attempts=-1,
     )
     following = asyncio.current_task()
@@ -94,7 +101,7 @@ async def main() -> None:
         while True:
             try:
                 await follow(client, asked)
-            except (Error, JetStreamError, OSError) as error:
+            except (Error, JetStreamError, NotGivenError, OSError) as error:
                 # The server restarts, or lost the consumer with its disk: once more.
                 print(f"# {error!r}", flush=True)
                 await asyncio.sleep(1)

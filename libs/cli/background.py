@@ -1,6 +1,5 @@
 """``bellhop start``, ``stop``, ``status`` and ``clean``: a stack in the background."""
 
-import argparse
 import os
 import shutil
 import signal
@@ -12,8 +11,13 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
+import click
+
+from libs.cli.commands import Command
 from libs.cli.guide import guide, moved
 from libs.cli.lock import holder
+from libs.cli.options import replicas_option
+from libs.cli.output import Output
 from libs.cli.service_process import tree_environment
 from libs.cli.settings import StackSettings, Unusable
 from libs.cli.stack_file import NothingRuns, StackFile, read_stack
@@ -41,17 +45,22 @@ _KEPT: Final = (
 )
 
 
-def start(_: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@replicas_option
+@click.pass_obj
+def start(out: Output, replicas: int | None) -> int:
     """Start a stack in the background; return when it is ready, or say why not."""
     settings = StackSettings.from_env()
     data_dir = settings.data_dir
     if (pid := holder(data_dir)) is not None:
-        print(f"A stack already runs in {data_dir} (pid {pid}).")
+        text = f"A stack already runs in {data_dir} (pid {pid})."
+        out.result({"started": False, "pid": pid}, text)
         return 0
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    given = [] if replicas is None else [f"--replicas={replicas}"]
     with (data_dir / "stack.log").open("wb") as log:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "libs.cli", "up"],
+            [sys.executable, "-m", "libs.cli", "up", *given],
             env=tree_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -62,62 +71,83 @@ def start(_: argparse.Namespace) -> int:
     while supervisor.poll() is None:
         stack = _read(data_dir)
         if stack is not None and stack.pid == supervisor.pid:
-            print(f"Bellhop runs in the background (pid {stack.pid}).\n")
-            for line in moved(stack, settings):
-                print(line)
-            print(guide(stack, settings))
-            print("\n`make stop` stops it.")
+            out.result({"started": True, **stack.model_dump()}, _told(stack, settings))
             # It lives on; that is what it is for.
             supervisor.returncode = 0
             return 0
         if time.monotonic() > deadline:
             supervisor.terminate()
             supervisor.wait()
-            print(f"Bellhop was not ready after {_START_SECONDS:.0f} s:")
+            out.say(f"Bellhop was not ready after {_START_SECONDS:.0f} s:")
             break
         time.sleep(_LOOK_SECONDS)
     print((data_dir / "stack.log").read_text().strip(), file=sys.stderr)
     return 1
 
 
-def stop(_: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@click.pass_obj
+def stop(out: Output) -> int:
     """Stop the stack; return when it is gone."""
     settings = StackSettings.from_env()
     pid = holder(settings.data_dir)
     if pid is None:
-        print(f"No stack runs in {settings.data_dir}.")
+        out.result({"stopped": False}, f"No stack runs in {settings.data_dir}.")
         return 0
-    return _stop(settings, pid)
+    if not _stop(settings, pid):
+        return 1
+    out.result({"stopped": True, "pid": pid}, "Bellhop has stopped.")
+    return 0
 
 
-def status(_: argparse.Namespace) -> int:
-    """Say what runs; return 0 when all of it is ready."""
+@click.command(cls=Command)
+@click.pass_obj
+def status(out: Output) -> int:
+    """Say what runs; end with 0 when all of it is ready, 3 when nothing runs."""
     data_dir = StackSettings.from_env().data_dir
     pid = holder(data_dir)
     if pid is None:
-        print(f"No stack runs in {data_dir}.")
+        out.result({"running": False}, f"No stack runs in {data_dir}.")
         return _NOT_RUNNING
     stack = _read(data_dir)
     if stack is None:
-        print(f"A stack starts or stops in {data_dir} (pid {pid}).")
+        text = f"A stack starts or stops in {data_dir} (pid {pid})."
+        out.result({"running": True, "pid": pid, "services": {}}, text)
         return 1
-    print(f"A stack runs in {data_dir} (pid {pid}): {stack.base_url}")
-    print(f"  gRPC        {stack.grpc_address}")
-    healthy = True
-    for name, service in stack.services.items():
-        ready = _is_ready(service.health_url)
-        healthy = healthy and ready
-        print(f"  {name:<11} {'ready' if ready else 'not ready'} (pid {service.pid})")
-    return 0 if healthy else 1
+    ready = {name: _is_ready(one.health_url) for name, one in stack.services.items()}
+    data = {
+        "running": True,
+        "pid": pid,
+        "base_url": stack.base_url,
+        "grpc_address": stack.grpc_address,
+        "services": {
+            name: {"ready": ready[name], "pid": service.pid}
+            for name, service in stack.services.items()
+        },
+    }
+    lines = [
+        f"A stack runs in {data_dir} (pid {pid}): {stack.base_url}",
+        f"  gRPC         {stack.grpc_address}",
+        *(
+            f"  {name:<12} {'ready' if ready[name] else 'not ready'} (pid {one.pid})"
+            for name, one in stack.services.items()
+        ),
+    ]
+    out.result(data, "\n".join(lines))
+    return 0 if all(ready.values()) else 1
 
 
-def clean(_: argparse.Namespace) -> int:
+@click.command(cls=Command)
+@click.pass_obj
+def clean(out: Output) -> int:
     """Stop the stack and forget everything it kept."""
     settings = StackSettings.from_env()
     data_dir = settings.data_dir
     pid = holder(data_dir)
-    if pid is not None and _stop(settings, pid) != 0:
-        return 1
+    if pid is not None:
+        if not _stop(settings, pid):
+            return 1
+        out.say("Bellhop has stopped.")
     try:
         for name in _KEPT:
             path = data_dir / name
@@ -129,20 +159,30 @@ def clean(_: argparse.Namespace) -> int:
             data_dir.rmdir()
     except OSError as error:
         raise Unusable(f"{data_dir} cannot be removed: {error}") from error
-    print(f"Forgot everything in {data_dir}.")
+    out.result({"forgot": str(data_dir)}, f"Forgot everything in {data_dir}.")
     return 0
 
 
-def _stop(settings: StackSettings, pid: int) -> int:
+def _told(stack: StackFile, settings: StackSettings) -> str:
+    lines = [
+        f"Bellhop runs in the background (pid {stack.pid}).\n",
+        *moved(stack, settings),
+        guide(stack, settings),
+        "\n`make stop` stops it.",
+    ]
+    return "\n".join(lines)
+
+
+def _stop(settings: StackSettings, pid: int) -> bool:
+    """Stop the stack; return whether it is gone in time."""
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + settings.drain_seconds + _STOP_SECONDS
     while holder(settings.data_dir) == pid:
         if time.monotonic() > deadline:
             print(f"It still stops (pid {pid}).", file=sys.stderr)
-            return 1
+            return False
         time.sleep(_LOOK_SECONDS)
-    print("Bellhop has stopped.")
-    return 0
+    return True
 
 
 def _read(data_dir: Path) -> StackFile | None:

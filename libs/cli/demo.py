@@ -4,112 +4,68 @@ A play in four scenes.  What has a time before it is printed when it happens; th
 fails when something it promises does not happen in time.
 """
 
-import argparse
 import asyncio
 import math
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
+import click
 from standardwebhooks import Webhook
 
+from libs.cli.api.access import Access
+from libs.cli.api.client import Api, Refused, Unreachable, open_api
+from libs.cli.commands import Command
 from libs.cli.demo_stage import DidNotHappen, Receiver, Stage, listening, watch
+from libs.cli.output import Output
 from libs.cli.settings import StackSettings, Unusable
 from libs.cli.stack_file import StackFile, read_stack
-from libs.common.errors import BellhopError
 
 _SECONDS_MAX: Final = 15.0
 _QUEUE: Final = "demo"
 #: Half a second between attempts; what production waits is not for an audience.
 _RETRY: Final = {"strategy": "schedule", "schedule_seconds": [0.5], "jitter": 0}
-_INTERRUPTED: Final = 130
 
 
-class Api:
-    """The stack's API, as the key's owner sees it."""
+@click.command(cls=Command)
+@click.pass_obj
+def demo(out: Output) -> int:
+    """Show deliveries, retries and a dead letter on the running stack.
 
-    def __init__(self, stack: StackFile, http: aiohttp.ClientSession) -> None:
-        self._url: Final = f"{stack.base_url}/api/v1"
-        self._http: Final = http
-
-    async def ask(self, method: str, path: str, **body: Any) -> Any:
-        """Return the answer; raises `DidNotHappen` when it is a refusal."""
-        async with self._http.request(
-            method, f"{self._url}{path}", json=body or None
-        ) as answer:
-            if not answer.ok:
-                raise DidNotHappen(
-                    f"{method} {path} was answered {answer.status}: "
-                    f"{await answer.text()}"
-                )
-            return await answer.json()
-
-    async def create(self, receiver: Receiver, *, max_retries: int) -> str:
-        """Create a webhook for *receiver*; return its id."""
-        job = await self.ask(
-            "POST",
-            "/jobs",
-            queue_name=_QUEUE,
-            payload={"hello": receiver.name},
-            target={"url": receiver.url},
-            retry=_RETRY,
-            max_retries=max_retries,
-        )
-        return str(job["id"])
-
-    @asynccontextmanager
-    async def events(self) -> AsyncIterator[aiohttp.StreamReader]:
-        """Open the event stream of the demo's queue."""
-        async with self._http.get(
-            f"{self._url}/events",
-            params={"queue": _QUEUE},
-            timeout=aiohttp.ClientTimeout(total=None),
-        ) as answer:
-            if not answer.ok:
-                raise DidNotHappen(f"no event stream: {await answer.text()}")
-            yield answer.content
-
-
-def demo(_: argparse.Namespace) -> int:
-    """Play the demo; return 0, or 1 when something did not happen."""
+    Ends with 1 when something that it promises did not happen in time.
+    """
     stack = read_stack(StackSettings.from_env().data_dir)
     if stack.api_key is None:
         raise Unusable(
             "the stack uses a database that was not set up here, so its key is unknown"
         )
     try:
-        asyncio.run(_play(stack, stack.api_key))
-    except DidNotHappen as error:
+        jobs = asyncio.run(_play(stack, stack.api_key, Stage(out)))
+    except (DidNotHappen, Refused) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
-    except aiohttp.ClientConnectionError as error:
+    except Unreachable as error:
         print(
-            f"\nThe demo failed: {stack.base_url} does not answer as it should "
-            f"({error}). `make status` says what runs.",
+            f"\nThe demo failed: {error}. `make status` says what runs.",
             file=sys.stderr,
         )
         return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    out.result({"delivered": jobs})
     return 0
 
 
-async def _play(stack: StackFile, api_key: str) -> None:
-    """Play everything within `_SECONDS_MAX`; raises `DidNotHappen`."""
-    stage = Stage()
+async def _play(stack: StackFile, api_key: str, stage: Stage) -> dict[str, str]:
+    """Play everything within `_SECONDS_MAX`; return the jobs by their receivers.
+
+    Raises `DidNotHappen`.
+    """
     stage.say(f"Bellhop at {stack.base_url}")
-    async with aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {api_key}"}
-    ) as http:
-        api = Api(stack, http)
+    async with open_api(Access(stack.base_url, api_key)) as api:
         try:
             async with asyncio.timeout(_SECONDS_MAX), asyncio.TaskGroup() as tasks:
                 began = asyncio.Event()
                 watching = tasks.create_task(_watch(api, stage, began))
                 await began.wait()
-                await _tell(api, stage)
+                jobs = await _tell(api, stage)
                 watching.cancel()
         except TimeoutError:
             raise DidNotHappen(
@@ -117,15 +73,30 @@ async def _play(stack: StackFile, api_key: str) -> None:
             ) from None
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+    return jobs
 
 
 async def _watch(api: Api, stage: Stage, began: asyncio.Event) -> None:
-    async with api.events() as stream:
-        await watch(stream, stage, began=began)
+    queue = {"queue": _QUEUE}
+    async with api.open_stream("/events", params=queue, last_id=None) as answer:
+        await watch(answer.content, stage, began=began)
 
 
-async def _tell(api: Api, stage: Stage) -> None:
-    """Tell the story from the receivers to the happy end."""
+async def _create(api: Api, receiver: Receiver, *, max_retries: int) -> str:
+    """Create a webhook for *receiver*; return its id."""
+    body = {
+        "queue_name": _QUEUE,
+        "payload": {"hello": receiver.name},
+        "target": {"url": receiver.url},
+        "retry": _RETRY,
+        "max_retries": max_retries,
+    }
+    job = await api.ask("POST", "/jobs", body)
+    return str(job["id"])
+
+
+async def _tell(api: Api, stage: Stage) -> dict[str, str]:
+    """Tell the story from the receivers to the happy end; return who has which job."""
     secret = (await api.ask("GET", "/organizations/signing-secret"))["signing_secret"]
     webhook = Webhook(secret)
     async with (
@@ -141,7 +112,7 @@ async def _tell(api: Api, stage: Stage) -> None:
         stage.title("2. Each gets a webhook, tried again after half a second")
         jobs = {}
         for receiver, max_retries in ((moody, 3), (broken, 2)):
-            jobs[receiver.name] = await api.create(receiver, max_retries=max_retries)
+            jobs[receiver.name] = await _create(api, receiver, max_retries=max_retries)
             stage.introduce(jobs[receiver.name], receiver.name)
         await stage.until("moody", "attempt 3, verified, 200")
         await stage.until("moody", "completed")
@@ -160,6 +131,7 @@ async def _tell(api: Api, stage: Stage) -> None:
         stage.title("Both webhooks are delivered.")
         for name, job_id in jobs.items():
             await _show_end(api, stage, name, job_id)
+        return jobs
 
 
 async def _show_letter(api: Api, stage: Stage, job_id: str) -> None:
@@ -180,16 +152,3 @@ async def _show_end(api: Api, stage: Stage, name: str, job_id: str) -> None:
     if job["status"] != "completed":
         raise DidNotHappen(f"{name} is not completed but {job['status']}")
     stage.say(f"{name:<6}  {job['status']} after {job['attempt']} attempts")
-
-
-def main() -> int:
-    """Play the demo, as ``bellhop demo`` does; return the exit code."""
-    try:
-        return demo(argparse.Namespace())
-    except BellhopError as error:
-        print(f"bellhop: {error}", file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from libs.cli.output import Output
 from libs.common.errors import BellhopError
 from libs.common.health import serve_http
 
@@ -31,9 +32,12 @@ class DidNotHappen(BellhopError):  # noqa: N818 - what is wrong, no "Error" at t
 class Stage:
     """Shows what happens, and knows what has."""
 
-    def __init__(self) -> None:
+    def __init__(self, out: Output) -> None:
+        self._out = out
         self._began = time.monotonic()
-        self._coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self._coloured = (
+            sys.stdout.isatty() and not out.as_json and not os.environ.get("NO_COLOR")
+        )
         self._names: dict[str, str] = {}
         self._early: list[dict[str, Any]] = []
         self._facts: set[tuple[str, str]] = set()
@@ -45,11 +49,11 @@ class Stage:
 
     def title(self, text: str) -> None:
         """Begin a new scene."""
-        print(f"\n{self.coloured(text, 'loud')}", flush=True)
+        self._out.say(f"\n{self.coloured(text, 'loud')}")
 
     def say(self, text: str) -> None:
         """Say something of this scene."""
-        print(f"  {text}", flush=True)
+        self._out.say(f"  {text}")
 
     def coloured(self, text: str, kind: str) -> str:
         """Return *text* in a colour, when it is for a terminal."""

@@ -10,10 +10,11 @@ from libs.cli.embedded.ports import (
     is_free,
     remember_port,
     remembered_port,
+    take_port,
 )
 from libs.cli.first_run import Credentials, load_credentials
 from libs.cli.guide import taken
-from libs.cli.service_process import ServiceProcess
+from libs.cli.service_process import LISTENING, ServiceProcess, numbered
 from libs.cli.settings import GRPC_PORT, HTTP_PORT, StackSettings, Unusable
 from libs.common.tokens import spelled_keys, token_keys
 
@@ -73,7 +74,23 @@ def credentials(settings: StackSettings) -> Credentials:
 
 
 def services_on(ground: Ground, settings: StackSettings) -> list[ServiceProcess]:
-    """Return the five services; each is told what it needs, and no other secret."""
+    """Return the five services, each in as many processes as the settings say."""
+    return [
+        ServiceProcess(
+            kind,
+            number=number,
+            log=settings.data_dir / "logs" / f"{numbered(kind, number)}.log",
+            health_port=free_port(),
+            environment=environment,
+            drain_seconds=settings.drain_seconds,
+        )
+        for kind, environment in _told(ground, settings).items()
+        for number in range(1, settings.replicas_of(kind) + 1)
+    ]
+
+
+def _told(ground: Ground, settings: StackSettings) -> dict[str, dict[str, str]]:
+    """Return what each service is told: what it needs, and no other secret."""
     common = {
         "NATS_URL": ground.nats_url,
         "BELLHOP_ENVIRONMENT": settings.environment,
@@ -105,16 +122,10 @@ def services_on(ground: Ground, settings: StackSettings) -> list[ServiceProcess]
             or f"http://127.0.0.1:{ground.ports.http}",
         },
     }
-    return [
-        ServiceProcess(
-            name,
-            log=settings.data_dir / "logs" / f"{name}.log",
-            health_port=free_port(),
-            environment=environment,
-            drain_seconds=settings.drain_seconds,
-        )
-        for name, environment in told.items()
-    ]
+    for name in LISTENING:
+        if settings.replicas_of(name) > 1:
+            told[name]["BELLHOP_SHARE_PORTS"] = "true"
+    return told
 
 
 def _port(
@@ -126,7 +137,7 @@ def _port(
                 f"{variable}: port {wanted} is taken; name another one, or 0 for any"
             )
         return wanted
-    if wanted is None and is_free(usual):
+    if wanted is None and take_port(usual):
         return usual
     port = remembered_port(memory)
     remember_port(memory, port)

@@ -14,6 +14,7 @@ def guide(stack: StackFile, settings: StackSettings) -> str:
     """Return what to tell the one who started *stack*."""
     data_dir = settings.data_dir
     lines = [
+        f"  Dashboard  {stack.base_url}",
         f"  API        {stack.base_url}/api/v1",
         f"  Docs       {stack.base_url}/docs",
         f"  gRPC       {stack.grpc_address}",

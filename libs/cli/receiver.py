@@ -4,15 +4,17 @@ It checks signatures with what `libs.common.verification` offers to any receiver
 says when a message was there before.
 """
 
-import argparse
 import errno
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import click
 from aiohttp import web
 
+from libs.cli.commands import Command
 from libs.cli.first_run import look_up
 from libs.cli.ground import credentials
+from libs.cli.output import Output
 from libs.cli.settings import StackSettings, Unusable
 from libs.cli.stack_file import read_stack
 from libs.common.errors import BellhopError
@@ -77,25 +79,45 @@ def _shown(body: bytes) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
-def receiver(arguments: argparse.Namespace) -> int:
-    """Receive webhooks until Ctrl-C; answer each with *status*."""
-    checker = Checker(StackSettings.from_env(), arguments.key)
-    port: int = arguments.port
+@click.command(cls=Command)
+@click.option("--port", type=int, default=9000, show_default=True)
+@click.option(
+    "--status", type=int, default=204, show_default=True, help="What to answer."
+)
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    help="An endpoint's secret (whsec_…) or public key (whpk_…); may be repeated.",
+)
+@click.pass_obj
+def receiver(out: Output, port: int, status: int, keys: tuple[str, ...]) -> None:
+    """Receive webhooks until Ctrl-C, check their signatures, and show them."""
+    checker = Checker(StackSettings.from_env(), keys)
 
     async def receive(request: web.Request) -> web.Response:
         body = await request.read()
-        moment = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
-        print(
-            f"{moment}  {request.method} {request.path_qs}  "
-            f"webhook-id {request.headers.get('webhook-id', 'missing')}  "
-            f"signature {await checker.verdict(body, request.headers)}\n"
+        now = datetime.now().astimezone()
+        told = {
+            "time": now.isoformat(),
+            "method": request.method,
+            "path": request.path_qs,
+            "webhook_id": request.headers.get("webhook-id"),
+            "signature": await checker.verdict(body, request.headers),
+            "body": body.decode(errors="replace"),
+        }
+        out.result(
+            told,
+            f"{now:%H:%M:%S}.{now.microsecond // 1000:03}  "
+            f"{request.method} {request.path_qs}  "
+            f"webhook-id {told['webhook_id'] or 'missing'}  "
+            f"signature {told['signature']}\n"
             f"    {_shown(body)}",
-            flush=True,
         )
-        return web.Response(status=arguments.status)
+        return web.Response(status=status)
 
     def listening(_: str) -> None:
-        print(f"Receiving on http://127.0.0.1:{port}/, until Ctrl-C.", flush=True)
+        out.say(f"Receiving on http://127.0.0.1:{port}/, until Ctrl-C.")
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receive)
@@ -108,4 +130,3 @@ def receiver(arguments: argparse.Namespace) -> int:
                 f"make receiver RECEIVER_PORT={port + 1}"
             ) from error
         raise Unusable(f"--port: {error.strerror}") from error
-    return 0

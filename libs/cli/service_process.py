@@ -1,4 +1,4 @@
-"""The five services as processes of this machine: what each is told, and its life."""
+"""A service as a process of this machine: what it is told, and its life."""
 
 import asyncio
 import os
@@ -14,7 +14,11 @@ import libs
 from libs.cli.embedded.program import DidNotStart, Program, dying_with_parent
 
 _READY_SECONDS: Final = 60.0
+#: How much longer than it promised a service may take to end.
+DRAIN_GRACE_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.05
+#: Those that the outside connects to: several processes of one share a port.
+LISTENING: Final = ("ingest", "streamer")
 #: A service has these only if it is told them: delivery needs no database.
 _NOT_PASSED_ON: Final = {
     "DATABASE_URL",
@@ -24,19 +28,26 @@ _NOT_PASSED_ON: Final = {
 }
 
 
+def numbered(kind: str, number: int) -> str:
+    """Return the name of one of several processes of a service: the first has none."""
+    return kind if number == 1 else f"{kind}-{number}"
+
+
 class ServiceProcess:
     """One service as a child process; start it, stop it, start it again."""
 
     def __init__(
         self,
-        name: str,
+        kind: str,
         *,
+        number: int = 1,
         log: Path,
         health_port: int,
         environment: Mapping[str, str],
         drain_seconds: float,
     ) -> None:
-        self.name: Final = name
+        self.kind: Final = kind
+        self.name: Final = numbered(kind, number)
         self.log: Final = log
         self.health_url: Final = f"http://127.0.0.1:{health_port}/health/ready"
         self._drain_seconds: Final = drain_seconds
@@ -52,6 +63,11 @@ class ServiceProcess:
         """The process id."""
         return self._program.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._program.running
+
     async def start(self) -> None:
         """Start the service; return when it is ready.
 
@@ -59,7 +75,7 @@ class ServiceProcess:
         """
         await self._program.start(
             dying_with_parent(
-                [sys.executable, "-m", f"services.{self.name}"], by=signal.SIGTERM
+                [sys.executable, "-m", f"services.{self.kind}"], by=signal.SIGTERM
             ),
             environment=self._environment,
         )
@@ -80,7 +96,7 @@ class ServiceProcess:
     async def stop(self) -> None:
         """Let it drain and end; kill it when it takes longer than it promised."""
         await self._program.stop(
-            signal.SIGTERM, patience_seconds=self._drain_seconds + 5.0
+            signal.SIGTERM, patience_seconds=self._drain_seconds + DRAIN_GRACE_SECONDS
         )
 
     def hurry(self) -> None:

@@ -12,6 +12,10 @@ from libs.common.settings import Port
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 50051
 
+#: More than a machine has use for is a typing error.
+REPLICAS_MAX: Final = 64
+Replicas = Annotated[int, Field(ge=1, le=REPLICAS_MAX)]
+
 
 class Unusable(BellhopError):  # noqa: N818 - what is wrong, no "Error" at the end
     """A setting is not what it should be, or what it names is not to be had."""
@@ -43,8 +47,21 @@ class StackSettings(BaseSettings):
     environment: Annotated[str, Field(pattern="^(development|production)$")] = (
         "development"
     )
+    #: How many processes of every service run here, and of one service, where that is
+    #: another number.
+    replicas: Replicas = 1
+    replicas_ingest: Replicas | None = None
+    replicas_dispatcher: Replicas | None = None
+    replicas_delivery: Replicas | None = None
+    replicas_scheduler: Replicas | None = None
+    replicas_streamer: Replicas | None = None
     #: How long each service may take to finish its work in hand.
     drain_seconds: float = Field(default=25.0, gt=0, le=600)
+
+    def replicas_of(self, service: str) -> int:
+        """Return how many processes of *service* run here."""
+        own: int | None = getattr(self, f"replicas_{service}")
+        return self.replicas if own is None else own
 
     @classmethod
     def from_env(cls) -> Self:

@@ -12,14 +12,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final, Protocol
+from typing import Final
 
 from libs.cli.embedded.nats import run_nats
 from libs.cli.embedded.postgres import run_postgres
-from libs.cli.embedded.program import DidNotStart
 from libs.cli.first_run import Access, prepare
 from libs.cli.ground import Ground, Ports, Say, credentials, services_on
-from libs.cli.guide import guide
+from libs.cli.keeping import Restartable, keep
 from libs.cli.log_watch import LogWatch
 from libs.cli.reach import check_given
 from libs.cli.service_process import ServiceProcess
@@ -32,29 +31,26 @@ _STOPPING_ORDER: Final = (
     ("ingest", "streamer", "scheduler", "delivery"),
     ("dispatcher",),
 )
-_RESTART_SECONDS_MIN: Final = 0.2
-_RESTART_SECONDS_MAX: Final = 10.0
-#: What lived this long has recovered: its failures are forgotten.
-_FORGET_AFTER_SECONDS: Final = 60.0
-
-
-class Restartable(Protocol):
-    """What can end by itself and be started again."""
-
-    async def start(self) -> None:
-        """Start it; return when it is ready; raises `DidNotStart`."""
-
-    async def wait(self) -> int:
-        """Return the exit code once it has ended."""
+#: Who is connected to Postgres, and how many connections one of each hold together, as
+#: their pools are set.  psql, backups and what is made elsewhere are to find some, too.
+_DATABASE_CLIENTS: Final = ("ingest", "dispatcher", "scheduler", "streamer")
+_CONNECTIONS: Final = 40
+_ROOM_FOR_OTHERS: Final = 160
 
 
 async def run_stack(
-    settings: StackSettings, *, pid: int, hurry: asyncio.Event, say: Say
+    settings: StackSettings,
+    *,
+    pid: int,
+    hurry: asyncio.Event,
+    say: Say,
+    ready: Callable[[StackFile], None],
 ) -> None:
     """Run everything until cancelled, then stop it all in good order.
 
-    When *hurry* is set meanwhile, services are killed instead of drained.  Raises
-    `DidNotStart` and `Unusable`; nothing is left running then either.
+    *ready* is called once, when it is.  When *hurry* is set meanwhile, services are
+    killed instead of drained.  Raises `DidNotStart` and `Unusable`; nothing is left
+    running then either.
     """
     began = time.monotonic()
     data_dir = settings.data_dir
@@ -82,12 +78,12 @@ async def run_stack(
         house.callback(forget_stack, data_dir)
         stack = note()
         say(f"\nBellhop is ready after {time.monotonic() - began:.1f} s.\n")
-        say(f"{guide(stack, settings)}\n")
+        ready(stack)
         watch = LogWatch([service.log for service in services], say)
         async with asyncio.TaskGroup() as keepers:
             keepers.create_task(watch.follow())
             for name, program in kept.items():
-                keepers.create_task(_keep(name, program, note=note, say=say))
+                keepers.create_task(keep(name, program, note=note, say=say))
 
 
 async def _postgres(
@@ -100,11 +96,20 @@ async def _postgres(
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
     server = await house.enter_async_context(
-        run_postgres(settings.data_dir / "postgres")
+        run_postgres(
+            settings.data_dir / "postgres",
+            settings={"max_connections": str(_connections(settings))},
+        )
     )
     kept["postgres"] = server
     say(f"  postgres    ready on port {server.port}")
     return server.url
+
+
+def _connections(settings: StackSettings) -> int:
+    """Return how many connections Postgres is to have room for."""
+    most = max(settings.replicas_of(name) for name in _DATABASE_CLIENTS)
+    return _ROOM_FOR_OTHERS + most * _CONNECTIONS
 
 
 async def _nats(
@@ -122,34 +127,12 @@ async def _nats(
     return server.url
 
 
-async def _keep(
-    name: str, program: Restartable, *, note: Callable[[], object], say: Say
-) -> None:
-    """Start *program* again whenever it ends, ever more slowly while it fails."""
-    pause_seconds = _RESTART_SECONDS_MIN
-    while True:
-        started = time.monotonic()
-        code = await program.wait()
-        if time.monotonic() - started > _FORGET_AFTER_SECONDS:
-            pause_seconds = _RESTART_SECONDS_MIN
-        say(f"  {name} ended with code {code}; starting it again")
-        await asyncio.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 2, _RESTART_SECONDS_MAX)
-        try:
-            await program.start()
-        except DidNotStart as error:
-            say(f"  {error}")
-        else:
-            say(f"  {name} is back")
-            note()
-
-
 async def _start(services: Sequence[ServiceProcess], say: Say) -> None:
     """Start all services at once; raises the first `DidNotStart`."""
 
     async def start(service: ServiceProcess) -> None:
         await service.start()
-        say(f"  {service.name:<11} ready")
+        say(f"  {service.name:<12} ready")
 
     try:
         async with asyncio.TaskGroup() as starts:
@@ -170,7 +153,7 @@ async def _stop(services: Sequence[ServiceProcess], *, hurry: asyncio.Event) -> 
         for names in _STOPPING_ORDER:
             async with asyncio.TaskGroup() as stops:
                 for service in services:
-                    if service.name in names:
+                    if service.kind in names:
                         stops.create_task(service.stop())
     finally:
         hastening.cancel()

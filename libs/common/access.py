@@ -12,6 +12,7 @@ is remembered for longer than a second, because that word may have been lost.
 import asyncio
 import hashlib
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -227,7 +228,7 @@ class KeyRing:
     def _is_old(self, known: _Remembered) -> bool:
         told = self._bus.connected and known.connections == self._bus.connections
         most = _REMEMBER_SECONDS if told else _REMEMBER_SECONDS_UNTOLD
-        return asyncio.get_running_loop().time() - known.at > most
+        return time.monotonic() - known.at > most
 
     def _admitted(self, known: _Remembered) -> Principal:
         if known.expires_at is not None and known.expires_at <= datetime.now(UTC):
@@ -266,7 +267,7 @@ class KeyRing:
                 row, self._plan_limits, has_session=claims is not None
             ),
             expires_at=row["expires_at"],
-            at=asyncio.get_running_loop().time(),
+            at=time.monotonic(),
             connections=connections,
         )
 

@@ -35,6 +35,8 @@ async def keep(
     """
     loop = asyncio.get_running_loop()
     failures = 0
+    # Shown before it happens: from nothing to one is no increase to Prometheus.
+    counter = ACTOR_FAILURES.labels(actor=name)
     while True:
         started = loop.time()
         try:
@@ -43,7 +45,7 @@ async def keep(
             if loop.time() - started > _FORGET_AFTER_SECONDS:
                 failures = 0
             failures += 1
-            ACTOR_FAILURES.labels(actor=name).inc()
+            counter.inc()
             log.exception("actor.failed", actor=name, failures=failures)
             if failures > _RESTARTS_MAX or stopping.is_set():
                 raise

@@ -4,37 +4,42 @@ Called by whoever settles or recovers, right after the commit.  All of it may be
 whoever waits looks again by itself.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
-from libs.common.dependents import release_dependents
+from libs.common.dependents import tell_released
 from libs.common.errors import Transient
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew, LanesReady, WorkReady
+from libs.common.messages import LanesReady, WorkReady
 from libs.common.store import settlement
+from libs.common.store.dependencies import Released
 
 log = structlog.get_logger()
 
 
 async def follow_up(
-    pool: Pool, bus: Bus, *, lanes: Collection[int], awaited: bool, left_line: bool
+    pool: Pool,
+    bus: Bus,
+    *,
+    lanes: Collection[int],
+    left_line: bool,
+    released: Iterable[Released] = (),
 ) -> None:
     """Ring for the journal, for room in the queues of *lanes*, and for who waited.
 
-    *lanes* are those whose jobs ended and whose queue may have a limit; *awaited* says
-    that other jobs may wait for one that ended, *left_line* that one that ended may
-    have stood in a line.
+    *lanes* are those whose jobs ended and whose queue may have a limit; *left_line*
+    says that one that ended may have stood in a line, *released* what came of it for
+    those who had waited for them.
     """
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
+    await tell_released(pool, bus, released)
     if left_line:
         await release_lines(pool, bus)
     if lanes:
         await _tell_of_room(pool, bus, lanes)
-    if awaited:
-        await release_dependents(pool, bus)
 
 
 async def _tell_of_room(pool: Pool, bus: Bus, lanes: Collection[int]) -> None:

@@ -22,8 +22,13 @@ from nats.aio.subscription import Subscription
 from libs.common import messages
 from libs.common.errors import Unavailable
 from libs.common.loops import pause
-from libs.common.messages import LanesReady, Unreadable, Word, WorkReady
-from libs.common.metrics import BUS_CONNECTED, BUS_RECONNECTS, MESSAGES_UNREADABLE
+from libs.common.messages import JournalGrew, LanesReady, Unreadable, Word, WorkReady
+from libs.common.metrics import (
+    BUS_CONNECTED,
+    BUS_RECONNECTS,
+    MESSAGES_FAILED,
+    MESSAGES_UNREADABLE,
+)
 
 log = structlog.get_logger()
 
@@ -33,9 +38,18 @@ Listener = Callable[[Any], Awaitable[None] | None]
 
 _RECONNECT_SECONDS: Final = 0.25
 _DRAIN_SECONDS: Final = 2.0
+#: How soon after one word that the journal grew another one is of use: who hears it
+#: lets as many gather where many come.
+_GROWTHS_APART_SECONDS: Final = 0.02
 _PENDING_BYTES_MAX: Final = 8 * 1024 * 1024
 #: NATS limits a message; what it does not tell us we do not assume.
 _PAYLOAD_BYTES_DEFAULT: Final = 1024 * 1024
+
+
+# Shown before it happens: from nothing to one is no increase to Prometheus.
+for _word in (*(kind.__name__ for kind in Word.__subclasses__()), "Event"):
+    MESSAGES_UNREADABLE.labels(word=_word)
+    MESSAGES_FAILED.labels(word=_word)
 
 
 class NobodyListens(Unavailable):
@@ -57,6 +71,9 @@ class Bus:
         #: knows whether hints may have been lost since.
         self.connections = 0
         self._first = asyncio.Event()
+        self._grew_at = float("-inf")
+        #: The word that the journal grew, while it waits to be said for many.
+        self._growth: asyncio.Task[None] | None = None
         #: Who hears, in this process, by subject.
         self._listeners: dict[str, tuple[Listener, ...]] = {}
 
@@ -79,6 +96,23 @@ class Bus:
             if self._first.is_set() and not self.connected:
                 await pause(0.05, stopping)
         return self.connected
+
+    async def answers(self, *, seconds: float) -> bool:
+        """Return whether the server answers in time.
+
+        All that it had said to us before was heard by then.  That nothing comes through
+        any more the connection itself says only after ten seconds or more.
+        """
+        if not self.connected:
+            return False
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        try:
+            await self.client._send_ping(answer)  # noqa: SLF001
+        except (nats.errors.Error, OSError):
+            return False
+        # It stays the client's, who tells it of an answer that comes late.
+        await asyncio.wait([answer], timeout=seconds)
+        return answer.done()
 
     async def _came(self) -> None:
         self.connections += 1
@@ -128,6 +162,29 @@ class Bus:
         if work:
             await self.ring(WorkReady(lanes=sorted(work)))
 
+    async def ring_journal(self) -> None:
+        """Say that the journal grew: at once, or for all who ask in a few milliseconds.
+
+        Every batch says it, of every process; each word wakes several that listen.
+        """
+        if self._growth is not None:
+            return
+        loop = asyncio.get_running_loop()
+        apart = self._grew_at + _GROWTHS_APART_SECONDS - loop.time()
+        if apart > 0:
+            self._growth = asyncio.create_task(self._ring_later(apart))
+            return
+        self._grew_at = loop.time()
+        await self.ring(JournalGrew())
+
+    async def _ring_later(self, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._growth = None
+        self._grew_at = asyncio.get_running_loop().time()
+        await self.ring(JournalGrew())
+
     async def hear(
         self,
         word: type[W],
@@ -137,16 +194,17 @@ class Bus:
     ) -> None:
         """Call *listener* with every hint of this kind until stopped.
 
-        What cannot be read is counted and skipped.  The listener must be quick: it
-        stands in the way of the next word.
+        What cannot be read, or makes the listener fail, is counted and skipped.  The
+        listener must be quick: it stands in the way of the next word.
         """
 
         async def heard(letter: Msg) -> None:
             spoken = read(word, letter.data)
             if spoken is not None:
-                waiting = listener(spoken)
-                if waiting is not None:
-                    await waiting
+                with sparing(word.__name__):
+                    waiting = listener(spoken)
+                    if waiting is not None:
+                        await waiting
 
         with self._hearing(word.subject, listener):
             if not await self.until_connected(stopping):
@@ -251,6 +309,10 @@ class Question:
         """Whether anybody waits for the answer."""
         return bool(self._letter.reply)
 
+    def headers(self) -> dict[str, str]:
+        """Return all headers, as they are written."""
+        return self._letter.headers or {}
+
     def header(self, name: str) -> str | None:
         """Return a header, whatever its capitals."""
         for given, text in (self._letter.headers or {}).items():
@@ -284,6 +346,20 @@ def _read(name: str, decode: Callable[[bytes], T], data: bytes) -> T | None:
         return None
 
 
+@contextmanager
+def sparing(word: str) -> Iterator[None]:
+    """Let what fails over a message end with it: logged, counted and skipped.
+
+    It was read, and yet nobody thought of it: a bug.  Heard again it would fail again,
+    and whoever hears would hear nothing else.
+    """
+    try:
+        yield
+    except Exception:
+        MESSAGES_FAILED.labels(word=word).inc()
+        log.exception("bus.message_failed", word=word)
+
+
 @asynccontextmanager
 async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
     """Open the bus; return at once, connected or not, and keep trying for ever."""
@@ -301,6 +377,7 @@ async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
         await client.connect(
             url.split(","),
             name=f"bellhop-{service}",
+            inbox_prefix=f"_INBOX_{service}",  # that its user alone may hear
             error_cb=noticed,
             disconnected_cb=bus._left,  # noqa: SLF001
             reconnected_cb=bus._came_back,  # noqa: SLF001
@@ -322,16 +399,23 @@ async def open_bus(url: str, *, service: str) -> AsyncIterator[Bus]:
     finally:
         connecting.cancel()
         await asyncio.gather(connecting, return_exceptions=True)
-        if client.is_connected:
-            try:
-                await asyncio.wait_for(client.flush(timeout=1), 2)
-            except (nats.errors.Error, OSError, TimeoutError) as error:
-                log.debug("bus.flush_lost", cause=repr(error))
+        if bus._growth is not None:  # noqa: SLF001
+            await bus._growth  # noqa: SLF001
+        await _say_goodbye(client)
+
+
+async def _say_goodbye(client: Client) -> None:
+    if client.is_connected:
         try:
-            await client.close()
-        except OSError as error:
-            # There was something left to say, and the server is gone already.
-            log.debug("bus.close_lost", cause=repr(error))
+            await asyncio.wait_for(client.flush(timeout=1), 2)
+        except (nats.errors.Error, OSError, RuntimeError, TimeoutError) as error:
+            log.debug("bus.flush_lost", cause=repr(error))
+    try:
+        await client.close()
+    except (OSError, RuntimeError) as error:
+        # There was something left to say, and the server is gone already: uvloop
+        # calls that no error of the system's.
+        log.debug("bus.close_lost", cause=repr(error))
 
 
 async def drain(subscription: Subscription) -> None:

@@ -1,12 +1,16 @@
 """Postgres: the pool, how it is borrowed, and what counts as passing trouble."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
+from prometheus_client import REGISTRY
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from libs.common.errors import Fault, Malformed, Unavailable
+from libs.common.metrics import POSTGRES_UNAVAILABLE
 
 if TYPE_CHECKING:
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -35,6 +39,8 @@ PASSING: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
+    # Postgres has said goodbye on this connection, and has not closed it yet.
+    asyncpg.InternalClientError,
 )
 
 #: A statement on the way of a job reads a handful of rows by key.  The planner, which
@@ -46,6 +52,32 @@ BY_KEY: Final = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+
+
+class Connections(Collector):
+    """How many connections the pools of this process hold, counted when asked."""
+
+    def __init__(self) -> None:
+        self.pools: list[Pool] = []
+
+    def in_use(self) -> int:
+        """Return how many somebody has borrowed."""
+        return sum(pool.get_size() - pool.get_idle_size() for pool in self.pools)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Show those that are in use, and those that wait."""
+        family = GaugeMetricFamily(
+            "bellhop_postgres_connections",
+            "Connections to Postgres that this process holds.",
+            labels=["state"],
+        )
+        family.add_metric(["in_use"], self.in_use())
+        family.add_metric(["idle"], sum(pool.get_idle_size() for pool in self.pools))
+        yield family
+
+
+CONNECTIONS: Final = Connections()
+REGISTRY.register(CONNECTIONS)
 
 
 @asynccontextmanager
@@ -74,7 +106,11 @@ async def open_pool(
         },
     )
     async with pool:
-        yield pool
+        CONNECTIONS.pools.append(pool)
+        try:
+            yield pool
+        finally:
+            CONNECTIONS.pools.remove(pool)
 
 
 async def _leave_as_it_is(_: Conn) -> None:
@@ -83,6 +119,13 @@ async def _leave_as_it_is(_: Conn) -> None:
     asyncpg's own way is a round trip and four statements after every borrow, which
     cost as much as the borrow itself (measured).  An open transaction it still ends.
     """
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong, for the log; an address may have a password in it."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return "its address cannot be read"
+    return repr(error)
 
 
 @asynccontextmanager
@@ -97,7 +140,8 @@ async def borrow(pool: Pool) -> AsyncIterator[Conn]:
         async with pool.acquire(timeout=ACQUIRE_SECONDS) as conn:
             yield conn
     except PASSING as error:
-        raise Unavailable(f"postgres: {error!r}") from error
+        POSTGRES_UNAVAILABLE.inc()
+        raise Unavailable(f"postgres: {_cause(error)}") from error
     except asyncpg.DataError as error:
         raise Malformed(
             Fault("request", f"a value cannot be stored: {error}", "unstorable")

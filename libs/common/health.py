@@ -100,6 +100,9 @@ async def open_health(
         yield health
 
 
+#: How long a connection may be without a whole request: between two of them, and from
+#: its beginning.  Longer than the minute after which load balancers close their end.
+_IDLE_SECONDS: Final = 75.0
 #: How long open requests may take once a server is asked to stop.
 _CLOSE_SECONDS: Final = 10.0
 
@@ -110,18 +113,24 @@ async def serve_http(
     *,
     host: str,
     port: int,
+    shared: bool = False,
     runs_in: type[web.AppRunner] = web.AppRunner,
 ) -> AsyncIterator[int]:
-    """Serve *app* until the block ends; give the port it listens on."""
+    """Serve *app* until the block ends; give the port it listens on.
+
+    A *shared* port may have other processes listening, who share it as well: the kernel
+    gives each connection to one of them.
+    """
     runner = runs_in(
         app,
         access_log=None,
         handle_signals=False,
+        keepalive_timeout=_IDLE_SECONDS,
         shutdown_timeout=_CLOSE_SECONDS,
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=1024)
+        site = web.TCPSite(runner, host, port, backlog=1024, reuse_port=shared or None)
         await site.start()
         yield runner.addresses[0][1]
     finally:

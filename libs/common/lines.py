@@ -11,7 +11,6 @@ import structlog
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
-from libs.common.messages import JournalGrew
 from libs.common.store import lines
 
 log = structlog.get_logger()
@@ -42,6 +41,6 @@ async def release_lines(pool: Pool, bus: Bus) -> None:
                 + [(lane, False) for lane in called.work_lanes]
             )
             if called.called:
-                await bus.ring(JournalGrew())
+                await bus.ring_journal()
     except Transient as error:
         log.warning("lines.look_postponed", cause=str(error))

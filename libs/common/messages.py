@@ -16,7 +16,8 @@ default; to break one write a new class with a new subject, and let both be spok
 for one release.
 
 Shapes are msgspec structs and not pydantic models because they are the hot path: a
-batch of 64 jobs is read in 40 µs.  Checked on arrival all the same.
+batch of 64 jobs is read in 40 µs.  Checked on arrival all the same: what the tables
+could not hold is no word, whoever said it.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from typing import ClassVar, Final, Literal, Self
 
 import msgspec
 
+from libs.common.bounds import Id, Milliseconds, Name, Seconds, Slots, StatusCode, Whole
 from libs.common.lifecycle import Transition
+from libs.common.positions import is_position
 from libs.common.subjects import token
 
 
@@ -47,11 +50,13 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
         """Read JSON; raises `Unreadable`."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except _NO_JSON as error:
             raise Unreadable(f"{cls.__name__}: {error}") from error
 
 
 _ENCODER: Final = msgspec.json.Encoder()
+#: What reading JSON may raise; of text that is no UTF-8 it says so by itself.
+_NO_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 #: JSON that is not there: msgspec reads ``Raw``, but not ``Raw | None``.
 NULL: Final = msgspec.Raw(b"null")
@@ -65,7 +70,7 @@ class LanesReady(Word, frozen=True, kw_only=True):
 
     subject = "bellhop.wake.push"
 
-    lanes: list[int]
+    lanes: list[Whole]
 
 
 class WorkReady(Word, frozen=True, kw_only=True):
@@ -73,7 +78,7 @@ class WorkReady(Word, frozen=True, kw_only=True):
 
     subject = "bellhop.wake.work"
 
-    lanes: list[int]
+    lanes: list[Whole]
 
 
 class JournalGrew(Word, frozen=True, kw_only=True):
@@ -93,7 +98,7 @@ class OrganizationChanged(Word, frozen=True, kw_only=True):
 
     subject = "bellhop.hint.organization.changed"
 
-    organization_id: str
+    organization_id: Id
 
 
 class WorkerSeen(Word, frozen=True, kw_only=True):
@@ -114,7 +119,7 @@ class DispatcherAlive(Word, frozen=True, kw_only=True):
 
     subject = "bellhop.hint.dispatcher.alive"
 
-    dispatcher: str
+    dispatcher: Name
 
 
 class LeasesHeld(Word, frozen=True, kw_only=True):
@@ -128,8 +133,8 @@ class LeasesHeld(Word, frozen=True, kw_only=True):
     subject = "bellhop.hint.delivery.held"
 
     pod: str
-    slots: int
-    leases: dict[str, list[str]]
+    slots: Slots
+    leases: dict[str, list[Id]]
 
 
 # --- the way of a batch ------------------------------------------------------------
@@ -176,12 +181,12 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     webhook_id: str | None = None
     endpoint_id: str | None = None
-    url_version: int = 0
+    url_version: Whole = 0
     organization_id: str
-    attempt: int
+    attempt: Whole
     url: str
-    timeout_seconds: float
-    body_bytes: int
+    timeout_seconds: Seconds
+    body_bytes: Whole
     body: msgspec.Raw = NULL
     method: str = "POST"
     headers: dict[str, str] = {}
@@ -192,18 +197,23 @@ class AttemptDeliveries(Word, frozen=True, kw_only=True):
     """Make these attempts while the lease lives (command).
 
     One lease id covers the batch.  *lease_seconds* is how long the lease lives from
-    the moment this was sent, unless renewed.  *secrets* are the sealed signing
-    secrets of the organizations in the batch, newest first (bytes are base64 in JSON);
-    *receivers* are the endpoints in it, by id.
+    the moment this was sent, unless renewed, and *sent_at* that moment, on the clock
+    of the server that keeps the stream.  *secrets* are the sealed signing secrets of
+    the organizations in the batch, newest first (bytes are base64 in JSON);
+    *receivers* are the endpoints in it, by id.  *traces* are the requests that created
+    those jobs that are traced, by job, and *trace* is the batch as it is sent (W3C).
     """
 
     subject = "bellhop.work.delivery"
 
-    lease_id: str
-    dispatcher: str
-    lease_seconds: float
+    lease_id: Id
+    dispatcher: Name
+    lease_seconds: Seconds
+    sent_at: float | None = None  # unsaid by dispatchers of the release before
     secrets: dict[str, list[bytes]]
     receivers: dict[str, Receiver] = {}
+    traces: dict[str, str] = {}
+    trace: str | None = None
     jobs: list[Delivery]
 
 
@@ -234,12 +244,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     job_id: str
     lease_id: str
     endpoint_id: str | None = None
-    url_version: int = 0
+    url_version: Whole = 0
     sent: bool = True
-    status: int | None = None
+    status: StatusCode | None = None
     error: str | None = None
-    duration_ms: float = 0.0
-    ended_ms_ago: float = 0.0
+    duration_ms: Milliseconds = 0.0
+    ended_ms_ago: Milliseconds = 0.0
     retry_after: str | None = None
     headers: dict[str, str] | None = None
     body: bytes = b""
@@ -278,8 +288,8 @@ class BodyWanted(Word, frozen=True, kw_only=True):
 
     job_id: str
     lease_id: str
-    offset: int
-    length: int
+    offset: Whole
+    length: Whole
     digest: str = ""
 
 
@@ -322,7 +332,10 @@ class JobChanged(Word, frozen=True, kw_only=True):
     @property
     def tag_names(self) -> frozenset[str]:
         """What it may be asked for by: strings in a list, names in an object."""
-        tags = msgspec.json.decode(self.tags)
+        try:
+            tags = msgspec.json.decode(self.tags)
+        except _NO_JSON:
+            return frozenset()
         if isinstance(tags, str):
             return frozenset({tags})
         listed = tags if isinstance(tags, list | dict) else ()
@@ -385,10 +398,15 @@ def read_event(data: bytes) -> Event:
     """Read what stands in the event stream; raises `Unreadable`."""
     try:
         type_ = _TYPED.decode(data).type
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NO_JSON as error:
         raise Unreadable(f"event: {error}") from error
     word = JobChanged if type_.startswith("job.") else ResourceChanged
-    return word.decode(data)
+    event = word.decode(data)
+    # Not by the shape: there it would take as long as all the rest.
+    for text in (event.position, event.after):
+        if text and not is_position(text):
+            raise Unreadable(f"{word.__name__}: {text[:50]!r} is no position")
+    return event
 
 
 # --- streams -----------------------------------------------------------------------

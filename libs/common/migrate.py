@@ -5,6 +5,7 @@ others wait.  Every file is one transaction and is recorded with its checksum.  
 database that is newer than this code, or whose files were altered, is refused.
 """
 
+import asyncio
 import hashlib
 import re
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _LOCK: Final = 0x62656C6C  # "bell"
 _CONNECT_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 1.0
 
 _RECORD: Final = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -80,6 +82,62 @@ async def migrate(url: str) -> int:
         # Closing gives the lock back, whatever happened.
         await conn.close()
     return applied
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a database has more or less than this code, by the names of files."""
+
+    missing: list[str]
+    altered: list[str]
+    #: Numbers that this code does not know: the database is newer.
+    unknown: list[int]
+
+
+async def compare(conn: Conn) -> Difference:
+    """Return how a database differs from the schema of this code; changes nothing."""
+    recorded: dict[int, str] = {}
+    if await conn.fetchval("SELECT to_regclass('migrations') IS NOT NULL"):
+        rows = await conn.fetch("SELECT number, sha256 FROM migrations")
+        recorded = {row["number"]: row["sha256"] for row in rows}
+    known = {migration.number: migration for migration in migrations()}
+    return Difference(
+        missing=[m.file for n, m in known.items() if n not in recorded],
+        altered=[
+            m.file for n, m in known.items() if recorded.get(n, m.sha256) != m.sha256
+        ],
+        unknown=sorted(recorded.keys() - known.keys()),
+    )
+
+
+async def until_migrated(url: str) -> None:
+    """Return once the database at *url* has every migration of this code.
+
+    One that is newer will do: while a release goes out its pods and those of the one
+    before stand beside one another.  A database that is away is waited for.  Raises
+    `SchemaMismatch` when a migration is not what was applied.
+    """
+    while True:
+        try:
+            if await _is_migrated(url):
+                return
+            log.info("schema.awaited")
+        except Unavailable as error:
+            log.warning("schema.awaited", cause=str(error))
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _is_migrated(url: str) -> bool:
+    conn = await _connect(url)
+    try:
+        difference = await compare(conn)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Unavailable(f"postgres: {str(error) or repr(error)}") from error
+    finally:
+        await conn.close(timeout=_CONNECT_SECONDS)
+    if difference.altered:
+        raise SchemaMismatch(f"{difference.altered[0]} is not what was applied")
+    return not difference.missing
 
 
 async def _connect(url: str) -> Conn:

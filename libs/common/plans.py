@@ -61,9 +61,9 @@ class Limits(BaseModel):
     rate_limit_burst: Count | None = None
     """Requests at once, before the rate holds; null is no limit."""
     job_retention_days: Count = 90
-    """Shown to clients; this version deletes nothing for its age."""
+    """How many days jobs can be read after they ended; dead letters stay."""
     history_retention_days: Count = 90
-    """Shown to clients; this version deletes nothing for its age."""
+    """The same of their attempts and transitions, if that is shorter."""
 
 
 @dataclass(frozen=True, slots=True)

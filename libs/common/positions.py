@@ -16,6 +16,11 @@ def position(xid: str, seq: int) -> str:
     return f"{xid}-{seq}"
 
 
+def is_position(text: str) -> bool:
+    """Whether *text* is a position."""
+    return _POSITION.fullmatch(text) is not None
+
+
 def read_position(text: str) -> tuple[int, int]:
     """Return a position's two numbers, to compare them; raises `ValueError`."""
     found = _POSITION.fullmatch(text)

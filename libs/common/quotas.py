@@ -53,6 +53,22 @@ class Room:
         self._require("active_jobs", self.active, jobs, limit)
         self.active += jobs
 
+    def fits(self, jobs: int, *, queue_name: str | None = None) -> int:
+        """Return how many of *jobs* there is room for.
+
+        They are new ones in a queue, or, without a name, such as `take_again` takes.
+        """
+        limits, left = self.plan.limits, [jobs]
+        if limits.max_active_jobs is not None:
+            left.append(limits.max_active_jobs - self.active)
+        if queue_name is not None and limits.max_jobs_per_day is not None:
+            left.append(limits.max_jobs_per_day - self.jobs_today)
+        if queue_name is not None and limits.max_queues is not None:
+            queues = self.queues or set()
+            if queue_name not in queues and len(queues) >= limits.max_queues:
+                return 0
+        return max(0, min(left))
+
     def _require(
         self, resource: Resource, current: int, more: int, limit: int | None
     ) -> None:

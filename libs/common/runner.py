@@ -10,22 +10,28 @@ import structlog
 import uvloop
 
 from libs.common.log import start_logging
+from libs.common.metrics import BUILD, release
+from libs.common.settings import ServiceSettings
+from libs.common.tracing import open_tracing
 
 log = structlog.get_logger()
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 
 
-def run(service: str, main: Main, *, drain_seconds: float, log_level: str) -> int:
+def run(service: str, main: Main, settings: ServiceSettings) -> int:
     """Run *main* until it returns; return the exit code.
 
-    0: it returned, by itself or within *drain_seconds* after SIGINT or SIGTERM.
+    0: it returned, by itself or within ``drain_seconds`` after SIGINT or SIGTERM.
     1: it failed, or did not stop in time.
     """
-    start_logging(service, level=log_level)
+    start_logging(service, level=settings.log_level)
+    BUILD.labels(version=release()).set(1)
     _make_room()
+    drain_seconds = settings.drain_seconds
     try:
-        uvloop.run(until_stopped(main, drain_seconds=drain_seconds))
+        with open_tracing(service, endpoint=settings.otlp_endpoint):
+            uvloop.run(until_stopped(main, drain_seconds=drain_seconds))
     except TimeoutError:
         log.error("service.drain_timed_out", drain_seconds=drain_seconds)  # noqa: TRY400
         return 1

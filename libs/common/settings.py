@@ -36,6 +36,10 @@ class ServiceSettings(BaseSettings):
     health_port: Port = 9090
     #: When set, ``/metrics`` asks for it as a bearer token.
     metrics_token: SecretStr | None = None
+    #: Where spans are sent (OTLP over HTTP); absent, nothing is traced.
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
     #: How long work in hand may take to finish after SIGTERM.
     drain_seconds: float = Field(default=25.0, gt=0, le=600)
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"

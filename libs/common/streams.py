@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
 import nats.errors
 import nats.js.api
 import nats.js.errors
@@ -19,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 
-from libs.common.bus import Bus, Undecided, leave, read
+from libs.common.bus import Bus, Undecided, leave, read, sparing
 from libs.common.errors import Unavailable
 from libs.common.loops import pause
 from libs.common.messages import Stream, Word
@@ -29,9 +30,14 @@ log = structlog.get_logger()
 W = TypeVar("W", bound=Word)
 
 _ACK_SECONDS: Final = 2.0
+#: What an outside program has not acknowledged by then comes again.
+_ACK_WAIT_SECONDS: Final = 30.0
 _HEARTBEAT_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.1
 _STREAM_MISSING: Final = nats.js.errors.NoStreamResponseError
+#: Where a message of a stream could be acknowledged; the server's own words to who
+#: reads have headers by which they are known, but so may anybody's message.
+_OF_A_MESSAGE: Final = "$JS.ACK."
 _ID: Final = nats.js.api.Header.MSG_ID.value
 _AFTER: Final = nats.js.api.Header.EXPECTED_LAST_MSG_ID.value
 
@@ -154,6 +160,62 @@ async def ensure(bus: Bus, stream: Stream) -> None:
         raise Unavailable(f"nats: stream {stream.name}: {error!r}") from error
 
 
+async def server_time(bus: Bus, stream: Stream) -> float:
+    """Ask whoever keeps *stream* for the time, in seconds since 1970.
+
+    Raises `Unavailable`.
+    """
+    if not bus.connected:
+        raise Unavailable("nats: not connected")
+    told = await _told_of(bus, stream)
+    if told.ts is None:
+        await ensure(bus, stream)
+        told = await _told_of(bus, stream)
+    if told.ts is None:
+        raise Unavailable(f"nats: no stream {stream.name}")
+    return told.ts.timestamp()
+
+
+class _StreamInfo(msgspec.Struct):
+    """When something was told of a stream; nothing is of one that is not there."""
+
+    ts: datetime | None = None
+
+
+async def _told_of(bus: Bus, stream: Stream) -> _StreamInfo:
+    try:
+        letter = await bus.client.request(
+            f"$JS.API.STREAM.INFO.{stream.name}", timeout=_ACK_SECONDS
+        )
+        return msgspec.json.decode(letter.data, type=_StreamInfo)
+    except (nats.errors.Error, msgspec.DecodeError, OSError) as error:
+        raise Unavailable(f"nats: stream {stream.name}: {error!r}") from error
+
+
+async def give_consumer(
+    bus: Bus, stream: Stream, consumer: str, *, filter_subject: str
+) -> None:
+    """Let there be a durable pull consumer of a part of *stream*.
+
+    One that is there keeps its place and gets this filter.  Raises `Unavailable`.
+    """
+    if not bus.connected:
+        raise Unavailable("nats: not connected")
+    await ensure(bus, stream)
+    try:
+        await bus.jetstream.add_consumer(
+            stream.name,
+            nats.js.api.ConsumerConfig(
+                durable_name=consumer,
+                filter_subject=filter_subject,
+                ack_policy=nats.js.api.AckPolicy.EXPLICIT,
+                ack_wait=_ACK_WAIT_SECONDS,
+            ),
+        )
+    except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
+        raise Unavailable(f"nats: consumer {consumer}: {error!r}") from error
+
+
 async def pull(
     bus: Bus,
     stream: Stream,
@@ -168,8 +230,9 @@ async def pull(
 
     Each message goes to one process and is delivered once: whatever goes wrong
     after that is the lease's business.  It is acknowledged on receipt and handed
-    to *listener*.  Before each pull *has_room* is awaited.  A subscription that
-    falls silent (no message, no heartbeat) is made anew.
+    to *listener*; what cannot be read, or makes it fail, is counted and skipped.
+    Before each pull *has_room* is awaited.  A subscription that falls silent (no
+    message, no heartbeat) is made anew.
     """
     subscription: JetStreamContext.PullSubscription | None = None
     while not stopping.is_set():
@@ -197,7 +260,8 @@ async def pull(
             await letter.ack()
             spoken = read(word, letter.data)
             if spoken is not None:
-                await listener(spoken)
+                with sparing(word.__name__):
+                    await listener(spoken)
     await _drop(subscription)
 
 
@@ -322,7 +386,7 @@ class _Reader:
                     return
                 continue
             silent_seconds = 0.0
-            if letter.headers and "Status" in letter.headers:
+            if not letter.reply.startswith(_OF_A_MESSAGE):
                 if not await self._answered(letter):
                     return
                 continue

@@ -1,4 +1,4 @@
-"""User text in subjects, and read back; and where producers hand jobs in.
+"""User text in subjects, and read back; and what outside programs ask for.
 
 The subjects of words are theirs (`libs.common.messages`).
 """
@@ -9,6 +9,9 @@ from urllib.parse import unquote
 #: A job is asked for on ``bellhop.ingest.<org>.<queue>`` (request): the body of ``POST
 #: /api/v1/jobs``, and its answer.
 INGEST: Final = "bellhop.ingest"
+#: A durable consumer of the event stream is asked for on
+#: ``bellhop.consumers.<org>.<consumer>`` (request).
+CONSUMERS: Final = "bellhop.consumers"
 
 
 def token(text: str) -> str:
@@ -35,3 +38,14 @@ def read_ingest_subject(subject: str) -> tuple[str, str]:
     """Return organization and queue; the dots of a queue may stand as they are."""
     organization_id, _, rest = subject.removeprefix(f"{INGEST}.").partition(".")
     return organization_id, unquote(rest)
+
+
+def consumer_subject(organization_id: str, consumer: str) -> str:
+    """Return where an organization asks for a consumer."""
+    return f"{CONSUMERS}.{organization_id}.{consumer}"
+
+
+def read_consumer_subject(subject: str) -> tuple[str, str]:
+    """Return organization and consumer."""
+    organization_id, _, consumer = subject.removeprefix(f"{CONSUMERS}.").partition(".")
+    return organization_id, consumer

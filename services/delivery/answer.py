@@ -1,7 +1,8 @@
 """An answer as it is heard (pure): what it says, whether it is whole, within bounds.
 
 llhttp reads, through httptools, as lenient as aiohttp is with answers: bare line
-feeds, folded headers and spaces behind the size of a chunk are understood.  What it
+feeds, folded headers and spaces behind the size of a chunk are understood.  Behind an
+answer whose end others might see elsewhere, nothing more is asked.  What llhttp
 does not bound is bounded here: lines, their number, interim answers (1xx), and all
 that comes besides a body (heads, extensions of chunks, trailers), which is what costs
 us most by the byte.  Of a body a beginning is kept, and no more of it is heard than
@@ -37,6 +38,11 @@ _LOWEST: Final = 100
 _LINE_ENDS: Final = b"\r\n"
 
 _KEEP_ALIVE: Final = b"keep-alive"
+_TRANSFER_ENCODING: Final = b"transfer-encoding"
+_CHUNKED: Final = b"chunked"
+_SPACE: Final = ord(b" ")
+#: How answers begin of which we know what they mean.
+_VERSIONS: Final = ("1.1", "1.0")
 
 
 @dataclass(slots=True)
@@ -61,11 +67,13 @@ class Reader:
     __slots__ = (
         "_around",
         "_begun",
+        "_codings",
         "_headers",
         "_interim",
         "_interims",
         "_kept",
         "_lines",
+        "_odd",
         "_parser",
         "_reason_bytes",
         "_seen",
@@ -102,6 +110,9 @@ class Reader:
         self._begun = False
         self._lines = 0
         self._reason_bytes = 0
+        #: Whether the head says in an odd way where the answer ends, or may be read so.
+        self._odd = False
+        self._codings = 0
 
     def close(self) -> None:
         """Hear nothing more."""
@@ -181,6 +192,8 @@ class Reader:
         self._headers = []
         self._lines = 0
         self._reason_bytes = 0
+        self._odd = False
+        self._codings = 0
 
     def on_status(self, reason: bytes) -> None:
         """Count the words behind a status."""
@@ -199,9 +212,17 @@ class Reader:
             raise NoAnswer(MALFORMED)
         if self._begun:
             return
-        self._headers.append((name, value.rstrip(b" \t")))
-        if len(name) == len(_KEEP_ALIVE) and name.lower() == _KEEP_ALIVE:
+        value = value.rstrip(b" \t")
+        self._headers.append((name, value))
+        size = len(name)
+        if name[-1] <= _SPACE:
+            self._odd = True
+        elif size == len(_KEEP_ALIVE) and name.lower() == _KEEP_ALIVE:
             self.idle_seconds = _seconds_in(value)
+        elif size == len(_TRANSFER_ENCODING) and name.lower() == _TRANSFER_ENCODING:
+            self._codings += 1
+            if value.lower() != _CHUNKED:
+                self._odd = True
 
     def on_headers_complete(self) -> None:
         """Begin a body, unless the answer is interim."""
@@ -212,13 +233,22 @@ class Reader:
             if self._interims > INTERIM_MAX or status < _LOWEST:
                 raise NoAnswer(MALFORMED)
             return
+        version = self._parser.get_http_version()
+        if version not in _VERSIONS:
+            raise NoAnswer(MALFORMED)
         self._begun = True
         self._status = status
         if status == _SWITCHING:
             # To what nobody has asked for.
             self.whole = True
         else:
-            self.keeps = self._parser.should_keep_alive()
+            # RFC 9112, 6.1: before HTTP/1.1 nobody can say chunked and be believed.
+            codings_max = 1 if version == "1.1" else 0
+            self.keeps = (
+                self._parser.should_keep_alive()
+                and not self._odd
+                and self._codings <= codings_max
+            )
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of a body; stop where it is longer than we hear."""

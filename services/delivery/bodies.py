@@ -2,7 +2,8 @@
 
 A slot says nothing about how large a body is, so those that are asked for have a budget
 besides.  Whoever finds none left waits in line; bodies that came with their batch, the
-small ones, pass by.
+small ones, pass by.  Few are asked for at once: where all got a piece in turn, all
+would be whole at the same time, which may be too late for all.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from libs.common.errors import Unavailable
 from libs.common.messages import NULL, BodyWanted, Delivery
 
 _NULL: Final = bytes(NULL)
+#: How many bodies are asked for at once: enough for no dispatcher to be idle.
+_FETCHES_MAX: Final = 4
 _PIECE_BYTES_MAX: Final = 512 * 1024
 _ANSWER_SECONDS: Final = 5.0
 _AGAIN_SECONDS_MAX: Final = 0.5
@@ -31,6 +34,7 @@ class Bodies:
         self._freed = asyncio.Event()
         #: First come, first served: else a large one would wait while small ones pass.
         self._turn = asyncio.Lock()
+        self._fetches = asyncio.Semaphore(_FETCHES_MAX)
 
     @asynccontextmanager
     async def of(
@@ -52,10 +56,20 @@ class Bodies:
             yield None
             return
         try:
-            yield await _whole(job, self._bus, lease_id, start_by)
+            yield await self._fetch(job, lease_id, start_by)
         finally:
             self._free += room
             self._freed.set()
+
+    async def _fetch(
+        self, job: Delivery, lease_id: str, start_by: float
+    ) -> bytes | None:
+        """Return the body, when it is our turn to ask for it; None as for `of`."""
+        try:
+            async with asyncio.timeout_at(start_by), self._fetches:
+                return await _whole(job, self._bus, lease_id, start_by)
+        except TimeoutError:
+            return None
 
     async def _take(self, room: int, start_by: float) -> bool:
         try:

@@ -129,6 +129,15 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """End one that nobody waits for any more.
+
+        When that is decided in the moment in which it was made, uvloop closes it and
+        never tells that it was lost.
+        """
+        self.abort()
+        self._lost(self)
+
     # --- what the loop tells -------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -78,6 +78,11 @@ class Connections:
         if self._look is None:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._drop_old)
 
+    def make_room(self) -> None:
+        """Close all idle ones: this machine is out of what they hold."""
+        for connection in list(self._idle):
+            self._drop(connection)
+
     async def close(self) -> None:
         """End all of them; return when they have ended."""
         if self._look is not None:

@@ -58,10 +58,10 @@ class Dialer:
         infos = await self._infos(host, port)
         while True:
             sock = await self._connected(infos)
-            peer = _peer_of(sock)
+            peer, connection = _peer_of(sock), made()
             try:
-                _, connection = await self._loop.create_connection(
-                    made,
+                await self._loop.create_connection(
+                    lambda one=connection: one,
                     sock=sock,
                     ssl=context,
                     server_hostname=None if context is None else host,
@@ -69,6 +69,9 @@ class Dialer:
                 )
             except OSError as error:
                 failure = not_secured(error)
+            except asyncio.CancelledError:
+                connection.give_up()
+                raise
             else:
                 return connection
             infos = [info for info in infos if info[4][:2] != peer]
@@ -94,7 +97,8 @@ class Dialer:
             raise
         except (OSError, RuntimeError) as error:
             # `RuntimeError` is what uvloop may raise of a socket.
-            raise not_connected(error) from None
+            by_six = all(info[0] == socket.AF_INET6 for info in infos)
+            raise not_connected(error, by_six=by_six) from None
 
     # --- names -----------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from services.delivery.answer import Answer
 from services.delivery.connection import Connection
 from services.delivery.connections import Connections
 from services.delivery.dialing import Dialer
-from services.delivery.failures import LATE, NoAnswer
+from services.delivery.failures import LATE, NoAnswer, NoRoom
 from services.delivery.guard import GuardedResolver, guard_of
 from services.delivery.metrics import CONNECTIONS
 from services.delivery.request import Destination, Request, head_of
@@ -95,6 +95,11 @@ class Exchange:
                 return await self._dialer.dial(
                     destination.host, destination.port, context, self._connections.made
                 )
+        except NoRoom as error:
+            if error.of_files:
+                # What is idle holds what the next one needs.
+                self._connections.make_room()
+            raise
         except TimeoutError:
             if until < deadline:
                 raise NoAnswer(LATE) from None

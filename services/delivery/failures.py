@@ -26,20 +26,22 @@ class NoAnswer(Exception):  # noqa: N818
 
 
 class NoRoom(Exception):  # noqa: N818
-    """This machine is out of something, and nothing was sent."""
+    """This machine is out of something, and nothing was sent.
+
+    *of_files*: what idle connections hold, too.
+    """
+
+    def __init__(self, *, of_files: bool = False) -> None:
+        super().__init__()
+        self.of_files = of_files
 
 
 #: What can become of a request instead of an answer.  `ValueError` is a method or a
 #: header that cannot be written, or certificates that cannot be used.
 FAILURES: Final = (NoAnswer, NoRoom, Forbidden, TimeoutError, ValueError)
 
-_OURS: Final = {
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENOBUFS,
-    errno.EADDRNOTAVAIL,
-}
+_FILES: Final = {errno.EMFILE, errno.ENFILE}
+_OURS: Final = {*_FILES, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
 _UNREACHABLE: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
 
@@ -60,19 +62,31 @@ def reason(failure: BaseException, *, timeout_seconds: float = 0.0) -> str:
 
 def not_found(error: OSError) -> NoAnswer | NoRoom:
     """Return what it means that a look-up failed."""
-    return NoRoom() if error.errno in _OURS else NoAnswer(UNKNOWN)
+    return _no_room(error.errno) or NoAnswer(UNKNOWN)
 
 
-def not_connected(error: OSError | RuntimeError) -> NoAnswer | NoRoom:
-    """Return what it means that no connection was made."""
+def not_connected(
+    error: OSError | RuntimeError, *, by_six: bool = False
+) -> NoAnswer | NoRoom:
+    """Return what it means that no connection was made, *by_six*: over IPv6 only.
+
+    A machine without IPv6 has no address to connect from, and will have none.
+    """
     number = error.errno if isinstance(error, OSError) else None
-    if number in _OURS:
-        return NoRoom()
+    if by_six and number == errno.EADDRNOTAVAIL:
+        number = errno.ENETUNREACH
+    room = _no_room(number)
+    if room is not None:
+        return room
     if number == errno.ECONNREFUSED:
         return NoAnswer("connection refused")
     if number in _UNREACHABLE:
         return NoAnswer("no route to the receiver")
     return NoAnswer("no connection")
+
+
+def _no_room(number: int | None) -> NoRoom | None:
+    return NoRoom(of_files=number in _FILES) if number in _OURS else None
 
 
 def not_secured(error: OSError) -> NoAnswer | NoRoom:

@@ -1,9 +1,11 @@
 """Batches come in, attempts are made, verdicts go out.
 
 The rule of the lease: an attempt never begins later than the lease's time after the
-batch arrived.  Whether a renewal was committed nobody here can know, so nobody counts
-on one; what is too late is dropped, and the lease in Postgres decides.  What has
-begun is finished: it may be repeated elsewhere only if this process dies.
+batch was sent, however long it was on its way or this process stood still: that is
+read off the NATS server's clock.  Whether a renewal was committed nobody here can
+know, so nobody counts on one; what is too late is dropped, and the lease in Postgres
+decides.  What has begun is finished: it may be repeated elsewhere only if this process
+dies.
 
 The rule of fault: what goes wrong on this side (a secret that does not open, no file
 descriptors left) does not count as an attempt; the job is handed back after a while.
@@ -15,9 +17,10 @@ from typing import Final
 
 import structlog
 
-from libs.common import streams
+from libs.common import streams, tracing
 from libs.common.actors import spare
 from libs.common.bus import Bus
+from libs.common.errors import Unavailable
 from libs.common.loops import pause
 from libs.common.messages import (
     WORK,
@@ -26,6 +29,7 @@ from libs.common.messages import (
     Delivery,
     Verdict,
 )
+from libs.common.server_clock import ServerClock
 from services.delivery.bodies import Bodies
 from services.delivery.leases import Leases
 from services.delivery.manners import Manner, Manners, key_of
@@ -37,6 +41,8 @@ log = structlog.get_logger()
 
 #: A job that is handed back comes straight out again: not faster than this.
 _HAND_BACK_SECONDS: Final = 1.0
+#: What must be left of a lease for an attempt to begin: most end in less.
+_LEFT_SECONDS_MIN: Final = 1.0
 
 
 class Inbox:
@@ -62,6 +68,7 @@ class Inbox:
         self._reports = reports
         self._slots = asyncio.Semaphore(slots)
         self._stopping = stopping
+        self._clock = ServerClock(bus, WORK)
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> None:
@@ -83,12 +90,8 @@ class Inbox:
     async def _begin(
         self, attempts: asyncio.TaskGroup, batch: AttemptDeliveries
     ) -> None:
-        # On its way the batch may have grown as old as the stream lets it, or older if
-        # we were frozen meanwhile.
-        late = self._leases.was_frozen()
-        left = batch.lease_seconds - WORK.age_max.total_seconds()
-        start_by = self._loop.time() + (0 if late else left)
         await self._leases.accept(batch.dispatcher, batch.lease_id)
+        start_by = await self._start_by(batch)
         manners: dict[str, Manner | None] = {}
         for job in batch.jobs:
             task = attempts.create_task(
@@ -98,6 +101,19 @@ class Inbox:
             # However the task ends, cancelled before its first step included, what
             # it carries is put down: a lease named for ever would never be released.
             task.add_done_callback(partial(self._ended, batch))
+
+    async def _start_by(self, batch: AttemptDeliveries) -> float:
+        """Return until when its attempts may begin, on the loop's clock."""
+        left = batch.lease_seconds - _LEFT_SECONDS_MIN
+        if batch.sent_at is None:
+            # It may have waited as long as the stream lets it.
+            return self._loop.time() + left - WORK.age_max.total_seconds()
+        try:
+            age = await self._clock.latest() - batch.sent_at
+        except Unavailable as error:
+            log.warning("batch.age_unknown", lease_id=batch.lease_id, cause=str(error))
+            age = left
+        return self._loop.time() + left - max(age, 0.0)
 
     def _ended(
         self, batch: AttemptDeliveries, task: asyncio.Task[Verdict | None]
@@ -129,9 +145,13 @@ class Inbox:
             if body is None or self._loop.time() >= start_by:
                 log.warning("attempt.too_late", job_id=job.job_id, attempt=job.attempt)
                 return await self._handed_back(job, batch)
-            verdict = await self._sender.attempt(
-                job, body, manner, lease_id=batch.lease_id
-            )
+            link = batch.traces.get(job.job_id) if batch.traces else None
+            with tracing.attempting(job, link=link, parent=batch.trace):
+                verdict = await self._sender.attempt(
+                    job, body, manner, lease_id=batch.lease_id
+                )
+                if link is not None:
+                    tracing.ended(verdict)
         if not verdict.sent:
             log.error("attempt.not_made", job_id=job.job_id, attempt=job.attempt)
             return await self._handed_back(job, batch)

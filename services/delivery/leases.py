@@ -16,8 +16,6 @@ from libs.common.messages import LeasesHeld
 from services.delivery.metrics import IN_FLIGHT
 
 _SAY_SECONDS: Final = 1.0
-#: Whoever says nothing for so long did not run.
-_FROZEN_SECONDS: Final = 2.5
 
 
 class Leases:
@@ -35,19 +33,7 @@ class Leases:
         self._jobs = 0
         self._room = asyncio.Event()
         self._closed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._said_at = self._loop.time()
-        self._woke_at = float("-inf")
         IN_FLIGHT.set_function(lambda: self._jobs)
-
-    def was_frozen(self) -> bool:
-        """Return whether this process stood still just now, or a moment ago.
-
-        Then what it reads now may have been waiting for it all the while.
-        """
-        now = self._loop.time()
-        silent = now - self._said_at > _FROZEN_SECONDS
-        return silent or now - self._woke_at < _SAY_SECONDS
 
     async def accept(self, dispatcher: str, lease_id: str) -> None:
         """Say that a batch has arrived, and no more than that."""
@@ -80,9 +66,6 @@ class Leases:
     async def say(self) -> None:
         """Say what is held until closed, and then that it is nothing (an actor)."""
         while not self._closed.is_set():
-            if self._loop.time() - self._said_at > _FROZEN_SECONDS:
-                self._woke_at = self._loop.time()
-            self._said_at = self._loop.time()
             await self._bus.ring(self._word(self._named()))
             await pause(_SAY_SECONDS, self._closed)
         await self._bus.ring(self._word(self._named()))

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
+
+from libs.common.metrics import Distribution
 
 
 class Outcome(StrEnum):
@@ -19,11 +21,11 @@ class Outcome(StrEnum):
 
 
 _ATTEMPTS: Final = Counter(
-    "bellhop_delivery_attempts_total", "Attempts by how they ended.", ["outcome"]
+    "bellhop_deliveries_total", "Attempts by how they ended.", ["outcome"]
 )
 ENDED: Final = {outcome: _ATTEMPTS.labels(outcome=outcome) for outcome in Outcome}
-DURATION: Final = Histogram(
-    "bellhop_delivery_duration_seconds",
+DURATION: Final = Distribution(
+    "bellhop_delivery_attempt_duration_seconds",
     "From the beginning of an attempt to the end of the answer.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60),
 )

@@ -15,14 +15,17 @@ from typing import Final
 
 from aiohttp.abc import AbstractResolver
 
+from libs.common import tracing
 from libs.common.addresses import checked_url
 from libs.common.endpoints import Tls
 from libs.common.errors import Malformed
+from libs.common.listening import HOST
 from libs.common.messages import Delivery, Verdict
 from services.delivery.answer import Answer
 from services.delivery.exchange import Exchange, open_exchange
 from services.delivery.failures import FAILURES, NoRoom, reason
 from services.delivery.guard import Forbidden
+from services.delivery.listeners import Listeners
 from services.delivery.manners import Manner
 from services.delivery.metrics import Blocked
 from services.delivery.oauth import NoToken, Token
@@ -39,10 +42,19 @@ _UNAUTHORIZED: Final = 401
 class Sender:
     """Makes attempts.  Never raises for what a receiver does."""
 
-    def __init__(self, exchange: Exchange, *, development: bool) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        development: bool,
+        listeners: Listeners | None = None,
+        send_traceparent: bool = False,
+    ) -> None:
         self._exchange = exchange
+        self._listeners = listeners
         self._loop = asyncio.get_running_loop()
         self._development = development
+        self._send_traceparent = send_traceparent
         self._destination = lru_cache(maxsize=16_384)(self._checked)
 
     async def attempt(
@@ -87,7 +99,11 @@ class Sender:
         deadline = self._loop.time() + job.timeout_seconds
         destination = self._destination(job.url)
         lines = manner.lines(job, body, timestamp=int(time.time()))
+        if self._send_traceparent and (trace := tracing.here()) is not None:
+            lines += lines_of([("traceparent", trace)])
         request = Request(job.method, destination, lines, body)
+        if destination.host == HOST and job.endpoint_id and self._listeners:
+            return await self._listeners.make(job, request, deadline=deadline)
         if manner.account is None and manner.tls is None:
             return await self._exchange.make(request, deadline=deadline)
         async with asyncio.timeout_at(deadline):
@@ -197,8 +213,16 @@ def _since(started: float) -> float:
 
 @asynccontextmanager
 async def open_sender(
-    settings: Settings, *, names: AbstractResolver | None = None
+    settings: Settings,
+    *,
+    names: AbstractResolver | None = None,
+    listeners: Listeners | None = None,
 ) -> AsyncIterator[Sender]:
     """Send until the block ends; *names* is as in `open_exchange`."""
     async with open_exchange(settings, names=names) as exchange:
-        yield Sender(exchange, development=settings.development)
+        yield Sender(
+            exchange,
+            development=settings.development,
+            listeners=listeners,
+            send_traceparent=settings.send_traceparent,
+        )

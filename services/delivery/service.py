@@ -10,6 +10,7 @@ from libs.common.sealing import Sealer
 from services.delivery.bodies import Bodies
 from services.delivery.inbox import Inbox
 from services.delivery.leases import Leases
+from services.delivery.listeners import Listeners
 from services.delivery.manners import Manners
 from services.delivery.reports import Reports
 from services.delivery.sender import Sender, open_sender
@@ -26,7 +27,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
     async with (
         open_health(settings, stopping=stopping) as health,
         open_bus(settings.nats_url, service="delivery") as bus,
-        open_sender(settings) as sender,
+        open_sender(settings, listeners=Listeners(bus)) as sender,
     ):
         health.check("nats", connected)
         health.open_doors()

@@ -25,6 +25,8 @@ _PORT_MAX: Final = 65535
 class Settings(ServiceSettings):
     """Read from the environment, once."""
 
+    #: Whether receivers are told of what trace an attempt is (``traceparent``).
+    send_traceparent: bool = False
     #: Base64 keys of 32 bytes, newest first, that open sealed signing secrets.
     secret_key: SecretStr
     #: How many attempts this pod carries at once, those included whose verdict is
@@ -32,7 +34,7 @@ class Settings(ServiceSettings):
     delivery_slots: int = Field(default=1024, ge=1, le=10_000)
     #: How many bytes of bodies that do not travel with their batch this pod holds at
     #: once; the next one waits for room.
-    delivery_bodies_bytes_max: int = Field(default=256 * 1024 * 1024, ge=1)
+    delivery_bodies_bytes_max: int = Field(default=128 * 1024 * 1024, ge=1)
     #: How long a connection may take to be there, TLS included; an attempt's own
     #: time-out covers it too.
     delivery_connect_timeout_seconds: float = Field(default=5.0, gt=0, le=60)

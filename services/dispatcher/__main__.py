@@ -11,12 +11,7 @@ from services.dispatcher.settings import Settings
 def main() -> int:
     """Run until told to stop; return the exit code."""
     settings = Settings.from_env()
-    return run(
-        "dispatcher",
-        partial(serve, settings),
-        drain_seconds=settings.drain_seconds,
-        log_level=settings.log_level,
-    )
+    return run("dispatcher", partial(serve, settings), settings)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def batch(
     *,
     dispatcher: str,
     lease_seconds: float,
+    sent_at: float,
     secrets: Mapping[UUID, list[bytes]],
     endpoints: Mapping[UUID, Configured],
     completions: Mapping[UUID, Signing],
@@ -49,6 +50,7 @@ def batch(
         lease_id=str(jobs[0].lease_id),
         dispatcher=dispatcher,
         lease_seconds=lease_seconds,
+        sent_at=sent_at,
         secrets={
             str(id_): secrets[id_]
             for id_ in {job.organization_id for job in jobs if job.endpoint_id is None}

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from libs.common.admission import admission
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Transient
+from libs.common.floors import Floors
 from libs.common.store import claims
 from libs.common.store.claims import Claimed
 from services.dispatcher.ledger import Ledger
@@ -34,7 +35,7 @@ class Claiming:
 
     A lane that gave less than asked is out of the ledger until somebody tells of it: of
     a job that became ready, of one that left its place where there is a limit, or the
-    clock, for a rate, a breaker and a throttle.
+    clock, for a rate, a breaker, a throttle and a floor.
     """
 
     def __init__(
@@ -42,12 +43,16 @@ class Claiming:
         settings: Settings,
         pool: Pool,
         ledger: Ledger,
+        floors: Floors,
         *,
         again: Callable[[Sequence[int]], None],
     ) -> None:
         self._settings = settings
         self._pool = pool
         self._ledger = ledger
+        self._floors = floors
+        #: Lanes whose claim passed over what may stand before their floor.
+        self._floored: set[int] = set()
         #: Called with lanes that may give more now.
         self._tell = again
         #: Lanes that would be refused: only how to ask, never who gets how much.
@@ -67,6 +72,7 @@ class Claiming:
     async def claim(self, quotas: Mapping[int, int]) -> list[Claimed]:
         """Claim up to ``quotas[lane]`` jobs of each lane; raises `Unavailable`."""
         lanes = self._ledger.lanes
+        self._floored.clear()
         self._limited |= {id_ for id_ in quotas if lanes[id_].endpoint_id is not None}
         free = {id_: n for id_, n in quotas.items() if id_ not in self._limited}
         claimed: list[Claimed] = []
@@ -89,7 +95,8 @@ class Claiming:
     async def _claim(
         self, conn: Conn, quotas: Mapping[int, int], *, admitted: Sequence[int] = ()
     ) -> tuple[list[Claimed], set[int]]:
-        return await claims.claim(
+        floors = self._floors.of(quotas)
+        claimed, refused = await claims.claim(
             conn,
             quotas=quotas,
             lease_jobs_max=self._settings.batch_jobs_max,
@@ -97,7 +104,11 @@ class Claiming:
             lease=timedelta(seconds=self._settings.lease_seconds),
             payload_bytes_max=BODY_BYTES_MAX,
             admitted=admitted,
+            floors=floors,
         )
+        self._floors.took(job.lane_id for job in claimed)
+        self._floored |= floors.keys()
+        return claimed, refused
 
     async def _claim_limited(self, quotas: Mapping[int, int]) -> list[Claimed]:
         claimed: list[Claimed] = []
@@ -131,6 +142,9 @@ class Claiming:
     ) -> None:
         """Forget lanes that gave less than asked, unless told of them meanwhile."""
         given = Tally(job.lane_id for job in claimed)
-        self._ledger.ready -= {
+        emptied = {
             lane_id for lane_id, quota in quotas.items() if given[lane_id] < quota
         }
+        self._ledger.ready -= emptied
+        for lane_id in emptied & self._floored:
+            self._look_again(lane_id, self._floors.again_seconds)

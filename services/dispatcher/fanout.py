@@ -6,21 +6,30 @@ back; the other order could deliver a job that nobody holds.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import structlog
 from prometheus_client import Gauge
 
-from libs.common import streams
+from libs.common import streams, tracing
 from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Undecided
 from libs.common.db import Pool, borrow
 from libs.common.errors import Unavailable
+from libs.common.floors import Floors
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import WORK, LanesReady, OrganizationChanged
+from libs.common.messages import (
+    WORK,
+    AttemptDeliveries,
+    LanesReady,
+    OrganizationChanged,
+)
 from libs.common.outgoing import COMPLETION
-from libs.common.store import claims, lanes, settlement
+from libs.common.server_clock import ServerClock
+from libs.common.store import claims, journal, lanes, leases, settlement
 from libs.common.store.claims import Claimed
 from libs.common.store.completions import Signing
 from libs.common.store.receivers import Configured
@@ -39,6 +48,8 @@ HANDED_OUT: Final = Gauge(
 
 _SCAN_LANES_MAX: Final = 2000
 _BLOCKED_SECONDS: Final = 1.0
+#: A lease that was claimed so long ago is renewed before it is sent.
+_OLD_SECONDS: Final = 1.0
 _UNSIGNED: Final = "the job whose end this tells was purged, and its secret with it"
 
 
@@ -53,12 +64,16 @@ class Fanout:
         self._bus = bus
         self._ledger = ledger
         self._bell = bell
-        self._claiming = Claiming(settings, pool, ledger, again=self._note)
+        self._floors = Floors(pool)
+        self._claiming = Claiming(
+            settings, pool, ledger, self._floors, again=self._note
+        )
         self._scanned_at = float("-inf")
         self._scan_after = 0
         self._blocked_until = float("-inf")
         self._told: set[int] = set()
         self._configuration = Configuration(pool, bus)
+        self._clock = ServerClock(bus, WORK)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Hand out until stopped."""
@@ -68,6 +83,10 @@ class Fanout:
             poll_seconds=self._settings.poll_seconds,
             stopping=stopping,
         )
+
+    async def look_for_floors(self, stopping: asyncio.Event) -> None:
+        """Look where the lanes begin that much is claimed from, until stopped."""
+        await self._floors.look(stopping)
 
     async def listen_lanes(self, stopping: asyncio.Event) -> None:
         """Hear of lanes with ready jobs, until stopped."""
@@ -102,8 +121,10 @@ class Fanout:
         quotas = self._ledger.quotas(now=now, most=self._settings.claim_jobs_max)
         if not quotas:
             return False
+        # Postgres counts a lease from when it begins to claim.
+        began = asyncio.get_running_loop().time()
         claimed = await self._claiming.claim(quotas)
-        if not await self._send_all(claimed):
+        if not await self._send_all(claimed, began=began):
             # NATS is there and takes nothing: to claim again at once would only fill
             # the journal with jobs that come and go.
             self._blocked_until = asyncio.get_running_loop().time() + _BLOCKED_SECONDS
@@ -164,18 +185,20 @@ class Fanout:
             self._pool,
             self._bus,
             lanes={job.lane_id for job in closed if job.limited},
-            awaited=any(job.awaited for job in closed),
+            released={job.released for job in closed},
             left_line=any(job.left_line for job in closed),
         )
 
-    async def _send_all(self, claimed: Sequence[Claimed]) -> bool:
-        """Send each lease's jobs in one message; return whether NATS took them all."""
-        now = asyncio.get_running_loop().time()
+    async def _send_all(self, claimed: Sequence[Claimed], *, began: float) -> bool:
+        """Send each lease's jobs in one message; return whether NATS took them all.
+
+        The leases live from when the claim *began*.
+        """
         batches: dict[UUID, list[Claimed]] = {}
         for job in claimed:
             batches.setdefault(job.lease_id, []).append(job)
         for lease_id, jobs in batches.items():
-            self._ledger.hand_out(lease_id, [job.lane_id for job in jobs], now=now)
+            self._ledger.hand_out(lease_id, [job.lane_id for job in jobs], now=began)
         HANDED_OUT.set(len(self._ledger.handed_out))
         try:
             ends = {job.job_id for job in claimed if self._tells_an_end(job)}
@@ -208,13 +231,40 @@ class Fanout:
                 gone.append(job)
         # Their endpoint was deleted since: somebody else sees to them.
         await self._take_back(gone)
+        began = await self._make_up_for_lost_time(batches, began=began)
         sent = await asyncio.gather(
             *(
-                self._send(jobs, secrets, endpoints, completions)
+                self._send(jobs, secrets, endpoints, completions, began=began)
                 for jobs in batches.values()
             )
         )
         return all(sent)
+
+    async def _make_up_for_lost_time(
+        self, batches: dict[UUID, list[Claimed]], *, began: float
+    ) -> float:
+        """Renew leases that are no longer young; return from when they live now.
+
+        Where Postgres stood still meanwhile, or this process did, too little is left of
+        them for the way to a pod.  Batches whose lease is gone are left out.
+        """
+        loop = asyncio.get_running_loop()
+        if not batches or loop.time() - began < _OLD_SECONDS:
+            return began
+        began = loop.time()
+        async with borrow(self._pool) as conn:
+            kept = await leases.renew(
+                conn,
+                lease_ids=batches.keys(),
+                lease=timedelta(seconds=self._settings.lease_seconds),
+            )
+        log.warning("batches.delayed", leases=len(batches), kept=len(kept))
+        for lease_id in kept:
+            self._ledger.keep_alive(lease_id, now=began)
+        for lease_id in batches.keys() - kept:
+            for job in batches.pop(lease_id):
+                self._ledger.close(lease_id, job.lane_id)
+        return began
 
     def _tells_an_end(self, job: Claimed) -> bool:
         """Whether it is a completion webhook: their lanes are called so."""
@@ -226,28 +276,53 @@ class Fanout:
         secrets: dict[UUID, list[bytes]],
         endpoints: dict[UUID, Configured],
         completions: dict[UUID, Signing],
+        *,
+        began: float,
     ) -> bool:
-        word = batch(
-            jobs,
-            dispatcher=self._ledger.dispatcher,
-            lease_seconds=self._settings.lease_seconds,
-            secrets=secrets,
-            endpoints=endpoints,
-            completions=completions,
-            message_bytes_max=self._bus.payload_bytes_max,
-        )
+        lease_id = str(jobs[0].lease_id)
+        traces = await self._traces(jobs) if tracing.is_on() else {}
         try:
-            await streams.send(
-                self._bus, WORK, word.subject, word.encode(), id_=word.lease_id
+            sent_at = await self._clock.earliest()
+            spent = asyncio.get_running_loop().time() - began
+            word = batch(
+                jobs,
+                dispatcher=self._ledger.dispatcher,
+                lease_seconds=max(self._settings.lease_seconds - spent, 0.0),
+                sent_at=sent_at,
+                secrets=secrets,
+                endpoints=endpoints,
+                completions=completions,
+                message_bytes_max=self._bus.payload_bytes_max,
             )
+            await self._say(word, traces)
         except Undecided as error:
             # A pod may have it.  If none does, the lease runs out.
-            log.warning("batch.undecided", lease_id=word.lease_id, cause=str(error))
+            log.warning("batch.undecided", lease_id=lease_id, cause=str(error))
         except Unavailable as error:
-            log.warning("batch.not_sent", lease_id=word.lease_id, cause=str(error))
+            log.warning("batch.not_sent", lease_id=lease_id, cause=str(error))
             await self._take_back(jobs)
             return False
         return True
+
+    async def _say(self, word: AttemptDeliveries, traces: dict[str, str]) -> None:
+        with tracing.sending(word.subject, traces.values()):
+            if traces:
+                word = msgspec.structs.replace(
+                    word, traces=traces, trace=tracing.here()
+                )
+            await streams.send(
+                self._bus, WORK, word.subject, word.encode(), id_=word.lease_id
+            )
+
+    async def _traces(self, jobs: Sequence[Claimed]) -> dict[str, str]:
+        """Return what created the jobs that are traced, none when Postgres is away."""
+        try:
+            async with borrow(self._pool) as conn:
+                return await journal.find_traces(
+                    conn, job_ids=[job.job_id for job in jobs]
+                )
+        except Unavailable:
+            return {}
 
     async def _take_back(self, jobs: Sequence[Claimed]) -> None:
         """Release jobs that surely no pod has: the attempt did not happen."""

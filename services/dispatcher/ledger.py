@@ -42,6 +42,8 @@ class Ledger:
     handed_out: dict[UUID, HandedOut] = field(default_factory=dict)
     _pods: dict[str, tuple[int, float]] = field(default_factory=dict)
     _dispatchers: dict[str, float] = field(default_factory=dict)
+    #: When a pod last said that it holds a lease.
+    _held: dict[UUID, float] = field(default_factory=dict)
     _by_lane: Counter[int] = field(default_factory=Counter)
     _by_organization: Counter[UUID] = field(default_factory=Counter)
     #: How many jobs of lanes of retries are out.
@@ -57,14 +59,29 @@ class Ledger:
         self._pods[word.pod] = (word.slots, now)
         ours: list[UUID] = []
         for dispatcher, leases in word.leases.items():
+            lease_ids = [UUID(lease_id) for lease_id in leases]
+            self._held.update(dict.fromkeys(lease_ids, now))
             if dispatcher != self.dispatcher and self._is_up(dispatcher, now):
                 continue
-            for lease_id in map(UUID, leases):
+            for lease_id in lease_ids:
                 handed = self.handed_out.get(lease_id)
                 if handed is not None:
                     handed.taken_up = True
                 ours.append(lease_id)
         return ours
+
+    def held(self, *, now: float) -> set[UUID]:
+        """Return the leases that pods hold, whosever they are, as far as we heard.
+
+        A dispatcher may be up and yet cut off from Postgres, so that it renews nothing:
+        its pods live.
+        """
+        self._held = {
+            lease_id: heard
+            for lease_id, heard in self._held.items()
+            if now - heard < _SILENT_SECONDS
+        }
+        return set(self._held)
 
     def hear_dispatcher(self, word: DispatcherAlive, *, now: float) -> None:
         """Note that a dispatcher is up, maybe ourselves."""

@@ -2,15 +2,16 @@
 
 import asyncio
 import random
+from collections import Counter as Tally
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
 
 from libs.common.aftermath import follow_up
-from libs.common.bus import Bus, Question, read
+from libs.common.bus import Bus, Question, read, sparing
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
 from libs.common.ids import parse_id
@@ -26,6 +27,13 @@ log = structlog.get_logger()
 SETTLED: Final = Counter("bellhop_jobs_settled_total", "Attempts settled.", ["how"])
 STALE: Final = Counter("bellhop_verdicts_stale_total", "Verdicts whose lease was gone.")
 _AGAIN_SECONDS: Final = 0.2
+
+
+class Report(NamedTuple):
+    """Verdicts, and who waits to hear that they are committed."""
+
+    question: Question
+    verdicts: list[Verdict]
 
 
 class Results:
@@ -63,26 +71,41 @@ class Results:
                 first = await asyncio.wait_for(self._mailbox.get(), 0.2)
             except TimeoutError:
                 continue
-            questions, verdicts = self._gather(first)
-            if not await self._settle_persistently(verdicts, stopping):
+            reports = self._gather(first)
+            if not await self._settle_all(reports, stopping):
                 return
-            for question in questions:
-                await question.answer()
+            for report in reports:
+                await report.question.answer()
 
-    def _gather(self, first: Question) -> tuple[list[Question], list[Verdict]]:
-        """Return the reports that are there, up to a batch, and their verdicts."""
-        questions: list[Question] = []
-        verdicts: list[Verdict] = []
+    def _gather(self, first: Question) -> list[Report]:
+        """Return the reports that are there, up to a batch."""
+        reports: list[Report] = []
+        verdicts = 0
         question: Question | None = first
         while question is not None:
             word = read(AttemptsEnded, question.data)
             # What cannot be read is answered too: to hear it again would not help.
-            questions.append(question)
-            if word is not None:
-                verdicts.extend(filter(_names_a_lease, word.verdicts))
-            full = len(verdicts) >= self._batch_max or self._mailbox.empty()
+            told = [] if word is None else list(filter(_names_a_lease, word.verdicts))
+            reports.append(Report(question, told))
+            verdicts += len(told)
+            full = verdicts >= self._batch_max or self._mailbox.empty()
             question = None if full else self._mailbox.get_nowait()
-        return questions, verdicts
+        return reports
+
+    async def _settle_all(
+        self, reports: Sequence[Report], stopping: asyncio.Event
+    ) -> bool:
+        """Settle together, or each by itself if that fails; false when giving up.
+
+        What fails by itself is skipped: its leases run out, and its neighbours' do not.
+        """
+        with sparing(AttemptsEnded.__name__):
+            verdicts = [verdict for report in reports for verdict in report.verdicts]
+            return await self._settle_persistently(verdicts, stopping)
+        if len(reports) == 1:
+            return True
+        settled = [await self._settle_all([report], stopping) for report in reports]
+        return all(settled)
 
     async def _settle_persistently(
         self, verdicts: Sequence[Verdict], stopping: asyncio.Event
@@ -126,7 +149,8 @@ class Results:
         closed = await self._settling.settle(list(judged.values()))
         for job in closed:
             self._ledger.close(job.lease_id, job.lane_id)
-            SETTLED.labels(job.how).inc()
+        for how, jobs in Tally(job.how for job in closed).items():
+            SETTLED.labels(how).inc(jobs)
         STALE.inc(len(verdicts) - len(closed))
         self._ledger.ready |= {
             job.lane_id
@@ -139,7 +163,7 @@ class Results:
                 self._pool,
                 self._bus,
                 lanes={job.lane_id for job in closed if job.limited},
-                awaited=any(job.awaited for job in closed),
+                released={job.released for job in closed},
                 left_line=any(job.left_line for job in closed),
             )
 

@@ -55,6 +55,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 results.run,
                 fanout.listen_lanes,
                 fanout.listen_organizations,
+                fanout.look_for_floors,
                 fanout.run,
             ):
                 name = actor.__qualname__

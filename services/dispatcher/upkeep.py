@@ -3,8 +3,11 @@
 A lease runs out when no pod mentions it.  But silence proves a death only to somebody
 who could hear: after an outage of NATS or Postgres, or of this very process, everyone
 gets a moment of grace to report first; and what runs out while Postgres itself stands
-still is not looked at before everyone had that moment.  So an attempt is repeated only
-when a process died inside it (promise 3).
+still is not looked at before everyone had that moment.  What a pod was heard to hold is
+spared, whoever forgot to renew it.  Whether it could hear a
+dispatcher asks the server every second: who gets no answer is cut off, whatever the
+connection says.  So an attempt is repeated only when a process died inside it
+(promise 3).
 """
 
 import asyncio
@@ -17,7 +20,7 @@ import structlog
 from prometheus_client import Counter
 
 from libs.common.aftermath import follow_up
-from libs.common.bus import Bus, Question, read
+from libs.common.bus import Bus, Question, read, sparing
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
 from libs.common.loops import Doorbell, every
@@ -39,6 +42,8 @@ _TURN_SECONDS: Final = 0.25
 _GRACE: Final = timedelta(seconds=3)
 #: Whoever was away for so long heard nothing meanwhile.
 _AWAY_SECONDS: Final = 1.5
+#: Whom the server has not answered for so long hears nobody.
+_DEAF_SECONDS: Final = 2.5
 _RECOVER_LEASES_MAX: Final = 200
 _CHUNK_BYTES_MAX: Final = 512 * 1024
 
@@ -62,6 +67,7 @@ class Upkeep:
         self._lease_seconds: Final = lease_seconds
         self._held: set[UUID] = set()
         self._heard_since = float("-inf")
+        self._answered_at = float("-inf")
         self._graced_at = float("-inf")
         self._connections = 0
         self._bodies: asyncio.Queue[Question] = asyncio.Queue()
@@ -89,14 +95,19 @@ class Upkeep:
         await self._bus.hear(DispatcherAlive, heard, stopping=stopping)
 
     async def be_heard(self, stopping: asyncio.Event) -> None:
-        """Say every second that we are up, until stopped."""
-        word = DispatcherAlive(dispatcher=self._ledger.dispatcher)
-        await every(_ALIVE_SECONDS, lambda: self._bus.ring(word), stopping=stopping)
+        """Say every second that we are up, and see that we hear, until stopped."""
+        await every(_ALIVE_SECONDS, self._be_heard, stopping=stopping)
+
+    async def _be_heard(self) -> None:
+        await self._bus.ring(DispatcherAlive(dispatcher=self._ledger.dispatcher))
+        if await self._bus.answers(seconds=_ALIVE_SECONDS):
+            self._answered_at = asyncio.get_running_loop().time()
 
     async def _turn(self) -> None:
         now = asyncio.get_running_loop().time()
         away = now - self._heard_since > _AWAY_SECONDS
-        if not self._bus.connected:
+        deaf = now - self._answered_at > _DEAF_SECONDS
+        if deaf or not self._bus.connected:
             return
         if away or self._connections != self._bus.connections:
             await self._grant_grace()
@@ -150,9 +161,10 @@ class Upkeep:
     async def _recover(self, as_of: datetime) -> None:
         more = True
         while more:
+            spared = self._ledger.held(now=asyncio.get_running_loop().time())
             async with borrow(self._pool) as conn:
                 recovered, more = await leases.recover(
-                    conn, limit=_RECOVER_LEASES_MAX, as_of=as_of
+                    conn, limit=_RECOVER_LEASES_MAX, as_of=as_of, spared=spared
                 )
             if recovered:
                 await self._tell_recovered(recovered)
@@ -172,7 +184,7 @@ class Upkeep:
             self._pool,
             self._bus,
             lanes={job.lane_id for job in recovered},
-            awaited=any(job.dead for job in recovered),
+            released={job.released for job in recovered},
             left_line=any(job.dead for job in recovered),
         )
 
@@ -194,16 +206,20 @@ class Upkeep:
                 question = await asyncio.wait_for(self._bodies.get(), 0.2)
             except TimeoutError:
                 continue
-            wanted = read(BodyWanted, question.data)
-            if wanted is None:
-                continue
-            try:
-                piece = await self._piece(wanted)
-            except (Transient, ValueError) as error:
-                # No answer: the pod asks again.
-                log.warning("body.not_given", job_id=wanted.job_id, cause=str(error))
-            else:
-                await question.answer(piece)
+            with sparing(BodyWanted.__name__):
+                await self._give(question)
+
+    async def _give(self, question: Question) -> None:
+        wanted = read(BodyWanted, question.data)
+        if wanted is None:
+            return
+        try:
+            piece = await self._piece(wanted)
+        except Transient as error:
+            # No answer: the pod asks again.
+            log.warning("body.not_given", job_id=wanted.job_id, cause=str(error))
+        else:
+            await question.answer(piece)
 
     async def _piece(self, wanted: BodyWanted) -> bytes:
         async with borrow(self._pool) as conn:

@@ -1,7 +1,8 @@
 """The ingest service: the front door, where jobs come in and questions are answered.
 
 Hears      ``OrganizationChanged``, ``WorkReady``, ``JournalGrew``; jobs that outsiders
-           hand in over NATS
+           hand in over NATS, and consumers that they ask for; what somebody who listens
+           here for an endpoint is to be sent (request)
 Says       ``LanesReady``, ``WorkReady``, ``JournalGrew``, ``OrganizationChanged``,
            ``SchedulesChanged``, ``WorkerSeen``; ``AttemptWanted`` (request)
 Reads      everything an organization may know of itself

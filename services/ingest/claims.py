@@ -101,6 +101,7 @@ class Claims:
                 self._bus.hear(WorkReady, self._told, stopping=stopping),
                 self._bus.hear(OrganizationChanged, self._changed, stopping=stopping),
                 self._look(stopping),
+                self._handouts.floors.look(stopping),
             ):
                 group.create_task(hearing)
 

@@ -6,11 +6,11 @@ from typing import Final
 from libs.common.access import Principal
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
-from libs.common.dependents import release_dependents
+from libs.common.dependents import tell_released
 from libs.common.errors import Conflict, NotFound
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew
 from libs.common.store import closures, interventions, queues
+from libs.common.store.dependencies import NOBODY, Gone, Released
 
 _BATCH: Final = 500
 #: How long one request empties a queue; whoever asks again goes on.
@@ -33,9 +33,9 @@ async def delete_queue(
     if found is None:
         raise NotFound("Resource not found")
     if delete_jobs:
-        await _empty(pool, principal, name)
-        await bus.ring(JournalGrew())
-        await release_dependents(pool, bus)
+        released = await _empty(pool, principal, name)
+        await bus.ring_journal()
+        await tell_released(pool, bus, released)
         await release_lines(pool, bus)
     elif found["id"] is None:
         raise Conflict("Queue exists only by its jobs; delete_jobs=true deletes both")
@@ -51,8 +51,9 @@ async def delete_queue(
         )
 
 
-async def _empty(pool: Pool, principal: Principal, name: str) -> None:
+async def _empty(pool: Pool, principal: Principal, name: str) -> set[Released]:
     """Cancel what is open in a queue, and purge what is dead."""
+    released: set[Released] = set()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _SECONDS_MAX
     actor = str(principal.api_key_id)
@@ -60,19 +61,24 @@ async def _empty(pool: Pool, principal: Principal, name: str) -> None:
         lanes = await closures.lanes_of_queue(
             conn, organization_id=principal.organization_id, name=name
         )
-    gone = 1
-    while gone and loop.time() < deadline:
+    moved = 1
+    while moved and loop.time() < deadline:
         # Each move is a transaction of its own.
         async with borrow(pool) as conn:
-            gone = await closures.give_back(conn, lanes=lanes, limit=_BATCH)
-            gone += await closures.cancel_lanes(
-                conn, lanes=lanes, limit=_BATCH, actor=actor
-            )
-            gone += await _purge(conn, principal, name, actor)
+            moved = await closures.give_back(conn, lanes=lanes, limit=_BATCH)
+            for gone in (
+                await closures.cancel_lanes(
+                    conn, lanes=lanes, limit=_BATCH, actor=actor
+                ),
+                await _purge(conn, principal, name, actor),
+            ):
+                moved += gone.jobs
+                released.add(gone.released)
+    return released
 
 
-async def _purge(conn: Conn, principal: Principal, name: str, actor: str) -> int:
-    """Delete some dead letters of a queue; return how many."""
+async def _purge(conn: Conn, principal: Principal, name: str, actor: str) -> Gone:
+    """Delete some dead letters of a queue."""
     dead = await interventions.choose_dead(
         conn,
         organization_id=principal.organization_id,
@@ -81,7 +87,7 @@ async def _purge(conn: Conn, principal: Principal, name: str, actor: str) -> int
         limit=_BATCH,
     )
     if not dead:
-        return 0
+        return Gone(0, NOBODY)
     return await interventions.purge(
         conn, organization_id=principal.organization_id, job_ids=dead, actor=actor
     )

@@ -6,7 +6,7 @@ waits there for somebody else's transaction keeps nobody else waiting (promise 7
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
@@ -20,6 +20,7 @@ from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Transient
+from libs.common.floors import Floors
 from libs.common.store import claims, settlement
 from libs.common.store.claims import Asked, ClaimedWork, Given
 from libs.common.store.settlement import Settled
@@ -39,10 +40,13 @@ class Handout:
     organization_id: UUID
     asked: Asked
     work: list[ClaimedWork] = field(default_factory=list)
-    #: When there may be more (seconds from then), if the queue's rate is why not now.
+    #: When there may be more (seconds from then), if the queue's rate is why not now,
+    #: or what may stand before the lane's floor was passed over.
     again_seconds: float | None = None
     #: Nothing was given because the queue has a limit: ask the other way.
     refused: bool = False
+    #: Nothing was given because others were given as many bytes as one statement gives.
+    postponed: bool = False
     #: Nobody waits for it any more: what is given goes back.
     abandoned: bool = False
 
@@ -53,6 +57,8 @@ class Handouts:
     def __init__(self, pool: Pool, bus: Bus, *, batch_max: int, lanes: int) -> None:
         self._pool = pool
         self._bus = bus
+        #: Where lanes begin: `Floors.look` is an actor.
+        self.floors = Floors(pool)
         #: Lanes that were refused: only where to ask first, never who gets how much.
         self._limited: set[int] = set()
         self._free: Batcher[Handout, None] = Batcher(
@@ -70,12 +76,15 @@ class Handouts:
         """
         lane_id = handout.asked.lane_id
         try:
-            if lane_id not in self._limited:
-                await self._free.put(handout)
-            else:
-                handout.refused = True
-            if handout.refused:
-                await self._admitted.put(handout)
+            while True:
+                if lane_id not in self._limited:
+                    await self._free.put(handout)
+                else:
+                    handout.refused = True
+                if handout.refused:
+                    await self._admitted.put(handout)
+                if not handout.postponed:
+                    break
         except Transient:
             # What was given before Postgres went away is given.
             if not handout.work:
@@ -118,7 +127,6 @@ class Handouts:
             self._pool,
             self._bus,
             lanes={job.lane_id for job in closed if job.limited},
-            awaited=False,
             left_line=False,
         )
 
@@ -144,11 +152,14 @@ class Handouts:
             asked = [handout.asked for handout in piece]
             while asked:
                 async with borrow(self._pool) as conn:
-                    given = await claims.claim_work(conn, asked=asked)
+                    given, floored = await self._claim(conn, asked)
                 await self._hand_over(given, open_)
                 self._remember(given.refused)
                 for handout in piece:
-                    handout.refused |= handout.asked.lane_id in given.refused
+                    lane_id = handout.asked.lane_id
+                    handout.refused |= lane_id in given.refused
+                    handout.postponed = lane_id in given.beyond and not handout.work
+                    handout.again_seconds = floored.get(lane_id)
                 asked = _missing(given, open_)
         return [None] * len(batch)
 
@@ -165,16 +176,48 @@ class Handouts:
             asked = [handout.asked for handout in piece]
             while asked:
                 async with borrow(self._pool) as conn:
-                    given, admitted = await _claim_admitted(conn, asked)
+                    given, admitted, again = await self._claim_admitted(conn, asked)
                 await self._hand_over(given, open_)
                 self._limited -= admitted.unlimited
                 for handout in piece:
                     lane_id = handout.asked.lane_id
-                    handout.again_seconds = admitted.again.get(lane_id)
+                    handout.postponed = lane_id in given.beyond and not handout.work
+                    handout.again_seconds = again.get(lane_id)
                 asked = _missing(given, open_)
         return [None] * len(batch)
 
+    async def _claim_admitted(
+        self, conn: Conn, asked: Sequence[Asked]
+    ) -> tuple[Given, Admission, dict[int, float]]:
+        """Claim what the limits of the queues allow."""
+        wanted: Counter[int] = Counter()
+        for one in asked:
+            wanted[one.lane_id] += one.limit
+        given = Given()
+        again: dict[int, float] = {}
+        async with admission(conn, asked=wanted) as admitted:
+            allowed = list(_within(asked, admitted.quotas))
+            if allowed:
+                given, again = await self._claim(
+                    conn, allowed, admitted=admitted.gates_of
+                )
+                admitted.started(
+                    job.lane_id for work in given.work.values() for job in work
+                )
+        return given, admitted, again | admitted.again
+
     # --- both ----------------------------------------------------------------------
+
+    async def _claim(
+        self, conn: Conn, asked: Sequence[Asked], *, admitted: Collection[int] = ()
+    ) -> tuple[Given, dict[int, float]]:
+        """Claim; return what is given, and when to ask again where there is a floor."""
+        floors = self.floors.of({one.lane_id for one in asked})
+        given = await claims.claim_work(
+            conn, asked=asked, admitted=admitted, floors=floors
+        )
+        self.floors.took(job.lane_id for work in given.work.values() for job in work)
+        return given, dict.fromkeys(floors, self.floors.again_seconds)
 
     async def _hand_over(self, given: Given, open_: dict[UUID, Handout]) -> None:
         for lease_id, work in given.work.items():
@@ -184,30 +227,13 @@ class Handouts:
             if handout.abandoned:
                 self._send_back(handout)
         if given.work or given.expired:
-            ended = bool(given.expired)
             await follow_up(
-                self._pool, self._bus, lanes=(), awaited=ended, left_line=ended
+                self._pool,
+                self._bus,
+                lanes=(),
+                left_line=bool(given.expired),
+                released=[given.released],
             )
-
-
-async def _claim_admitted(
-    conn: Conn, asked: Sequence[Asked]
-) -> tuple[Given, Admission]:
-    """Claim what the limits of the queues allow."""
-    wanted: Counter[int] = Counter()
-    for one in asked:
-        wanted[one.lane_id] += one.limit
-    given = Given()
-    async with admission(conn, asked=wanted) as admitted:
-        allowed = list(_within(asked, admitted.quotas))
-        if allowed:
-            given = await claims.claim_work(
-                conn, asked=allowed, admitted=admitted.gates_of
-            )
-            admitted.started(
-                job.lane_id for work in given.work.values() for job in work
-            )
-    return given, admitted
 
 
 def _within(asked: Sequence[Asked], quotas: dict[int, int]) -> Iterator[Asked]:

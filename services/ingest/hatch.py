@@ -1,8 +1,9 @@
-"""The hatch: jobs that come in over NATS, by request and reply.
+"""The hatch: what outside programs ask over NATS, by request and reply.
 
-What is asked is the body of ``POST /api/v1/jobs``, on a subject that names organization
-and queue; who asks is said by a header, and the answer is that of REST.  Permissions of
-the bus say who may knock; scope, rates and plan are the key's, as at every door.
+They hand jobs in, and ask for consumers (`services.ingest.consumers`).  A job is the
+body of ``POST /api/v1/jobs``, on a subject that names organization and queue; who asks
+is said by a header, and the answer is that of REST.  Accounts of the bus say who may
+knock; scope, rates and plan are the key's, as at every door.
 
 Replicas share what comes in.  Who waits for no answer is served all the same.
 """
@@ -14,6 +15,7 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
+from libs.common import tracing
 from libs.common.access import Principal
 from libs.common.bus import Bus, Question
 from libs.common.errors import (
@@ -25,7 +27,8 @@ from libs.common.errors import (
     Unauthorized,
     Unavailable,
 )
-from libs.common.subjects import INGEST, read_ingest_subject
+from libs.common.subjects import CONSUMERS, INGEST, read_ingest_subject
+from services.ingest import consumers
 from services.ingest.answers.jobs import made
 from services.ingest.grpc.admission import Admission
 from services.ingest.http.errors import crashed, refusal_of
@@ -69,23 +72,32 @@ class Hatch:
             def take(question: Question) -> None:
                 requests.create_task(self._serve(question))
 
-            await self._bus.answer(f"{INGEST}.>", take, stopping=stopping, group=_GROUP)
+            for subject in (INGEST, CONSUMERS):
+                requests.create_task(
+                    self._bus.answer(
+                        f"{subject}.>", take, stopping=stopping, group=_GROUP
+                    )
+                )
 
     async def _serve(self, question: Question) -> None:
         size = len(question.data)
         self._under_way += 1
         self._bytes += size
         try:
-            status, body = await self._reply(question)
+            with tracing.serving("process bellhop.ingest", question.headers()):
+                status, body = await self._reply(question)
         finally:
             self._under_way -= 1
             self._bytes -= size
-        HANDED_IN.labels(status=str(status)).inc()
+        if not _is_for_consumer(question):
+            HANDED_IN.labels(status=str(status)).inc()
         await question.answer(orjson.dumps(body), {STATUS_HEADER: str(status)})
 
     async def _reply(self, question: Question) -> Reply:
         try:
             self._require_room()
+            if _is_for_consumer(question):
+                return await consumers.give(self._bus, question)
             return await self._take_in(question)
         except BellhopError as error:
             return refusal_of(error)
@@ -114,8 +126,13 @@ class Hatch:
             body=question.data,
             data=data,
             key=question.header(HEADER),
+            source="nats",
         )
         return (201 if created.created else 200), made(created)
+
+
+def _is_for_consumer(question: Question) -> bool:
+    return question.subject.startswith(f"{CONSUMERS}.")
 
 
 def _credential(question: Question) -> str:

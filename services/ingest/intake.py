@@ -17,21 +17,35 @@ from uuid import UUID
 import orjson
 import structlog
 
-from libs.common import quotas
+from libs.common import quotas, tracing
 from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.dependents import release_dependents
-from libs.common.errors import Malformed, QuotaExceeded, Unauthorized, Unavailable
+from libs.common.errors import (
+    BellhopError,
+    Malformed,
+    QuotaExceeded,
+    Unauthorized,
+    Unavailable,
+)
 from libs.common.ids import new_id
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew, OrganizationChanged
+from libs.common.messages import OrganizationChanged
 from libs.common.quotas import Room, room_of
 from libs.common.sealing import Sealer
 from libs.common.store import dependencies, jobs, usage
 from libs.common.store.jobs import Completion, Holder, NewJob
+from services.ingest.accepted import (
+    DURATION,
+    Result,
+    Source,
+    counter,
+    note_refused,
+)
 from services.ingest.creating import Deliveries, create_jobs
 from services.ingest.remembered import Known, Remembered, is_whole
+from services.ingest.settings import BATCH_BYTES_MAX
 from services.ingest.wanted import Wanted, no_such_parent
 
 log = structlog.get_logger()
@@ -72,28 +86,47 @@ class Intake:
         self._sealer = sealer
         self._remembered = Remembered(bus)
         self._batcher: Batcher[Wanted, Answer] = Batcher(
-            "create", self._flush, batch_max=batch_max, lanes=lanes
+            "create",
+            self._flush,
+            batch_max=batch_max,
+            lanes=lanes,
+            weigh=_bytes_of,
+            weight_max=BATCH_BYTES_MAX,
+            took=DURATION,
         )
         self._counted: Batcher[tuple[Wanted, ...], list[Answer] | Refused] = Batcher(
             "create_counted",
             self._flush_counted,
             batch_max=_COUNTED_MAX,
             lanes=lanes,
+            weigh=lambda jobs: sum(map(_bytes_of, jobs)),
+            weight_max=BATCH_BYTES_MAX,
+            took=DURATION,
         )
 
-    async def create(self, job: Wanted) -> Created:
+    async def create(self, job: Wanted, *, source: Source) -> Created:
         """Return when *job*, or the job that holds its key, is committed.
+
+        *source* is the door that it came through.
 
         Raises `Malformed` for a parent that is none, `QuotaExceeded` when the plan has
         no room, `Unauthorized` when the organization is no more, and `Unavailable` when
         Postgres is away: then it may be repeated.
         """
-        if job.plan.unlimited:
-            return _certain(await self._batcher.put(job))
-        return _certain((await self._create_counted([job]))[0])
+        try:
+            if job.plan.unlimited:
+                answer = await self._batcher.put(job)
+            else:
+                answer = (await self._create_counted([job]))[0]
+            created = _certain(answer)
+        except BellhopError as error:
+            note_refused(source, error)
+            raise
+        counter(source, "created" if created.created else "known").inc()
+        return created
 
     async def create_all(
-        self, wanted_jobs: Sequence[Wanted]
+        self, wanted_jobs: Sequence[Wanted], *, source: Source
     ) -> list[Created | Malformed]:
         """Return when all of one organization's jobs are committed.
 
@@ -102,14 +135,21 @@ class Intake:
         """
         if not wanted_jobs:
             return []
-        if wanted_jobs[0].plan.unlimited:
-            answers = await self._batcher.put_all(wanted_jobs)
-        else:
-            answers = await self._create_counted(wanted_jobs)
-        return [
-            answer if isinstance(answer, Malformed) else _certain(answer)
-            for answer in answers
-        ]
+        try:
+            if wanted_jobs[0].plan.unlimited:
+                answers = await self._batcher.put_all(wanted_jobs)
+            else:
+                answers = await self._create_counted(wanted_jobs)
+            told = [
+                answer if isinstance(answer, Malformed) else _certain(answer)
+                for answer in answers
+            ]
+        except BellhopError as error:
+            note_refused(source, error, items=len(wanted_jobs))
+            raise
+        for result, items in Counter(map(_result_of, told)).items():
+            counter(source, result).inc(items)
+        return told
 
     async def listen(self, stopping: asyncio.Event) -> None:
         """Forget queues that are said to have changed, until stopped (an actor)."""
@@ -261,7 +301,7 @@ class Intake:
             and row.line is None
             and (row.run_at is None or row.run_at <= now)
         )
-        await self._bus.ring(JournalGrew())
+        await self._bus.ring_journal()
         if any(row.parent_id is not None and row.id in created for row in rows):
             # The parent may have ended before anybody could know of its child.
             await release_dependents(self._pool, self._bus)
@@ -350,6 +390,7 @@ def row_of(
         parent_id=job.parent_id,
         completion=completion,
         line=job.line,
+        made_by=tracing.telling(job.trace),
     )
 
 
@@ -383,6 +424,16 @@ def _answer(
         return Unavailable("who holds the idempotency key is not known; try again")
     differs = holder.fingerprint is not None and holder.fingerprint != job.fingerprint
     return Created(holder.job_id, created=False, differs=differs)
+
+
+def _result_of(answer: Created | Malformed) -> Result:
+    if isinstance(answer, Malformed):
+        return "refused"
+    return "created" if answer.created else "known"
+
+
+def _bytes_of(job: Wanted) -> int:
+    return len(job.payload)
 
 
 def _certain(answer: Answer) -> Created:

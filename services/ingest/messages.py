@@ -20,14 +20,20 @@ from libs.common import quotas
 from libs.common.batcher import Batcher
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
-from libs.common.errors import QuotaExceeded, Unauthorized, Unavailable
+from libs.common.errors import (
+    BellhopError,
+    QuotaExceeded,
+    Unauthorized,
+    Unavailable,
+)
 from libs.common.ids import new_id
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew, OrganizationChanged
+from libs.common.messages import OrganizationChanged
 from libs.common.store import incoming, jobs, messages, usage
 from libs.common.store.incoming import Entry
 from libs.common.store.jobs import NewJob
 from libs.common.store.messages import QUEUE, KeyHolder, Outcome
+from services.ingest.accepted import DURATION, Source, counter, note_refused
 from services.ingest.planning import (
     Planned,
     WantedMessage,
@@ -38,6 +44,7 @@ from services.ingest.planning import (
     plan_all,
 )
 from services.ingest.remembered import Known, Remembered, is_whole
+from services.ingest.settings import BATCH_BYTES_MAX
 from services.ingest.subscribers import Subscribers, Subscriptions
 
 log = structlog.get_logger()
@@ -93,26 +100,39 @@ class MessageIntake:
             partial(self._flush, counted=False),
             batch_max=batch_max,
             lanes=lanes,
+            weigh=_bytes_of,
+            weight_max=BATCH_BYTES_MAX,
+            took=DURATION,
         )
         self._counted: Batcher[WantedMessage, Answer] = Batcher(
             "send_counted",
             partial(self._flush, counted=True),
             batch_max=_COUNTED_MAX,
             lanes=lanes,
+            weigh=_bytes_of,
+            weight_max=BATCH_BYTES_MAX,
+            took=DURATION,
         )
 
-    async def send(self, wanted: WantedMessage) -> Sent:
+    async def send(self, wanted: WantedMessage, *, source: Source) -> Sent:
         """Return when a message is committed, or the one that holds its key.
+
+        *source* is the door that it came through.
 
         Raises `QuotaExceeded` when the plan has no room for its deliveries,
         `Unauthorized` when the organization is no more, and `Unavailable` when Postgres
         is away: then it may be repeated.
         """
         batcher = self._batcher if wanted.plan.unlimited else self._counted
-        answer = await batcher.put(wanted)
-        if isinstance(answer, Sent):
-            return answer
-        raise answer
+        try:
+            answer = await batcher.put(wanted)
+            if not isinstance(answer, Sent):
+                raise answer
+        except BellhopError as error:
+            note_refused(source, error)
+            raise
+        counter(source, "created" if answer.created else "known").inc()
+        return answer
 
     async def listen(self, stopping: asyncio.Event) -> None:
         """Forget what is said to have changed, until stopped (an actor)."""
@@ -247,7 +267,7 @@ class MessageIntake:
         await self._bus.ring_lanes(
             (row.lane_id, True) for row in rows if row.line is None
         )
-        await self._bus.ring(JournalGrew())
+        await self._bus.ring_journal()
         if any(row.line is not None for row in rows):
             # They are held until somebody says whose turn it is.
             await release_lines(self._pool, self._bus)
@@ -322,3 +342,7 @@ def _answer(
         deliveries=holder.deliveries,
         differs=holder.fingerprint != one.wanted.fingerprint,
     )
+
+
+def _bytes_of(message: WantedMessage) -> int:
+    return len(message.payload)

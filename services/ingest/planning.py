@@ -1,10 +1,13 @@
 """Which jobs a message becomes: one for each endpoint that asks for it (pure)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec import structs
+
+from libs.common import tracing
 from libs.common.deliveries import Addressee, Message, delivery
 from libs.common.ids import new_id
 from libs.common.plans import Plan
@@ -36,6 +39,8 @@ class WantedMessage:
     delivery: Delivery | None = None
     #: How often it was delivered to us before.
     hops: int = 0
+    #: The request that sends it, if that is traced.
+    trace: str | None = field(default_factory=tracing.here)
 
     @property
     def key(self) -> tuple[UUID, str] | None:
@@ -105,7 +110,7 @@ def deliveries_of(one: Planned, known: Known) -> Iterable[NewJob]:
     wanted = one.wanted
     for subscriber in one.subscribers:
         lane = _lane(wanted, subscriber)
-        yield delivery(
+        row = delivery(
             Message(
                 id=one.id,
                 organization_id=wanted.organization_id,
@@ -122,6 +127,8 @@ def deliveries_of(one: Planned, known: Known) -> Iterable[NewJob]:
             lane_id=known.lanes[lane],
             timeout_seconds=known.defaults[lane[:2]].timeout_seconds,
         )
+        traced = tracing.telling(wanted.trace)
+        yield row if traced is None else structs.replace(row, made_by=traced)
 
 
 def lanes_of(planned: Iterable[Planned]) -> set[LaneName]:

@@ -8,6 +8,7 @@ import msgspec
 from libs.common.access import Principal
 from libs.common.db import Pool
 from libs.common.ids import parse_id
+from services.ingest.accepted import Source
 from services.ingest.idempotency import key_in_header, reused
 from services.ingest.intake import Created, Intake
 from services.ingest.requests.checking import as_sent, checked
@@ -39,16 +40,20 @@ class Producing:
         body: bytes,
         data: dict[str, Any],
         key: str | None,
+        source: Source,
     ) -> Created:
         """Return when the job that is asked for, or one with its key, is committed.
 
-        *asked* is *data*, checked, which *body* spells; *key* is the header's.  Raises
-        `Malformed`, `Forbidden`, `PayloadOverPlan` and what `Intake.create` does.
+        *asked* is *data*, checked, which *body* spells; *key* is the header's, and
+        *source* the door that it came through.  Raises `Malformed`, `Forbidden`,
+        `PayloadOverPlan` and what `Intake.create` does.
         """
         key = key_in_header(key, asked.idempotency_key)
         if key is not None:
             asked = checked(CreateJob, {**data, "idempotency_key": key})
-        created = await self.intake.create(await self.wanted(principal, asked, body))
+        created = await self.intake.create(
+            await self.wanted(principal, asked, body), source=source
+        )
         if key is not None and created.differs:
             raise reused()
         return created
@@ -57,11 +62,18 @@ class Producing:
         self, principal: Principal, asked: CreateJob, body: bytes | msgspec.Raw
     ) -> Wanted:
         """Return a job as it may be taken in; *body* spells it."""
+        payload = bytes(as_sent(body, _Raw).payload)
+        return await self.wanted_with(principal, asked, payload)
+
+    async def wanted_with(
+        self, principal: Principal, asked: CreateJob, payload: bytes
+    ) -> Wanted:
+        """Return a job as it may be taken in; *payload* is its own, as JSON."""
         principal.require(asked.queue_name)
         return wanted(
             principal,
             asked,
-            payload=bytes(as_sent(body, _Raw).payload),
+            payload=payload,
             development=self.development,
             endpoint=await self._endpoint(principal, asked),
         )

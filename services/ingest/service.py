@@ -14,6 +14,7 @@ from libs.common.sealing import Sealer
 from libs.common.tokens import Tokens
 from services.ingest.allowances import Allowances
 from services.ingest.claims import Claims
+from services.ingest.contract_metrics import measuring
 from services.ingest.grpc.admission import Admission
 from services.ingest.grpc.behind import Behind
 from services.ingest.grpc.server import open_grpc
@@ -38,6 +39,7 @@ from services.ingest.http.reading import (
     SEALER,
     SETTLEMENT,
     SOURCES,
+    STOPPING,
     SUBSCRIBERS,
 )
 from services.ingest.incoming.reception import Reception
@@ -74,12 +76,14 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         behind = _behind(settings, pool, hot, bus)
         keys = behind.admission.keys
         app = _application(settings, health, behind)
+        app[STOPPING] = stopping
         async with (
             asyncio.TaskGroup() as actors,
             serve_http(
                 app,
                 host=settings.http_host,
                 port=settings.http_port,
+                shared=settings.share_ports,
                 runs_in=Runner,
             ),
             open_grpc(settings, behind, health, stopping) as door,
@@ -92,6 +96,7 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
                 ("sources.listen", app[SOURCES].listen),
                 ("messages.listen", behind.messages.listen),
                 ("claims.listen", behind.claims.listen),
+                ("contract_metrics.measure", measuring(pool)),
                 ("hatch.run", Hatch(bus, behind.admission, app[PRODUCING]).run),
             ):
                 actors.create_task(

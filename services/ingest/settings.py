@@ -19,6 +19,11 @@ from libs.common.tokens import read_keys, token_keys
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
 #: The largest request body, in bytes (contract 1.0, Body).
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
+#: How many bytes of large request bodies are worked on at once, of all clients.
+BODIES_BYTES_MAX: Final = 32 * 1024 * 1024
+#: How many bytes of payloads, or of results, one statement takes in at most: there are
+#: several copies of them while it is under way.
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 #: RFC 6454, section 6.2: what a browser sends as its origin.
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+")
 
@@ -30,6 +35,8 @@ class Settings(PlanSettings):
     http_port: Port = 8080
     grpc_host: str = "127.0.0.1"
     grpc_port: Port = 50051
+    #: Whether other processes of this service may listen on the same ports.
+    share_ports: bool = False
     #: PEM files of a certificate (with its chain) and its key: gRPC speaks TLS then.
     grpc_tls_cert_path: str | None = None
     grpc_tls_key_path: str | None = None

@@ -36,6 +36,7 @@ from services.ingest.fencing import (
     Claimant,
     refusal,
 )
+from services.ingest.settings import BATCH_BYTES_MAX
 
 SETTLED: Final = Counter(
     "bellhop_work_settled_total", "Jobs that workers ended.", ["how"]
@@ -50,7 +51,8 @@ class Ended:
 
     *queues* are those the caller may touch, None for all.  *lease_id* is as it was
     given.  *result* is JSON; *error* is None when the attempt succeeded; without
-    *retry* a job that failed is not tried again.
+    *retry* a job that failed is not tried again, and else no sooner than
+    *retry_after_seconds* from now.
     """
 
     organization_id: UUID
@@ -61,6 +63,7 @@ class Ended:
     result: str | None = None
     error: str | None = None
     retry: bool = True
+    retry_after_seconds: float = 0.0
 
     @property
     def claimant(self) -> Claimant:
@@ -96,7 +99,12 @@ class Settlement:
         self._on_ended = on_ended
         self._watched: dict[UUID, set[asyncio.Event]] = {}
         self._batcher: Batcher[Ended, Outcome | BellhopError] = Batcher(
-            "settle", self._flush, batch_max=batch_max, lanes=lanes
+            "settle",
+            self._flush,
+            batch_max=batch_max,
+            lanes=lanes,
+            weigh=lambda ended: len(ended.result or ""),
+            weight_max=BATCH_BYTES_MAX,
         )
 
     async def settle(self, ended: Ended) -> Outcome:
@@ -256,7 +264,7 @@ class Settlement:
             self._pool,
             self._bus,
             lanes={job.lane_id for job in closed if job.limited},
-            awaited=any(job.awaited for job in closed),
+            released={job.released for job in closed},
             left_line=any(job.left_line for job in closed),
         )
 
@@ -277,6 +285,7 @@ def _judge(ended: Ended, policy: Policy | None) -> Settled | None:
         policy_of(policy.retry, policy.knobs),
         retry_count=policy.retry_count,
         luck=random.random(),  # noqa: S311 - jitter, no secret
+        retry_after_seconds=ended.retry_after_seconds,
     )
     return _settled(ended, "retrying", delay_seconds=delay)
 

@@ -32,6 +32,6 @@ async def send_once(
         error = "no delivery pod is up"
     except Undecided:
         error = "the delivery pod did not answer in time"
-    except (Unavailable, msgspec.DecodeError):
+    except (Unavailable, msgspec.DecodeError, UnicodeDecodeError):
         error = "delivery cannot be reached"
     return Verdict(job_id=job.job_id, lease_id="", sent=False, error=error)

@@ -1,11 +1,12 @@
 """What producers ask for, checked: the last that is done before Postgres is asked."""
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 
+from libs.common import tracing
 from libs.common.access import Principal
 from libs.common.addresses import Target, checked_url
 from libs.common.errors import Fault, Malformed, PayloadOverPlan
@@ -22,8 +23,7 @@ from services.ingest.subscribers import Subscriber
 from services.ingest.webhook_urls import webhook_url
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A checked job on its way in."""
 
     organization_id: UUID
@@ -45,6 +45,8 @@ class Wanted:
     endpoint: Subscriber | None = None
     #: Those it takes turns with.
     line: Line | None = None
+    #: The request that asks for it, if that is traced.
+    trace: str | None = msgspec.field(default_factory=tracing.here)
 
     @property
     def key(self) -> tuple[UUID, str] | None:

@@ -19,7 +19,7 @@ from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.errors import Conflict
 from libs.common.ids import new_id
-from libs.common.messages import JournalGrew, WorkerSeen, WorkReady
+from libs.common.messages import WorkerSeen, WorkReady
 from libs.common.store import leases, organizations, workers
 from services.ingest.requests.workers import RegisterWorker
 
@@ -75,7 +75,7 @@ async def register(
         )
     if not entered:
         raise Conflict("Worker ID is already in use")
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
     return Registered(worker_id, wanted.queue_name)
 
 
@@ -155,11 +155,11 @@ async def deregister(
                 limit=_RELEASE_BATCH,
             )
         lanes |= {job.lane_id for job in released}
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
     if lanes:
         await bus.ring(WorkReady(lanes=sorted(lanes)))
         # There may be room for jobs of other lanes of these queues, too.
-        await follow_up(pool, bus, lanes=lanes, awaited=False, left_line=False)
+        await follow_up(pool, bus, lanes=lanes, left_line=False)
     return True
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from libs.common import quotas
@@ -219,6 +220,12 @@ async def _made_before(conn: Conn, new: NewWorkflow) -> Made:
     return Made(id_, known, differs=fingerprint != new.fingerprint)
 
 
+async def hold_organization(conn: Conn, principal: Principal) -> None:
+    """Lock who pays for it, if that is counted; before any of their jobs is locked."""
+    if not principal.plan.unlimited:
+        await organizations.lock_organization(conn, id_=principal.organization_id)
+
+
 async def extend(
     conn: Conn, bus: Bus, principal: Principal, row: Row, steps: Sequence[Step]
 ) -> tuple[dict[str, UUID], list[NewJob]]:
@@ -335,7 +342,9 @@ def _step(
 def _row(step: Step, lanes: Known, workflow_id: UUID) -> NewJob:
     row = row_of(step.job, lanes, step.id, None)
     made_by = {"workflow_id": str(workflow_id), "workflow_key": step.key}
-    return replace(
+    if step.job.trace is not None:
+        made_by["traceparent"] = step.job.trace
+    return msgspec.structs.replace(
         row,
         workflow_id=workflow_id,
         edges=len(step.parents) or None,

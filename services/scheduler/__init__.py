@@ -15,7 +15,9 @@ Writes     jobs of ``schedules``, and what these did and do next (``schedule_run
            ``workers`` are offline; jobs that tell outgoing and completion webhooks
            what happened, and how the outgoing ones do; deletes ``sessions``,
            ``login_codes``, ``allowances`` and ``daily_usage`` that are over,
-           ``incoming_deliveries`` and ``endpoint_minutes`` of long ago, and
+           ``incoming_deliveries`` and ``endpoint_minutes`` of long ago, weeks of
+           ``jobs`` and ``messages`` that are not to be kept any longer (``retentions``,
+           ``sweeps``) with what stands beside them, and
            organizations that are to be erased, with all that they have
 Never      hands out a job, or promises to be the only one: every duty may be done twice
 """

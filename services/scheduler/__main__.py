@@ -11,12 +11,7 @@ from services.scheduler.settings import Settings
 def main() -> int:
     """Run until told to stop; return the exit code."""
     settings = Settings.from_env()
-    return run(
-        "scheduler",
-        partial(serve, settings),
-        drain_seconds=settings.drain_seconds,
-        log_level=settings.log_level,
-    )
+    return run("scheduler", partial(serve, settings), settings)
 
 
 if __name__ == "__main__":

@@ -15,28 +15,36 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
+from uuid import UUID
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
-from libs.common import streams
+from libs.common import streams, tracing
 from libs.common.bus import Bus
 from libs.common.cloud_events import message
 from libs.common.db import Pool, borrow
 from libs.common.events import words_of
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import EVENTS, JournalGrew
+from libs.common.messages import EVENTS
 from libs.common.store import announcing, journal, leaders, tallies
 from libs.common.store.announcing import Occurrence, Transitioned
-from libs.common.store.journal import Position
+from libs.common.store.journal import Entry, Position
+from services.scheduler import flow
+from services.scheduler.duties import LEADER, give_back
 from services.scheduler.tallies import summed
 
 ANNOUNCED: Final = Counter("bellhop_events_announced_total", "Events announced.")
-LEADING: Final = Gauge("bellhop_scheduler_announcing", "1 while this one announces.")
 
 _DUTY: Final = "announce"
+_EVENTS: Final = "bellhop.events"
+_LEADING: Final = LEADER.labels(duty=_DUTY)
 _TERM: Final = timedelta(seconds=5)
 _RENEW_SECONDS: Final = 1.0
+#: A turn costs as much for one event as for fifty, so some gather before it; more where
+#: many come, and none where more are there than one turn can take.
 _GATHER_SECONDS: Final = 0.005
+_GATHER_MANY_SECONDS: Final = 0.04
+_MANY: Final = 25
 
 
 class Announcer:
@@ -60,6 +68,7 @@ class Announcer:
         self._poll_seconds: Final = poll_seconds
         self._elected_at = float("-inf")
         self._position: Position | None = None
+        self._found_last = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Announce until stopped, whenever it is this one's turn."""
@@ -70,46 +79,48 @@ class Announcer:
             stopping=stopping,
         )
         if self._position is not None:
-            async with borrow(self._pool) as conn:
-                await leaders.resign(conn, duty=_DUTY, holder=self._holder)
-
-    async def listen(self, stopping: asyncio.Event) -> None:
-        """Hear that the journal grew, until stopped."""
-        await self._bus.hear(
-            JournalGrew, lambda _: self._bell.ring(), stopping=stopping
-        )
+            await give_back(self._pool, duty=_DUTY, holder=self._holder)
 
     async def _turn(self) -> bool:
         if not self._bus.connected or not await self._is_elected():
-            LEADING.set(0)
+            _LEADING.set(0)
             return False
-        LEADING.set(1)
-        # Let some gather, and let who rang go on: a turn for one costs as much as for
-        # fifty.
-        await asyncio.sleep(_GATHER_SECONDS)
+        _LEADING.set(1)
+        # Whoever rang goes on meanwhile.
+        await asyncio.sleep(self._gather_seconds())
         async with borrow(self._pool) as conn:
             if self._position is None:
                 self._position = await journal.read_announced(conn)
             found = await announcing.read_unannounced(
                 conn, after=self._position, limit=self._batch_max
             )
+        self._found_last = len(found)
         if not found:
             return False
         words = words_of(found, after=self._position)
-        await streams.pour(self._bus, EVENTS, [message(word) for word in words])
+        with tracing.sending(_EVENTS, _traces(found) if tracing.is_on() else ()):
+            await streams.pour(self._bus, EVENTS, [message(word) for word in words])
         # Not moved: somebody else announced it too, or our last word was heard after
         # all.  Then it was counted, and we go on from what is remembered.
-        moved = await self._remember(self._position, found)
+        entries = [one.entry for one in found if isinstance(one, Transitioned)]
+        moved = await self._remember(self._position, found, entries)
         self._position = found[-1].position if moved else None
         ANNOUNCED.inc(len(found))
+        if moved:
+            flow.count(entries)
         # What was committed meanwhile has rung.
         return len(found) == self._batch_max or not moved
 
-    async def _remember(self, before: Position, found: Sequence[Occurrence]) -> bool:
+    def _gather_seconds(self) -> float:
+        if self._found_last == self._batch_max:
+            return 0
+        return _GATHER_MANY_SECONDS if self._found_last >= _MANY else _GATHER_SECONDS
+
+    async def _remember(
+        self, before: Position, found: Sequence[Occurrence], entries: Sequence[Entry]
+    ) -> bool:
         """Move the mark and count; return whether it was ours to do."""
-        counted, credited = summed(
-            [one.entry for one in found if isinstance(one, Transitioned)]
-        )
+        counted, credited = summed(entries)
         async with borrow(self._pool) as conn:
             return await tallies.count_announced(
                 conn,
@@ -117,6 +128,7 @@ class Announcer:
                 upto=found[-1].position,
                 tallies=counted,
                 credits_=credited,
+                happened=[(_whose(one), one.position.xid) for one in found],
             )
 
     async def _is_elected(self) -> bool:
@@ -136,3 +148,20 @@ class Announcer:
             self._position = None
         self._elected_at = now
         return True
+
+
+def _traces(found: Sequence[Occurrence]) -> list[str]:
+    """Return what created the jobs whose creation is announced, if it is traced."""
+    return [
+        trace
+        for one in found
+        if isinstance(one, Transitioned)
+        and one.entry.transition == "created"
+        and (trace := tracing.told_of(one.entry.details)) is not None
+    ]
+
+
+def _whose(occurrence: Occurrence) -> UUID:
+    if isinstance(occurrence, Transitioned):
+        return occurrence.entry.organization_id
+    return occurrence.organization_id

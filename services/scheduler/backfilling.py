@@ -16,7 +16,7 @@ from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.firing import Fired, Firing, is_gone, make_jobs
 from libs.common.lines import release_lines
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import JournalGrew, SchedulesChanged
+from libs.common.messages import SchedulesChanged
 from libs.common.plans import PlanLimits
 from libs.common.quotas import stored_plan
 from libs.common.store import backfills, firings
@@ -92,7 +92,7 @@ async def _turn(pool: Pool, bus: Bus, plan_limits: PlanLimits | None) -> bool:
     FIRED.inc(len(made))
     if made:
         await bus.ring_lanes({one.lane for one in made if one.lane is not None})
-        await bus.ring(JournalGrew())
+        await bus.ring_journal()
     if any(one.in_line for one in made):
         await release_lines(pool, bus)
     return True

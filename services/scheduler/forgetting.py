@@ -13,12 +13,15 @@ from libs.common.db import Pool, borrow
 from libs.common.loops import every
 from libs.common.store import (
     allowances,
+    backfills,
     endpoint_health,
     firings,
     incoming,
     login_codes,
     notices,
+    replays,
     sessions,
+    tallies,
     usage,
 )
 
@@ -27,6 +30,8 @@ _ROWS_MAX: Final = 5_000
 #: Codes are counted by the hour (contract 5.6).
 _CODES_KEPT: Final = timedelta(hours=2)
 _DELIVERIES_KEPT: Final = timedelta(days=30)
+#: Replays and backfills that are over, and what happened on a day.
+_DAYS_KEPT: Final = timedelta(days=90)
 #: The breaker looks at five minutes, people at a day.
 _MINUTES_KEPT: Final = timedelta(days=2)
 #: More than come in within a turn, wherever that is sustained.
@@ -52,6 +57,9 @@ async def forget_old(
             await allowances.forget_allowances(conn, at_most=_ROWS_MAX)
             await usage.forget_days(conn, at_most=_ROWS_MAX)
             await firings.forget_runs(conn, age=runs_kept, at_most=_ROWS_MAX)
+            await replays.forget_replays(conn, age=_DAYS_KEPT, at_most=_ROWS_MAX)
+            await backfills.forget_backfills(conn, age=_DAYS_KEPT, at_most=_ROWS_MAX)
+            await tallies.forget_tallies(conn, age=_DAYS_KEPT, at_most=_ROWS_MAX)
             await incoming.forget_secrets(conn)
             await notices.forget_told(conn, older_than=_NOTICES_KEPT, at_most=_ROWS_MAX)
         for forget in (

@@ -41,7 +41,7 @@ async def recover_dropped(
                 pool,
                 bus,
                 lanes={job.lane_id for job in recovered},
-                awaited=any(job.dead for job in recovered),
+                released={job.released for job in recovered},
                 left_line=any(job.dead for job in recovered),
             )
 

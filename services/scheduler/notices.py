@@ -10,7 +10,6 @@ from typing import Final
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import JournalGrew
 from libs.common.store import notices, telling
 from libs.common.store.journal import Position
 from libs.common.store.notices import Notice
@@ -38,19 +37,13 @@ class Notices:
             self._turn, bell=self._bell, poll_seconds=_POLL_SECONDS, stopping=stopping
         )
 
-    async def listen(self, stopping: asyncio.Event) -> None:
-        """Hear that something was committed, until stopped."""
-        await self._bus.hear(
-            JournalGrew, lambda _: self._bell.ring(), stopping=stopping
-        )
-
     async def _turn(self) -> bool:
         async with borrow(self._pool) as conn:
             told = await tell_next(conn)
         if told is not None and told.created:
             TOLD.inc(told.created)
             await self._bus.ring_lanes((lane_id, True) for lane_id in told.lanes)
-            await self._bus.ring(JournalGrew())
+            await self._bus.ring_journal()
         await asyncio.sleep(_GATHER_SECONDS)
         return told is not None
 

@@ -26,9 +26,10 @@ from libs.common.errors import Transient
 from libs.common.firing import Fired, make_jobs
 from libs.common.lines import release_lines
 from libs.common.loops import Doorbell
-from libs.common.messages import JournalGrew, SchedulesChanged
+from libs.common.messages import SchedulesChanged
 from libs.common.plans import PlanLimits
 from libs.common.store import firings, interventions, schedules
+from libs.common.store.dependencies import Released
 from libs.common.store.firings import NextDue, Run
 from libs.common.zones import EDITION
 from services.scheduler.decisions import Decisions
@@ -116,7 +117,7 @@ class Recurring:
         if self._next.queued:
             taken |= await self._fire(firings.claim_queued, Decisions.decide_queued) > 0
         if taken:
-            await self._bus.ring(JournalGrew())
+            await self._bus.ring_journal()
         async with borrow(self._pool) as conn:
             self._next = await firings.next_due(conn, limit=self._batch_max * _HANDS)
         wait = self._poll_seconds
@@ -152,7 +153,11 @@ class Recurring:
         await self._tell(done.fired)
         if decisions.cancelled:
             await follow_up(
-                self._pool, self._bus, lanes=done.freed, awaited=True, left_line=True
+                self._pool,
+                self._bus,
+                lanes=done.freed,
+                left_line=True,
+                released=done.released,
             )
         return len(rows)
 
@@ -170,7 +175,9 @@ class _Done(NamedTuple):
 
     fired: list[Fired]
     runs: list[Run]
+    #: In which lanes there is room now, and what came of what was cancelled.
     freed: set[int]
+    released: set[Released]
     #: When each schedule moved on.
     moved: dict[UUID, datetime]
 
@@ -181,7 +188,7 @@ async def _carry_out(conn: Conn, decisions: Decisions) -> _Done:
         await schedules.pause(
             conn, organization_id=row["organization_id"], id_=row["id"]
         )
-    freed = await _cancel(conn, decisions.cancelled)
+    freed, released = await _cancel(conn, decisions.cancelled)
     asked, moves = decisions.asked, decisions.moves
     fired = await make_jobs(conn, asked=asked) if asked else []
     runs = [*(one.run() for one in fired), *decisions.runs]
@@ -189,19 +196,25 @@ async def _carry_out(conn: Conn, decisions: Decisions) -> _Done:
     moved = {}
     if moves:
         moved = await firings.move_on(conn, moves=moves, jobs=jobs, edition=EDITION)
-    return _Done(fired, runs, freed, moved)
+    return _Done(fired, runs, freed, released, moved)
 
 
-async def _cancel(conn: Conn, jobs: Sequence[tuple[UUID, UUID]]) -> set[int]:
-    """Cancel jobs wherever they stand; return the lanes in which there is room now."""
-    freed = set()
+async def _cancel(
+    conn: Conn, jobs: Sequence[tuple[UUID, UUID]]
+) -> tuple[set[int], set[Released]]:
+    """Cancel jobs wherever they stand.
+
+    Return the lanes in which there is room now, and what came of it.
+    """
+    freed, released = set(), set()
     for organization_id, job_id in jobs:
         which = {"organization_id": organization_id, "job_id": job_id}
-        if not await interventions.cancel(conn, **which, actor=_ACTOR):
-            lane_id = await interventions.cancel_in_work(conn, **which, actor=_ACTOR)
-            if lane_id is not None:
-                freed.add(lane_id)
-    return freed
+        if done := await interventions.cancel(conn, **which, actor=_ACTOR):
+            released.add(done)
+        elif found := await interventions.cancel_in_work(conn, **which, actor=_ACTOR):
+            freed.add(found[0])
+            released.add(found[1])
+    return freed, released
 
 
 def _count(decisions: Decisions, done: _Done) -> None:

@@ -3,10 +3,14 @@
 A step is one transaction: it locks the replay, looks at what comes next, makes dead
 letters ready again or creates deliveries, and remembers how far it came.  Whoever dies
 in one has done nothing, and any number of schedulers take turns.
+
+A replay keeps to the plan of its organization: what is sent again is counted as what is
+resent by hand, and where there is no room it waits until there is.
 """
 
 import asyncio
 import math
+from collections import Counter as Counts
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +20,7 @@ import orjson
 import structlog
 from prometheus_client import Counter
 
+from libs.common import quotas
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, Row, borrow
 from libs.common.deliveries import Addressee, Message, delivery
@@ -23,8 +28,9 @@ from libs.common.event_types import Wish
 from libs.common.filters import Test, compile_filter
 from libs.common.lines import release_lines
 from libs.common.loops import every
-from libs.common.messages import JournalGrew
-from libs.common.store import interventions, jobs, lanes, replays
+from libs.common.plans import PlanLimits
+from libs.common.quotas import Room
+from libs.common.store import interventions, jobs, lanes, replays, usage
 from libs.common.store.lanes import LaneName, endpoint_destination
 from libs.common.store.messages import QUEUE
 
@@ -38,6 +44,8 @@ _POLL_SECONDS: Final = 0.25
 _STEP_SECONDS: Final = 0.5
 _LOOK_MAX: Final = 500
 _LOOK_INSIDE_MAX: Final = 32
+#: How soon one looks again whether a plan has room.
+_NO_ROOM_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -48,46 +56,54 @@ class Step:
     examined: int = 0
     replayed: int = 0
     over: bool = False
+    #: Until the next one, because the plan has no room.
+    pause_seconds: float = 0.0
     lane_ids: set[int] = field(default_factory=set)
 
 
-async def replay(stopping: asyncio.Event, *, pool: Pool, bus: Bus) -> None:
+async def replay(
+    stopping: asyncio.Event, *, pool: Pool, bus: Bus, plan_limits: PlanLimits | None
+) -> None:
     """Go on with replays until stopped (an actor)."""
 
     async def turn() -> None:
         while not stopping.is_set():
             async with borrow(pool) as conn:
-                step = await _step(conn)
+                step = await _step(conn, plan_limits)
             if step is None:
                 return
             if step.replayed:
                 REPLAYED.inc(step.replayed)
                 await bus.ring_lanes((lane_id, True) for lane_id in step.lane_ids)
-                await bus.ring(JournalGrew())
+                await bus.ring_journal()
                 await release_lines(pool, bus)
 
     await every(_POLL_SECONDS, turn, stopping=stopping)
 
 
-async def _step(conn: Conn) -> Step | None:
+async def _step(conn: Conn, plan_limits: PlanLimits | None) -> Step | None:
     """Go on with one replay; return None when there is none to go on with."""
     async with conn.transaction():
         row = await replays.take_replay(conn)
         if row is None:
             return None
+        room = await _room(conn, row, plan_limits)
+        allowed = _allowed(row, room)
         if row["deleted"]:
             step = Step(over=True)
+        elif not allowed:
+            step = Step(pause_seconds=_NO_ROOM_SECONDS)
         elif row["status"] == "failed":
-            step = await _raise_dead(conn, row)
+            step = await _raise_dead(conn, row, allowed)
         else:
-            step = await _send_again(conn, row)
+            step = await _send_again(conn, row, allowed, counted=room is not None)
         await replays.advance(
             conn,
             id_=row["id"],
             reached=step.reached,
             examined=step.examined,
             replayed=step.replayed,
-            pause_seconds=step.replayed / row["rate_per_second"],
+            pause_seconds=step.pause_seconds or step.replayed / row["rate_per_second"],
             state=_state(row, step),
         )
     if step.over:
@@ -101,10 +117,20 @@ def _state(row: Row, step: Step) -> replays.State:
     return "completed" if step.over else "running"
 
 
-async def _raise_dead(conn: Conn, row: Row) -> Step:
+async def _room(conn: Conn, row: Row, plan_limits: PlanLimits | None) -> Room | None:
+    """Return what is left of the plan, held until the commit; None when all is."""
+    plan, organization_id = quotas.stored_plan(row, plan_limits), row["organization_id"]
+    if plan.unlimited or row["deleted"]:
+        return None
+    rooms = await quotas.hold(conn, {organization_id: plan}, queues=True)
+    # Of one that is no more the endpoint is about to be deleted, too.
+    return rooms.get(organization_id, Room(plan, jobs_today=0, active=2**31))
+
+
+async def _raise_dead(conn: Conn, row: Row, allowed: int) -> Step:
     """Make the next dead letters ready again."""
     test = _test(row["filter"])
-    limit = min(_allowed(row), _LOOK_INSIDE_MAX if test else _LOOK_MAX)
+    limit = min(allowed, _LOOK_INSIDE_MAX if test else _LOOK_MAX)
     letters = await replays.next_failed(
         conn, replay=row, limit=limit, with_payload=test is not None
     )
@@ -114,7 +140,7 @@ async def _raise_dead(conn: Conn, row: Row) -> Step:
     return step
 
 
-async def _send_again(conn: Conn, row: Row) -> Step:
+async def _send_again(conn: Conn, row: Row, allowed: int, *, counted: bool) -> Step:
     """Create the next deliveries of messages that the endpoint asks for."""
     wish, own, test = (
         Wish(row["event_types"]),
@@ -126,7 +152,6 @@ async def _send_again(conn: Conn, row: Row) -> Step:
     found = await replays.next_messages(
         conn, replay=row, limit=limit, with_payload=inside
     )
-    allowed = _allowed(row)
     looked_at: list[Row] = []
     fresh: list[Row] = []
     dead: list[UUID] = []
@@ -150,6 +175,8 @@ async def _send_again(conn: Conn, row: Row) -> Step:
     step.over = len(found) < limit and len(looked_at) == len(found)
     await _requeue(conn, row, dead, step)
     await _create(conn, row, fresh, step)
+    if counted and fresh:
+        await usage.charge(conn, created=Counts({row["organization_id"]: len(fresh)}))
     return step
 
 
@@ -209,10 +236,13 @@ def _looked(rows: Sequence[Row], limit: int) -> Step:
     )
 
 
-def _allowed(row: Row) -> int:
+def _allowed(row: Row, room: Room | None) -> int:
     """Return how many may be sent again in one step."""
     rate: float = row["rate_per_second"]
-    return max(1, math.floor(rate * _STEP_SECONDS))
+    allowed = max(1, math.floor(rate * _STEP_SECONDS))
+    if room is None:
+        return allowed
+    return room.fits(allowed, queue_name=None if row["status"] == "failed" else QUEUE)
 
 
 def _test(text: str | None) -> Test | None:

@@ -16,7 +16,7 @@ from libs.common.aftermath import follow_up
 from libs.common.bus import Bus
 from libs.common.db import Pool, borrow
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import JournalGrew, LanesReady, OrganizationChanged
+from libs.common.messages import LanesReady, OrganizationChanged
 from libs.common.store import closures, resting
 
 log = structlog.get_logger()
@@ -89,7 +89,7 @@ class Resting:
             if removed:
                 log.info("endpoint.removed", endpoint_id=str(endpoint.endpoint_id))
         if moved:
-            await self._bus.ring(JournalGrew())
+            await self._bus.ring_journal()
         return moved > 0
 
     async def _hold(self, lanes: Collection[int]) -> int:
@@ -110,14 +110,18 @@ class Resting:
         if not lanes:
             return 0
         async with borrow(self._pool) as conn:
-            jobs = await closures.cancel_lanes(
+            gone = await closures.cancel_lanes(
                 conn, lanes=lanes, limit=_JOBS, actor=None, reason=_REASON
             )
-        if jobs:
+        if gone.jobs:
             await follow_up(
-                self._pool, self._bus, lanes=(), awaited=True, left_line=True
+                self._pool,
+                self._bus,
+                lanes=(),
+                left_line=True,
+                released=[gone.released],
             )
-        return jobs
+        return gone.jobs
 
 
 def _pieces(lanes: Collection[int]) -> list[list[int]]:

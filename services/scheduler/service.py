@@ -12,6 +12,7 @@ from libs.common.db import BY_KEY, Pool, is_alive, open_pool
 from libs.common.health import open_health
 from libs.common.ids import new_id
 from libs.common.loops import Doorbell
+from libs.common.messages import JournalGrew
 from services.scheduler.announcer import Announcer
 from services.scheduler.backfilling import fill_in
 from services.scheduler.dependents import look_after
@@ -19,6 +20,7 @@ from services.scheduler.due import Due
 from services.scheduler.editions import renew
 from services.scheduler.erasures import erase_organizations
 from services.scheduler.forgetting import forget_old
+from services.scheduler.gauges import measure
 from services.scheduler.leases import recover_dropped
 from services.scheduler.lines import call_forgotten
 from services.scheduler.notices import Notices
@@ -26,6 +28,7 @@ from services.scheduler.partitions import create_ahead
 from services.scheduler.recurring import Recurring
 from services.scheduler.replays import replay
 from services.scheduler.resting import Resting
+from services.scheduler.retention import Retainer
 from services.scheduler.settings import Settings
 from services.scheduler.tallies import fold_old
 from services.scheduler.teller import Teller
@@ -66,6 +69,7 @@ def _actors(
         *_of_schedules(settings, pool, bus, stopping),
         *_of_news(settings, pool, bus, stopping),
         *_of_the_past(settings, pool),
+        ("gauges.measure", partial(measure, pool=pool)),
     )
 
 
@@ -81,6 +85,7 @@ def _of_jobs(
         poll_seconds=settings.lease_poll_seconds,
     )
     resting = Resting(pool, bus, Doorbell(stopping))
+    again = partial(replay, pool=pool, bus=bus, plan_limits=settings.plan_limits)
     silence = partial(
         sweep,
         pool=pool,
@@ -93,7 +98,7 @@ def _of_jobs(
         ("leases.recover_dropped", recover),
         ("dependents.look_after", partial(look_after, pool=pool, bus=bus)),
         ("lines.call_forgotten", partial(call_forgotten, pool=pool, bus=bus)),
-        ("replays.replay", partial(replay, pool=pool, bus=bus)),
+        ("replays.replay", again),
         ("resting.run", resting.run),
         ("resting.listen", resting.listen),
         ("workers.sweep", silence),
@@ -105,10 +110,11 @@ def _of_news(
 ) -> tuple[tuple[str, Actor], ...]:
     """Return who tells what happened."""
     holder = f"scheduler-{new_id().hex[-12:]}"
+    bells = [Doorbell(stopping) for _ in range(3)]
     announcer = Announcer(
         pool,
         bus,
-        Doorbell(stopping),
+        bells[0],
         holder=holder,
         batch_max=settings.announce_batch_max,
         poll_seconds=settings.journal_poll_seconds,
@@ -116,18 +122,24 @@ def _of_news(
     teller = Teller(
         pool,
         bus,
-        Doorbell(stopping),
+        bells[1],
         holder=holder,
         poll_seconds=settings.journal_poll_seconds,
     )
-    notices = Notices(pool, bus, Doorbell(stopping))
+    notices = Notices(pool, bus, bells[2])
+
+    def grew(_: JournalGrew) -> None:
+        for bell in bells:
+            bell.ring()
+
+    async def listen(stopping: asyncio.Event) -> None:
+        await bus.hear(JournalGrew, grew, stopping=stopping)
+
     return (
         ("announcer.run", announcer.run),
-        ("announcer.listen", announcer.listen),
         ("teller.run", teller.run),
-        ("teller.listen", teller.listen),
         ("notices.run", notices.run),
-        ("notices.listen", notices.listen),
+        ("news.listen", listen),
     )
 
 
@@ -139,9 +151,15 @@ def _of_the_past(settings: Settings, pool: Pool) -> tuple[tuple[str, Actor], ...
         runs_kept=timedelta(days=settings.schedule_history_days),
     )
     partitions = partial(create_ahead, pool=pool, weeks=settings.partition_weeks_ahead)
+    retainer = Retainer(
+        pool,
+        plan_limits=settings.plan_limits,
+        recent=timedelta(days=settings.replay_days_max),
+    )
     return (
         ("forgetting.forget_old", forget),
         ("partitions.create_ahead", partitions),
+        ("retention.run", retainer.run),
         ("tallies.fold_old", partial(fold_old, pool=pool, every_seconds=_FOLD_SECONDS)),
         ("erasures.erase_organizations", partial(erase_organizations, pool=pool)),
     )

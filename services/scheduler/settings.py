@@ -31,3 +31,6 @@ class Settings(PlanSettings):
     worker_poll_seconds: float = Field(default=10, gt=0, le=600)
     #: How many weeks of partitions stand ready.
     partition_weeks_ahead: int = Field(default=4, ge=1, le=52)
+    #: How long ago a client may have left to be told what it missed: the streamer's
+    #: setting.  The journal of that long is kept, whatever a plan says.
+    replay_days_max: float = Field(default=7.0, gt=0, le=366)

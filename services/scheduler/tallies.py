@@ -10,7 +10,7 @@ import msgspec
 
 from libs.common.db import Pool, borrow
 from libs.common.loops import every
-from libs.common.store import tallies
+from libs.common.store import missed, tallies
 from libs.common.store.journal import Entry
 from libs.common.store.tallies import Credit, Tally
 
@@ -60,13 +60,17 @@ def summed(entries: Sequence[Entry]) -> tuple[list[Tally], list[Credit]]:
 async def fold_old(
     stopping: asyncio.Event, *, pool: Pool, every_seconds: float
 ) -> None:
-    """Fold tallies of five minutes into days when they are old (an actor)."""
+    """Fold tallies of five minutes into days when they are old (an actor).
+
+    And forget where something happened of which nothing is kept.
+    """
 
     async def turn() -> None:
-        folded = _FOLD_BATCH
-        while folded == _FOLD_BATCH and not stopping.is_set():
+        folded = gone = _FOLD_BATCH
+        while _FOLD_BATCH in {folded, gone} and not stopping.is_set():
             async with borrow(pool) as conn:
                 folded = await tallies.fold(conn, age=_FINE_FOR, limit=_FOLD_BATCH)
+                gone = await missed.forget_stretches(conn, limit=_FOLD_BATCH)
 
     await every(every_seconds, turn, stopping=stopping)
 

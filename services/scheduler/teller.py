@@ -12,21 +12,20 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
-from prometheus_client import Gauge
-
 from libs.common.bus import Bus
 from libs.common.db import Conn, Pool, borrow
 from libs.common.loops import Doorbell, on_bell
-from libs.common.messages import JournalGrew, OrganizationChanged
-from libs.common.store import journal, leaders, telling
+from libs.common.messages import OrganizationChanged
+from libs.common.store import leaders, telling
 from libs.common.store.journal import Entry, Position
 from libs.common.store.telling import Audience
 from services.scheduler import outgoing
+from services.scheduler.duties import LEADER, give_back
 from services.scheduler.outgoing import TOLD, Overtaken, Told
-
-LEADING: Final = Gauge("bellhop_scheduler_telling", "1 while this one tells.")
+from services.scheduler.relay import ENDS
 
 _DUTY: Final = "tell"
+_LEADING: Final = LEADER.labels(duty=_DUTY)
 _TERM: Final = timedelta(seconds=5)
 _RENEW_SECONDS: Final = 1.0
 _BATCH: Final = 500
@@ -60,20 +59,13 @@ class Teller:
             poll_seconds=self._poll_seconds,
             stopping=stopping,
         )
-        async with borrow(self._pool) as conn:
-            await leaders.resign(conn, duty=_DUTY, holder=self._holder)
-
-    async def listen(self, stopping: asyncio.Event) -> None:
-        """Hear that the journal grew, until stopped."""
-        await self._bus.hear(
-            JournalGrew, lambda _: self._bell.ring(), stopping=stopping
-        )
+        await give_back(self._pool, duty=_DUTY, holder=self._holder)
 
     async def _turn(self) -> bool:
         if not await self._is_elected():
-            LEADING.set(0)
+            _LEADING.set(0)
             return False
-        LEADING.set(1)
+        _LEADING.set(1)
         # Let some gather, and let others commit what waits for us.
         await asyncio.sleep(_GATHER_SECONDS)
         async with borrow(self._pool) as conn:
@@ -83,7 +75,7 @@ class Teller:
         if told.created:
             TOLD.inc(told.created)
             await self._bus.ring_lanes((lane_id, True) for lane_id in told.lanes)
-            await self._bus.ring(JournalGrew())
+            await self._bus.ring_journal()
         for organization_id in told.disabled:
             await self._bus.ring(
                 OrganizationChanged(organization_id=str(organization_id))
@@ -106,17 +98,21 @@ class Teller:
 async def tell_next(conn: Conn) -> Told | None:
     """Tell some more of the journal, once; return None when there was no more of it."""
     before = await telling.read_told(conn)
-    entries = await journal.read_untold(conn, after=before, limit=_BATCH)
+    entries, looked_at = await telling.read_untold(
+        conn, after=before, limit=_BATCH, ends=ENDS
+    )
     if not entries:
         return None
     # Read after the journal: who is there before something happens is told.
     audience = await outgoing.audience_of(conn, entries)
     try:
         async with conn.transaction():
-            return await _tell(conn, before, entries, audience)
+            told = await _tell(conn, before, entries, audience)
     except Overtaken:
         # Somebody else told some of it.  We go on from what is remembered.
         return Told(more=True)
+    told.more = told.happenings < len(entries) or looked_at == _BATCH
+    return told
 
 
 async def _tell(
@@ -126,7 +122,6 @@ async def _tell(
         conn, (outgoing.letters_of([entry], audience) for entry in entries)
     )
     done = entries[: told.happenings]
-    told.more = told.happenings < len(entries) or len(entries) == _BATCH
     outcomes = outgoing.outcomes_of(done)
     told.disabled = await outgoing.note_outcomes(conn, outcomes)
     moved = await telling.note_told(

@@ -1,13 +1,18 @@
 """The feed: who watches, and what they are told.
 
 One subscription a process brings every event; `Feed` hands each to the watchers of
-its organization.  It never waits for anybody: what a watcher has not taken yet stands
-in its mailbox.  So memory is bounded by the number of watchers, and no watcher delays
-another.
+its organization.  It never waits for anybody, so no watcher delays another.
+
+Hearing and telling are two things.  What is heard is noted in the circles that it
+concerns (`services.streamer.circles`); telling writes what was noted, in one piece a
+watcher, and then rests for as long as it took.  With few watchers each event is told
+at once; with thousands, those of a moment together.
 
 Events come in the order of their positions, each once (`services.streamer.following`).
 """
 
+import asyncio
+import time
 from collections import Counter as Tally
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +20,12 @@ from typing import Final, Protocol
 
 from prometheus_client import Counter, Gauge
 
+from libs.common.access import Principal
 from libs.common.bus import read_event
 from libs.common.errors import Unavailable
 from libs.common.messages import Event
 from services.streamer import marks
+from services.streamer.circles import Circle, Circles
 from services.streamer.frames import Frame
 from services.streamer.recent import Position, Recent
 from services.streamer.tidings import Tiding
@@ -26,6 +33,9 @@ from services.streamer.watcher import Door, Watcher
 
 STREAMS_OPEN = Gauge("bellhop_streams_open", "Streams that watchers hold open.")
 EVENTS_HEARD = Counter("bellhop_events_heard_total", "Events taken from the bus.")
+
+#: How many are written to before others get their turn.
+_TOLD_AT_ONCE: Final = 200
 
 
 class Overhearer(Protocol):
@@ -56,6 +66,9 @@ class Feed:
         self._streams_max: Final = streams_max
         self._recent: Final = Recent(bytes_max=recent_bytes_max)
         self._watchers: dict[str, set[Watcher]] = {}
+        self._circles: dict[str, Circles] = {}
+        self._behind: dict[Circle, None] = {}
+        self._something = asyncio.Event()
         self._held: Tally[tuple[str, Door]] = Tally()
         self._count = 0
         #: How far events were heard; None while none are followed.
@@ -81,14 +94,16 @@ class Feed:
         if self._count >= self._streams_max:
             raise TooManyStreams("this server has its fill of streams")
         self._watchers.setdefault(organization_id, set()).add(watcher)
+        self._circles.setdefault(organization_id, Circles())
         self._count_one(held, 1)
         try:
             yield
         finally:
             peers = self._watchers[organization_id]
             peers.discard(watcher)
+            self._circles[organization_id].unseat(watcher)
             if not peers:
-                del self._watchers[organization_id]
+                del self._watchers[organization_id], self._circles[organization_id]
             self._count_one(held, -1)
 
     # --- what happens --------------------------------------------------------------
@@ -101,7 +116,7 @@ class Feed:
             self._overhearer.forget()
 
     def hear(self, event: Event, data: bytes) -> None:
-        """Tell the watchers of one event; *data* is how the bus spells it."""
+        """Note one event for who watches; *data* is how the bus spells it."""
         EVENTS_HEARD.inc()
         tiding = Tiding(event)
         position = tiding.position
@@ -110,10 +125,11 @@ class Feed:
             self.heard = position
         if self._overhearer is not None:
             self._overhearer.hear(tiding)
-        for watcher in tuple(self._watchers.get(event.organization_id, ())):
-            live_after = watcher.live_after
-            if live_after is not None and (position is None or position > live_after):
-                watcher.offer(watcher.told(tiding))
+        circles = self._circles.get(event.organization_id)
+        if circles is not None:
+            for circle in circles.about(tiding):
+                if circle.hear(tiding):
+                    self._note(circle)
 
     def since(
         self, watcher: Watcher, position: Position, *, at_most: int
@@ -121,7 +137,7 @@ class Feed:
         """Return what happened behind *position* in the watcher's organization.
 
         None when that is too long ago.  The watcher joins when there is no more: what
-        happens after that reaches its mailbox.  Nothing can happen in between.
+        happens after that is told.  Nothing can happen in between.
         """
         found = self._recent.after(
             str(watcher.principal.organization_id), position, at_most=at_most
@@ -129,9 +145,7 @@ class Feed:
         if found is None:
             return None
         if len(found) < at_most:
-            watcher.live_after = position
-            if self.heard is not None:
-                watcher.live_after = max(position, self.heard)
+            self._seat(watcher, max(position, self.heard or position))
         return [Tiding(event) for event in map(read_event, found) if event is not None]
 
     def remembers(self, position: Position) -> bool:
@@ -141,27 +155,94 @@ class Feed:
 
     def join(self, watcher: Watcher) -> None:
         """Tell *watcher* of what happens from now on."""
-        watcher.live_after = self.heard or (0, 0)
+        self._seat(watcher, self.heard or (0, 0))
 
-    def mark_behind(self, joined: Position | None) -> str | None:
-        """Return what says that all was seen, by one who joined there."""
-        if joined is None or self.heard is None:
+    def mark_of(self, watcher: Watcher) -> str | None:
+        """Return what says that all was seen that *watcher* was told."""
+        told = watcher.live_after
+        if told is None or self.heard is None:
             return None
-        return marks.spell(max(joined, self.heard))
+        circle = self._circles_of(watcher).of(watcher)
+        if circle is None or circle.is_behind:
+            return marks.spell(told)
+        return marks.spell(max(told, self.heard))
+
+    # --- telling -------------------------------------------------------------------
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Tell what was heard until stopped and everybody was shown out (an actor)."""
+        while not stopping.is_set():
+            await self._something.wait()
+            began = time.monotonic()
+            await self.tell()
+            # What was written may leave at the end of this round of the loop only.
+            await asyncio.sleep(0)
+            await asyncio.sleep(time.monotonic() - began)
+
+    async def tell(self) -> None:
+        """Tell everybody what was heard for them."""
+        self._something.clear()
+        behind, self._behind = self._behind, {}
+        told = 0
+        for circle in behind:
+            for _ in circle.tell():
+                told += 1
+                if told % _TOLD_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def circles(self) -> Iterator[tuple[str, Circle]]:
+        """Yield all circles, each with its organization."""
+        for organization_id, circles in self._circles.items():
+            for circle in circles:
+                yield organization_id, circle
+
+    def add(self, circle: Circle, frame: Frame) -> None:
+        """Tell a circle of what is no event, if it asked for it."""
+        if circle.key.wish.wants(frame):
+            circle.add(frame)
+            self._note(circle)
+
+    def _note(self, circle: Circle) -> None:
+        self._behind[circle] = None
+        self._something.set()
 
     # --- who watches ---------------------------------------------------------------
 
-    def tell_all(self, frame: Frame) -> None:
-        """Tell whoever watches everything of something that is nobody's own."""
-        for watcher in self.watchers():
-            wish = watcher.wish
-            if watcher.live_after and wish.everything and wish.wants(frame):
-                watcher.offer([frame])
+    @contextmanager
+    def changing(self, watcher: Watcher) -> Iterator[None]:
+        """Let what *watcher* asks for change; it was told by then what it had asked."""
+        circles = self._circles_of(watcher)
+        circle = circles.of(watcher)
+        if circle is None:
+            yield
+            return
+        circle.catch_up(watcher)
+        circles.unseat(watcher)
+        try:
+            yield
+        finally:
+            self._seat(watcher, self.heard or (0, 0))
+
+    def renew(self, watcher: Watcher, principal: Principal) -> None:
+        """Let *watcher* see what *principal* may, from now on."""
+        if principal.scope == watcher.principal.scope:
+            watcher.principal = principal
+        else:
+            with self.changing(watcher):
+                watcher.principal = principal
+
+    def _seat(self, watcher: Watcher, told: Position) -> None:
+        watcher.live_after = max(told, watcher.live_after or told)
+        self._circles_of(watcher).seat(watcher)
+
+    def _circles_of(self, watcher: Watcher) -> Circles:
+        return self._circles[str(watcher.principal.organization_id)]
 
     def end_all(self, why: str) -> None:
         """End every stream; clients connect again, elsewhere."""
         for watcher in self.watchers():
             watcher.end(why)
+        self._something.set()
 
     def watchers(self) -> list[Watcher]:
         """Return everybody who watches."""
@@ -173,6 +254,8 @@ class Feed:
         return self._count > 0
 
     def _count_one(self, held: tuple[str, Door], by: int) -> None:
-        self._held += Tally({held: by})
+        self._held[held] += by
+        if not self._held[held]:
+            del self._held[held]
         self._count += by
         STREAMS_OPEN.set(self._count)

@@ -15,13 +15,13 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
-from libs.common import streams
-from libs.common.bus import Bus, read_event
+from libs.common import streams, tracing
+from libs.common.bus import Bus, read_event, sparing
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient, Unavailable
 from libs.common.events import words_of
 from libs.common.loops import pause
-from libs.common.messages import EVENTS
+from libs.common.messages import EVENTS, NULL, Event, JobChanged
 from libs.common.positions import read_position
 from libs.common.store import announcing, journal, missed
 from libs.common.store.journal import Position
@@ -41,6 +41,7 @@ _BEGIN_SECONDS: Final = 5.0
 _BACK: Final = 10_000
 _BATCH: Final = 500
 _RETRY_SECONDS: Final = 1.0
+_EVENTS: Final = "bellhop.events"
 
 
 class Following:
@@ -112,7 +113,8 @@ class Following:
                 # Stopped in between, or the tables gave it as well.
                 if not before <= (self._feed.heard or heard) < position:
                     return
-        self._feed.hear(event, data)
+        with sparing("Event"), tracing.receiving(_EVENTS, _trace(event)):
+            self._feed.hear(event, data)
 
     async def _caught_up(self) -> None:
         """Look whether more was announced than the stream has, and go live."""
@@ -160,3 +162,11 @@ class Following:
 
 def _spelled(position: Position) -> tuple[int, int]:
     return int(position.xid), position.seq
+
+
+def _trace(event: Event) -> str | None:
+    """Return what created the job whose creation this tells, if that is traced."""
+    if not tracing.is_on() or event.type != "job.created":
+        return None
+    details = event.details if isinstance(event, JobChanged) else NULL
+    return tracing.told_of(None if details == NULL else bytes(details).decode())

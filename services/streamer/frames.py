@@ -5,7 +5,7 @@ mark, so that a client knows how far it has seen.  Which frames an event becomes
 in `tidings`; here is how they are written, and those that are about no event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -53,7 +53,16 @@ NAMES: Final[Mapping[Kind, str]] = MappingProxyType(
 class Frame:
     """One frame; each way to write it is encoded once, for however many take it."""
 
-    __slots__ = ("_named", "_text", "body", "kind", "mark", "name", "unnamed")
+    __slots__ = (
+        "_message",
+        "_named",
+        "_text",
+        "body",
+        "kind",
+        "mark",
+        "name",
+        "unnamed",
+    )
 
     #: Whether it ends the stream of a job.
     is_last: ClassVar[bool] = False
@@ -69,6 +78,7 @@ class Frame:
         self.unnamed = b"%sdata: %s\n\n" % (line, self.body)
         self._named: bytes | None = None
         self._text: str | None = None
+        self._message: bytes | None = None
 
     @property
     def named(self) -> bytes:
@@ -87,6 +97,13 @@ class Frame:
             self._text = envelope
         return self._text
 
+    @property
+    def message(self) -> bytes:
+        """The WebSocket's message, framed (RFC 6455, 5.2)."""
+        if self._message is None:
+            self._message = _framed(self.text.encode())
+        return self._message
+
 
 class Last(Frame):
     """No frame at all: after the one before it a job's stream ends."""
@@ -96,30 +113,70 @@ class Last(Frame):
 
     def __init__(self) -> None:
         super().__init__("", "", None, None)
-        self.body = self.unnamed = self._named = b""
+        self.body = self.unnamed = self._named = self._message = b""
 
 
-def system_health(*, database: bool, bus: bool, mark: str | None = None) -> Frame:
-    """Return how the house is; ``redis`` is what clients call the bus."""
-    data = {"database": database, "redis": bus, "timestamp": _now()}
-    return _frame(Kind.SYSTEM_HEALTH, data, mark)
+#: How frames are written to a connection, as one piece.
+Spelling = Callable[[Sequence[Frame]], bytes]
+
+
+def unnamed(frames: Sequence[Frame]) -> bytes:
+    """Spell frames of an event stream."""
+    return b"".join([frame.unnamed for frame in frames])
+
+
+def named(frames: Sequence[Frame]) -> bytes:
+    """Spell frames of an event stream, with their names."""
+    return b"".join([frame.named for frame in frames])
+
+
+def unnamed_in_chunk(frames: Sequence[Frame]) -> bytes:
+    """Spell frames as HTTP/1.1 carries them."""
+    return chunk(unnamed(frames))
+
+
+def named_in_chunk(frames: Sequence[Frame]) -> bytes:
+    """Spell frames with their names, as HTTP/1.1 carries them."""
+    return chunk(named(frames))
+
+
+def messages(frames: Sequence[Frame]) -> bytes:
+    """Spell frames as messages of a WebSocket."""
+    return b"".join([frame.message for frame in frames])
+
+
+def chunk(data: bytes) -> bytes:
+    """Return *data* as one chunk (RFC 9112, 7.1); nothing stays nothing.
+
+    A chunk without data would end the body.
+    """
+    return b"%x\r\n%s\r\n" % (len(data), data) if data else b""
+
+
+def system_health(
+    *,
+    database: bool,
+    bus: bool,
+    jobs: Mapping[Status, int] | None = None,
+    as_of: str | None = None,
+) -> Frame:
+    """Return how the house is; ``redis`` is what clients call the bus.
+
+    *jobs* are those of the organization that is told, *as_of* a mark.  It is not the
+    frame's own: who was told more elsewhere would go back to it, and be told again.
+    """
+    data: dict[str, Any] = {"database": database, "redis": bus}
+    if jobs is not None:
+        data |= {"jobs": _counted(jobs), "as_of": as_of}
+    return _frame(Kind.SYSTEM_HEALTH, {**data, "timestamp": _now()}, None)
 
 
 def queue_stats(queue_name: str, counts: Mapping[Status, int]) -> Frame:
     """Return how many jobs of a queue there are, by status (contract 3.1).
 
-    *completed* are those that ever did, *failed* the dead letters.  It has no mark: who
-    comes back is told anew.
+    It has no mark: who comes back is told anew.
     """
-    data = {
-        "queue_name": queue_name,
-        "pending": counts[Status.PENDING],
-        "processing": counts[Status.PROCESSING],
-        "completed": counts[Status.COMPLETED],
-        "failed": counts[Status.DEADLETTER],
-        "scheduled": counts[Status.SCHEDULED],
-        "timestamp": _now(),
-    }
+    data = {"queue_name": queue_name, **_counted(counts), "timestamp": _now()}
     return _frame(Kind.QUEUE_STATS, data, None)
 
 
@@ -163,6 +220,32 @@ def comment(text: str, mark: str | None) -> bytes:
     """
     line = "" if mark is None else f"id: {mark}\n"
     return f": {text}\n{line}\n".encode()
+
+
+def _counted(counts: Mapping[Status, int]) -> dict[str, int]:
+    """Return counts by their names: *completed* ever did, *failed* are dead letters."""
+    return {
+        "pending": counts[Status.PENDING],
+        "processing": counts[Status.PROCESSING],
+        "completed": counts[Status.COMPLETED],
+        "failed": counts[Status.DEADLETTER],
+        "scheduled": counts[Status.SCHEDULED],
+    }
+
+
+_FINAL_TEXT: Final = 0x81
+_IN_ONE_BYTE: Final = 126
+_IN_TWO_BYTES: Final = 127
+
+
+def _framed(text: bytes) -> bytes:
+    """Return a whole message of a server, which masks nothing."""
+    size = len(text)
+    if size < _IN_ONE_BYTE:
+        return bytes((_FINAL_TEXT, size)) + text
+    if size < 1 << 16:
+        return bytes((_FINAL_TEXT, _IN_ONE_BYTE)) + size.to_bytes(2) + text
+    return bytes((_FINAL_TEXT, _IN_TWO_BYTES)) + size.to_bytes(8) + text
 
 
 def _frame(kind: Kind, data: dict[str, Any], mark: str | None) -> Frame:

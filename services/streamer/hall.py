@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from libs.common.access import KeyRing
 from libs.common.errors import Transient, Unavailable
@@ -18,7 +18,7 @@ from services.streamer import frames
 from services.streamer.asking import credential_of
 from services.streamer.feed import Feed
 from services.streamer.following import Following
-from services.streamer.frames import Frame
+from services.streamer.frames import Frame, Spelling
 from services.streamer.marks import Mark
 from services.streamer.replay import Replay
 from services.streamer.settings import Settings
@@ -53,6 +53,7 @@ class Hall:
             principal,
             wish,
             door=door,
+            spell=_spelling(request, wish, door),
             credential=credential,
             bytes_max=self.settings.stream_buffer_bytes_max,
         )
@@ -69,7 +70,7 @@ class Hall:
 
     def mark_of(self, watcher: Watcher) -> str | None:
         """Return what a client says to go on, that has all that was offered to it."""
-        return self.feed.mark_behind(watcher.live_after)
+        return self.feed.mark_of(watcher)
 
     async def missed(
         self, watcher: Watcher, since: Mark | datetime | str
@@ -90,3 +91,12 @@ class Hall:
             watcher.end(
                 "unavailable", "What you missed cannot be read right now; come back"
             )
+
+
+def _spelling(request: web.Request, wish: Wish, door: Door) -> Spelling:
+    """Return how frames are written to a client."""
+    if door == "websocket":
+        return frames.messages
+    if request.version < HttpVersion11:
+        return frames.named if wish.named else frames.unnamed
+    return frames.named_in_chunk if wish.named else frames.unnamed_in_chunk

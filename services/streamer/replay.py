@@ -150,17 +150,25 @@ class Replay:
     async def _read(
         self, watcher: Watcher, position: tuple[int, int]
     ) -> tuple[list[Tiding], tuple[int, int]]:
+        organization_id = watcher.principal.organization_id
         async with borrow(self._pool) as conn:
             horizon = await missed.read_horizon(conn)
             page = await missed.read_page(
                 conn,
-                organization_id=watcher.principal.organization_id,
+                organization_id=organization_id,
                 after=_stored(position),
                 horizon=horizon,
                 limit=_PAGE,
             )
+            upto = page.upto
+            if not page.found and upto != horizon:
+                # Others kept the house busy: on to where there may be something.
+                onward = await missed.read_onward(
+                    conn, organization_id=organization_id, after=upto
+                )
+                upto = onward or upto
         words = words_of(page.found, after=_stored(position))
-        return [Tiding(word) for word in words], _read_back(page.upto)
+        return [Tiding(word) for word in words], _read_back(upto)
 
     async def _is_too_old(self, mark: Mark) -> bool:
         """Whether what happened behind *mark* may be forgotten, or is yet to come."""
@@ -171,7 +179,10 @@ class Replay:
             if mark.position > _read_back(horizon):
                 # Of another database, or of one that was restored.
                 return True
-            first = await missed.read_first(conn, xid=str(mark.position[0]))
+            xid = str(mark.position[0])
+            if await missed.is_forgotten(conn, xid=xid):
+                return True
+            first = await missed.read_first(conn, xid=xid)
         return first is not None and first[1] < datetime.now(UTC) - self._kept
 
     async def _position_at(self, moment: datetime) -> tuple[int, int]:

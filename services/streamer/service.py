@@ -9,16 +9,16 @@ from aiohttp import web
 from libs.common.access import KeyRing
 from libs.common.actors import keep
 from libs.common.bus import Bus, open_bus
-from libs.common.db import BY_KEY, Pool, is_alive, open_pool
+from libs.common.db import BY_KEY, is_alive, open_pool
 from libs.common.health import open_health, serve_http
-from libs.common.loops import every
 from libs.common.tokens import Tokens, read_keys
-from services.streamer import frames, marks
 from services.streamer.answers import in_json, preflight, sign
 from services.streamer.beats import hear_workers
 from services.streamer.feed import Feed
 from services.streamer.following import Following
 from services.streamer.hall import Hall
+from services.streamer.pages import Pages
+from services.streamer.pulse import Pulse
 from services.streamer.replay import Replay
 from services.streamer.settings import Settings
 from services.streamer.sse import EventStreams
@@ -56,13 +56,20 @@ async def serve(settings: Settings, stopping: asyncio.Event) -> None:
         app.add_routes(health.routes())
         health.check("postgres", partial(is_alive, pool))
         health.check("nats", partial(_is_connected, bus))
-        async with serve_http(app, host=settings.http_host, port=settings.http_port):
+        async with serve_http(
+            app,
+            host=settings.http_host,
+            port=settings.http_port,
+            shared=settings.share_ports,
+        ):
             health.open_doors()
             async with asyncio.TaskGroup() as group:
                 actors = _actors(hall, bus)
                 standings = Standings(pool, feed, seconds=settings.queue_stats_seconds)
                 actors["standings"] = partial(standings.run, stopping)
-                actors["pulse"] = partial(_pulse, settings, feed, pool, bus, stopping)
+                seconds = settings.system_health_seconds
+                pulse = Pulse(feed, standings, pool, bus, seconds=seconds)
+                actors["pulse"] = partial(pulse.run, stopping)
                 for name, actor in actors.items():
                     group.create_task(keep(name, actor, stopping=stopping), name=name)
 
@@ -73,6 +80,7 @@ def _app(hall: Hall) -> web.Application:
     app.on_response_prepare.append(sign)
     app.add_routes(EventStreams(hall).routes())
     app.add_routes(WebSockets(hall).routes())
+    app.add_routes(Pages().routes())
     app.router.add_options("/api/v1/events{rest:(/.*)?}", preflight)
     return app
 
@@ -82,7 +90,8 @@ def _actors(hall: Hall, bus: Bus) -> dict[str, Callable[[], Awaitable[None]]]:
     stopping = hall.stopping
     return {
         "keys": partial(hall.keys.listen, stopping),
-        "feed": partial(hall.following.run, stopping),
+        "following": partial(hall.following.run, stopping),
+        "feed": partial(hall.feed.run, stopping),
         "beats": partial(hear_workers, stopping, bus=bus, feed=hall.feed),
         "warden": partial(
             guard,
@@ -100,25 +109,6 @@ def _tokens(settings: Settings) -> Tokens | None:
     if settings.token_key is None:
         return None
     return Tokens(read_keys(settings.token_key.get_secret_value()))
-
-
-async def _pulse(
-    settings: Settings, feed: Feed, pool: Pool, bus: Bus, stopping: asyncio.Event
-) -> None:
-    """Tell whoever watches everything how the house is, now and then (an actor)."""
-
-    async def turn() -> None:
-        if feed.is_watched:
-            database = await is_alive(pool)
-            feed.tell_all(
-                frames.system_health(
-                    database=database,
-                    bus=bus.connected,
-                    mark=marks.spell(feed.heard),
-                )
-            )
-
-    await every(settings.system_health_seconds, turn, stopping=stopping)
 
 
 async def _usher(feed: Feed, stopping: asyncio.Event) -> None:

@@ -12,6 +12,8 @@ class Settings(DatabaseSettings):
     http_host: str = "127.0.0.1"
     #: Where the streams are; 0 takes any free port.
     http_port: Port = 8081
+    #: Whether other processes of this service may listen on the same ports.
+    share_ports: bool = False
     #: The same as ingest's, to know access tokens by; absent: only API keys are known.
     token_key: SecretStr | None = None
     #: How many streams one organization may hold open at this process.

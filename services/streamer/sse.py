@@ -1,18 +1,20 @@
 """Event streams over HTTP (Server-Sent Events): ``GET /api/v1/events…``.
 
 WHATWG HTML, section 9.2; what clients expect of us is contract 3.3.  A stream is one
-coroutine that takes from its `Watcher` and writes to its connection.  It ends when the
-client leaves, when the credential does, when the client reads too slowly, after half an
-hour, or when the process stops; whoever ends it interrupts whatever it waits for.
+coroutine that writes what the client missed to its connection; what comes then the
+feed writes there itself (`Watcher.open`), and the coroutine waits.  It ends when the
+client leaves, when the credential does, when the client reads too slowly, after half
+an hour, or when the process stops; whoever ends it interrupts whatever it waits for.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from services.streamer import frames
 from services.streamer.asking import since_of, topic_of, wish_of
@@ -120,6 +122,8 @@ class _Stream:
     async def open(self, mark: str | None) -> None:
         """Begin; who has seen nothing yet can go on from *mark*."""
         self.response = web.StreamResponse(headers=_HEADERS)
+        # Who was sent away is gone: the connection ends with the stream.
+        self.response.force_close()
         await self.response.prepare(self.request)
         await self.response.write(frames.comment("connected", mark))
 
@@ -139,15 +143,23 @@ class _Stream:
             await self.write(page)
 
     async def go_on(self) -> None:
-        """Write what comes until interrupted, or until the client is gone."""
+        """Let what comes be written until interrupted, or until the client is gone."""
         seconds = self.hall.settings.ping_seconds
-        while self.request.transport is not None and not self.has_ended:
-            told = await self.watcher.take(at_most_seconds=seconds)
-            if told:
-                await self.write(told)
-            elif self.response is not None:
-                mark = self.hall.mark_of(self.watcher)
-                await self.response.write(frames.comment("ping", mark))
+        transport = self.request.transport
+        if transport is None or self.has_ended:
+            return
+        self.watcher.open(transport)
+        while self.request.transport is not None:
+            quiet = time.monotonic() - self.watcher.told_at
+            if quiet >= seconds:
+                data = frames.comment("ping", self.hall.mark_of(self.watcher))
+                self.watcher.write(self.spelled(data))
+                quiet = 0.0
+            await asyncio.sleep(seconds - quiet)
+
+    def spelled(self, data: bytes) -> bytes:
+        """Return *data* as the connection carries it."""
+        return frames.chunk(data) if self.request.version >= HttpVersion11 else data
 
     async def take_leave(self) -> web.StreamResponse:
         """Say why, and close; a client that does not even take that is cut off."""

@@ -1,8 +1,9 @@
-"""How the queues stand that somebody watches: counted once, then kept by their events.
+"""How what is watched stands: counted once, then kept by its events.
 
-Counting a queue costs what waits in it, so it is done once for all who watch it here,
-and not again: every event says from which status to which a job has come.  The count
-is made in one snapshot that says which events are in it
+Counted are the queues that somebody watches, and all jobs of an organization of which
+somebody watches everything.  Counting costs what waits there, so it is done once for
+all who watch it here, and not again: every event says from which status to which a job
+has come.  The count is made in one snapshot that says which events are in it
 (`libs.common.store.baselines`); what is heard from the moment of asking on, and is not
 in it, is added.  So the figures agree with the tables at a position of the event
 stream, however busy the queue is.
@@ -10,12 +11,14 @@ stream, however busy the queue is.
 
 import asyncio
 from collections import Counter as Tally
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 from weakref import WeakSet
 
 import structlog
 
+from libs.common import outgoing
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
 from libs.common.lifecycle import Status
@@ -23,17 +26,18 @@ from libs.common.loops import every
 from libs.common.store.baselines import Baseline, read_baseline
 from services.streamer import frames
 from services.streamer.feed import Feed
+from services.streamer.frames import Spelling
 from services.streamer.tidings import Tiding
 from services.streamer.watcher import Watcher
 
 log = structlog.get_logger()
 
-#: A queue of an organization.
-Name = tuple[str, str]
+#: A queue of an organization, or all of them.
+Name = tuple[str, str | None]
 
 
 class Standing:
-    """How one queue stands, and who was told."""
+    """How a queue or an organization stands, and who was told."""
 
     def __init__(self) -> None:
         self.counts: Tally[Status] = Tally()
@@ -85,11 +89,21 @@ class Standings:
 
     def hear(self, tiding: Tiding) -> None:
         """Count one event; each comes once, in order."""
-        if tiding.queue_name is None:
+        organization_id, queue_name = tiding.organization_id, tiding.queue_name
+        if queue_name is None:
             return
-        standing = self._queues.get((tiding.organization_id, tiding.queue_name))
-        if standing is not None:
-            standing.hear(tiding)
+        standings = [self._queues.get((organization_id, queue_name))]
+        # Jobs that tell of jobs are not told to who watches everything.
+        if queue_name != outgoing.QUEUE:
+            standings.append(self._queues.get((organization_id, None)))
+        for standing in standings:
+            if standing is not None:
+                standing.hear(tiding)
+
+    def of_organization(self, organization_id: str) -> Mapping[Status, int] | None:
+        """Return how many jobs there are of each status; None while that is unknown."""
+        standing = self._queues.get((organization_id, None))
+        return standing.counts if standing is not None and standing.is_known else None
 
     def forget(self) -> None:
         """Count anew: what is heard from now on does not join what was heard."""
@@ -109,21 +123,27 @@ class Standings:
                 standing = self._queues[name] = Standing()
             if not standing.is_known:
                 await self._count(name, standing)
-            self._tell(name[1], standing, watchers)
+            if self._tell(name[1], standing, watchers):
+                # Others have their turn before the next queue.
+                await asyncio.sleep(0)
 
     def _watched(self) -> dict[Name, list[Watcher]]:
-        """Return who watches which queues, and wants to know how they stand."""
+        """Return who watches what, and is to be told whenever it stands otherwise.
+
+        How an organization stands is told now and then, to whoever watches everything
+        (`services.streamer.pulse`).
+        """
         watched: dict[Name, list[Watcher]] = {}
         if self._feed.heard is None:
             return watched
-        for watcher in self._feed.watchers():
-            if watcher.live_after is None or not watcher.wish.counts:
-                continue
-            organization_id = str(watcher.principal.organization_id)
-            for topic in watcher.wish.topics:
+        for organization_id, circle in self._feed.circles():
+            wish = circle.key.wish
+            if wish.everything and circle.key.scope is None:
+                watched.setdefault((organization_id, None), [])
+            for topic in wish.topics if wish.counts else ():
                 if topic.queue_name is not None and topic.job_id is None:
                     name = organization_id, topic.queue_name
-                    watched.setdefault(name, []).append(watcher)
+                    watched.setdefault(name, []).extend(circle.members)
         return watched
 
     async def _count(self, name: Name, standing: Standing) -> None:
@@ -140,15 +160,21 @@ class Standings:
         standing.begin(baseline)
 
     @staticmethod
-    def _tell(queue_name: str, standing: Standing, watchers: list[Watcher]) -> None:
-        if not standing.is_known:
-            return
+    def _tell(
+        queue_name: str | None, standing: Standing, watchers: list[Watcher]
+    ) -> bool:
+        """Tell whoever does not know how a queue stands; return whether anybody was."""
+        if not standing.is_known or queue_name is None:
+            return False
         new = [watcher for watcher in watchers if watcher not in standing.told]
         to_tell = watchers if standing.has_changed else new
         standing.has_changed = False
-        if not to_tell:
-            return
-        frame = frames.queue_stats(queue_name, standing.counts)
+        told = [frames.queue_stats(queue_name, standing.counts)] if to_tell else []
+        spelled: dict[Spelling, bytes] = {}
         for watcher in to_tell:
-            watcher.offer([frame])
+            data = spelled.get(watcher.spell)
+            if data is None:
+                data = spelled[watcher.spell] = watcher.spell(told)
+            watcher.tell(told, data)
             standing.told.add(watcher)
+        return bool(to_tell)

@@ -106,7 +106,7 @@ class Tiding:
         """Whether a key that is limited to queues may see it (contract 3.2)."""
         return self.event.type not in _NOT_FOR_SCOPED
 
-    @property
+    @cached_property
     def statuses(self) -> tuple[Status | None, Status | None] | None:
         """From which status to which its job has come; None if nothing of a job.
 
@@ -187,7 +187,8 @@ def _data_of(
             data["transition"] = transition
         case Kind.JOB_COMPLETED:
             # Whole milliseconds: typed clients read an integer.
-            data["duration_ms"] = round(details.get("duration_ms") or 0)
+            spent = details.get("duration_ms")
+            data["duration_ms"] = round(spent) if isinstance(spent, int | float) else 0
         case Kind.JOB_FAILED:
             data["error"] = details.get("error") or ""
             data["retry_count"] = details.get("retry_count") or 0
@@ -238,5 +239,9 @@ def _new_status(details: dict[str, Any]) -> Status:
 
 
 def _object(raw: msgspec.Raw) -> dict[str, Any]:
-    decoded = msgspec.json.decode(raw)
+    """Return an object, or an empty one for anything else, also for what is no text."""
+    try:
+        decoded = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
     return decoded if isinstance(decoded, dict) else {}

@@ -37,12 +37,14 @@ async def guard(
             # While Postgres is away the last answer stands.
             await keys.renew(some)
             for credential in some:
-                await _look(keys, credential, holders[credential])
+                await _look(feed, keys, credential, holders[credential])
 
     await every(seconds, turn, stopping=stopping)
 
 
-async def _look(keys: KeyRing, credential: str, watchers: list[Watcher]) -> None:
+async def _look(
+    feed: Feed, keys: KeyRing, credential: str, watchers: list[Watcher]
+) -> None:
     try:
         principal = await keys.principal(credential)
     except Unauthorized as error:
@@ -53,7 +55,7 @@ async def _look(keys: KeyRing, credential: str, watchers: list[Watcher]) -> None
         log.debug("stream.recheck_postponed", cause=str(error))
         return
     for watcher in watchers:
-        watcher.principal = principal
+        feed.renew(watcher, principal)
         for topic in watcher.wish.topics:
             queue = topic.queue_name
             if queue is not None and not principal.may(queue):

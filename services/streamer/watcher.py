@@ -1,11 +1,12 @@
-"""A watcher: one stream's mailbox, and what ends it.
+"""Who watches: a stream as the feed sees it.
 
-The feed puts in, the stream takes out.  A mailbox holds a bounded number of bytes of
-frames, which many watchers share; who lets it fill up is sent away, never waited for.
+The feed tells, and does not wait: what a client has not taken stands in its connection,
+as bytes that many share.  Who lets too much stand there is sent away.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final, Literal
@@ -14,7 +15,8 @@ from prometheus_client import Counter
 
 from libs.common.access import Principal
 from libs.common.errors import Forbidden
-from services.streamer.frames import Frame, Last
+from services.streamer.frames import Frame, Last, Spelling
+from services.streamer.recent import Position
 from services.streamer.tidings import Tiding
 from services.streamer.wishes import Topic, Wish, may_see
 
@@ -27,16 +29,31 @@ Door = Literal["sse", "websocket"]
 _LAST: Final = Last()
 #: How many topics one watcher may follow at once.
 _TOPICS_MAX: Final = 100
-#: How much is taken at once; more is written in turns.
-_TAKE_BYTES_MAX: Final = 64 * 1024
 
 
 class Watcher:
-    """Who watches, what they asked for, and what waits for them.
+    """Who watches, what they asked for, and how they are told.
 
-    It holds at most *bytes_max*.  `end` may be called by anybody, once; it interrupts
-    whatever the stream waits for (`presence`).
+    At most *bytes_max* waits for it.  `end` may be called by anybody, once; it
+    interrupts whatever the stream waits for (`presence`).
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_bytes_max",
+        "_held",
+        "_interrupt",
+        "_transport",
+        "credential",
+        "door",
+        "ended_because",
+        "farewell",
+        "live_after",
+        "principal",
+        "spell",
+        "told_at",
+        "wish",
+    )
 
     def __init__(
         self,
@@ -44,6 +61,7 @@ class Watcher:
         wish: Wish,
         *,
         door: Door,
+        spell: Spelling,
         credential: str,
         bytes_max: int,
     ) -> None:
@@ -51,17 +69,20 @@ class Watcher:
         self.principal = principal
         self.wish = wish
         self.door: Final = door
+        self.spell: Final = spell
         self.credential: Final = credential
         #: Why the stream was ended, and in words for the one who watches.
         self.ended_because: str | None = None
         self.farewell: str | None = None
-        #: Events behind this reach the mailbox; None while it catches up.
-        self.live_after: tuple[int, int] | None = None
+        #: Events up to this one were told; None while it catches up.
+        self.live_after: Position | None = None
+        #: When anything was told last (`time.monotonic`).
+        self.told_at = 0.0
         self._interrupt: Callable[[], None] | None = None
         self._bytes_max: Final = bytes_max
-        self._bytes = 0
-        self._frames: list[Frame] = []
-        self._some = asyncio.Event()
+        #: What was told while there is no connection to write to.
+        self._held: list[Frame] = []
+        self._transport: asyncio.WriteTransport | None = None
 
     def widen(self, topic: Topic) -> None:
         """Follow one topic more; raises `Forbidden`."""
@@ -93,47 +114,62 @@ class Watcher:
         """Return *frame* if frames of its kind were asked for."""
         return [frame] if self.wish.wants(frame) else []
 
-    def offer(self, frames: Iterable[Frame]) -> None:
-        """Put *frames* in; end the stream if there is no room."""
-        if self.ended_because is not None:
-            return
-        for frame in frames:
-            self._bytes += len(frame.body)
-            self._frames.append(frame)
-        if self._bytes > self._bytes_max:
-            self.end("slow", "You read too slowly; connect again")
-        elif self._frames:
-            self._some.set()
+    def has(self, position: Position) -> bool:
+        """Whether it was told of the event there."""
+        return self.live_after is not None and position <= self.live_after
 
-    async def take(self, *, at_most_seconds: float) -> list[Frame]:
-        """Return what waits, a write's worth, or nothing after *at_most_seconds*."""
-        if not self._frames:
-            try:
-                async with asyncio.timeout(at_most_seconds):
-                    await self._some.wait()
-            except TimeoutError:
-                return []
-        size = count = 0
-        for frame in self._frames:
-            size += len(frame.body)
-            count += 1
-            if size >= _TAKE_BYTES_MAX:
-                break
-        taken = self._frames[:count]
-        del self._frames[:count]
-        self._bytes -= size
-        if not self._frames:
-            self._some.clear()
-        return taken
+    # --- telling -------------------------------------------------------------------
+
+    def open(self, transport: asyncio.WriteTransport) -> None:
+        """Write what was held, and from now on what is told, to a connection."""
+        held, self._held = self._held, []
+        self._transport = transport
+        self.told_at = time.monotonic()
+        self.offer(held)
+
+    def shut(self) -> None:
+        """Write nothing more: the connection is being closed."""
+        self._transport = None
+
+    def offer(self, frames: Sequence[Frame]) -> None:
+        """Tell *frames* to this one alone."""
+        if frames:
+            self.tell(frames, self.spell(frames))
+
+    def tell(self, frames: Sequence[Frame], data: bytes) -> None:
+        """Tell *frames*, which *data* spells; end the stream if there is no room."""
+        if self._transport is not None:
+            self.write(data)
+            if frames[-1].is_last:
+                self.end("complete")
+        elif self.ended_because is None:
+            self._held += frames
+            if sum(len(frame.body) for frame in self._held) > self._bytes_max:
+                self._send_away()
+
+    def write(self, data: bytes) -> None:
+        """Write to the connection, without waiting."""
+        transport = self._transport
+        if transport is None or self.ended_because is not None:
+            return
+        if transport.is_closing():
+            self.end("left")
+        elif transport.get_write_buffer_size() > self._bytes_max:
+            self._send_away()
+        elif data:
+            transport.write(data)
+            self.told_at = time.monotonic()
+
+    def _send_away(self) -> None:
+        self.end("slow", "You read too slowly; connect again")
 
     def end(self, why: str, farewell: str | None = None) -> None:
-        """End the stream, with *farewell* as its last word; the mailbox is emptied."""
+        """End the stream, with *farewell* as its last word."""
         if self.ended_because is not None:
             return
         self.ended_because = why
         self.farewell = farewell
-        self._frames.clear()
-        self._bytes = 0
+        self._held.clear()
         STREAMS_ENDED.labels(why=why).inc()
         if self._interrupt is not None:
             self._interrupt()

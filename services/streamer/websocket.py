@@ -2,7 +2,9 @@
 
 The frames of the event stream, one a message, with their mark as the member ``id``; and
 commands from the client, which widen or narrow what it is told.  One coroutine reads,
-another writes; the socket ends like an event stream does, but not after half an hour.
+another writes what was missed, and signs of life; what happens is written by the feed
+(`Watcher.open`).  The socket ends like an event stream does, but not after half an
+hour.
 
 Messages are not compressed: a compressor for each of thousands of sockets would take
 more memory than all else, for messages of a few hundred bytes.  Any origin may connect:
@@ -73,22 +75,25 @@ class WebSockets:
         async with self._hall.place(watcher):
             await socket.prepare(request)
             async with watcher.presence(seconds_max=None):
-                await self._serve(socket, watcher, since)
+                await self._serve(request, socket, watcher, since)
         await _take_leave(socket, watcher, request)
         return socket
 
     async def _serve(
         self,
+        request: web.Request,
         socket: web.WebSocketResponse,
         watcher: Watcher,
         since: Mark | datetime | str | None,
     ) -> None:
-        writing = asyncio.create_task(self._write(socket, watcher, since))
+        writing = asyncio.create_task(self._write(request, socket, watcher, since))
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
                     self._obey(watcher, message.data)
         finally:
+            # Nothing may be written behind the closing message.
+            watcher.shut()
             writing.cancel()
             [outcome] = await asyncio.gather(writing, return_exceptions=True)
         if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
@@ -96,6 +101,7 @@ class WebSockets:
 
     async def _write(
         self,
+        request: web.Request,
         socket: web.WebSocketResponse,
         watcher: Watcher,
         since: Mark | datetime | str | None,
@@ -109,16 +115,11 @@ class WebSockets:
             async for page in self._hall.missed(watcher, since):
                 for frame in page:
                     await socket.send_str(frame.text)
-        loop = asyncio.get_running_loop()
-        seconds = self._hall.settings.websocket_ping_seconds
-        ping_at = loop.time() + seconds
+        if request.transport is not None:
+            watcher.open(request.transport)
         while True:
-            left = max(ping_at - loop.time(), 0.0)
-            for frame in await watcher.take(at_most_seconds=left):
-                await socket.send_str(frame.text)
-            if loop.time() >= ping_at:
-                ping_at = loop.time() + seconds
-                watcher.offer([frames.ping(self._hall.mark_of(watcher))])
+            await asyncio.sleep(self._hall.settings.websocket_ping_seconds)
+            watcher.offer([frames.ping(self._hall.mark_of(watcher))])
 
     def _obey(self, watcher: Watcher, text: str) -> None:
         """Carry a command out; what is none of ours is passed over."""
@@ -131,9 +132,11 @@ class WebSockets:
             if verb == "ping":
                 watcher.offer([frames.ping(self._hall.mark_of(watcher))])
             elif verb == "subscribe":
-                watcher.widen(topic_of(command.queue, command.job_id))
+                with self._hall.feed.changing(watcher):
+                    watcher.widen(topic_of(command.queue, command.job_id))
             elif verb == "unsubscribe":
-                watcher.narrow(topic_of(command.queue, command.job_id))
+                with self._hall.feed.changing(watcher):
+                    watcher.narrow(topic_of(command.queue, command.job_id))
         except (Forbidden, Malformed) as error:
             watcher.offer([frames.error(str(error))])
 

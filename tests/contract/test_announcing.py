@@ -54,7 +54,7 @@ def read(conn, after=START, limit=1000):
 
 def note(conn, before, upto):
     return tallies.count_announced(
-        conn, before=before, upto=upto, tallies=[], credits_=[]
+        conn, before=before, upto=upto, tallies=[], credits_=[], happened=[]
     )
 
 

@@ -239,17 +239,15 @@ async def test_a_job_whose_time_to_run_has_passed_ends_instead(conn, one, line):
     assert (ended["ending"], ended["attempt"]) == ("expired", 0)
 
 
-async def test_children_of_a_job_that_ends_so_are_looked_at(conn, one, line):
+async def test_children_of_a_job_that_ends_so_are_cancelled(conn, one, line):
     [parent] = await stock.create(conn, line)
-    child = new_id()
-    await conn.execute(
-        "INSERT INTO dependencies (child_id, parent_id) VALUES ($1, $2)", child, parent
-    )
-    await conn.execute("UPDATE jobs SET expires_at = now()")
+    [child] = await stock.create(conn, line, parent_id=parent)
+    await conn.execute("UPDATE jobs SET expires_at = now() WHERE id = $1", parent)
 
-    await stock.claim_work(one, line)
+    given = await claims.claim_work(one, asked=[stock.asks(line, 5)])
 
-    assert await conn.fetchval("SELECT child_id FROM rechecks") == child
+    assert given.released.cancelled == 1
+    assert await place_of(conn, child) == "finished"
 
 
 @pytest.mark.parametrize(

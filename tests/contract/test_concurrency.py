@@ -262,7 +262,7 @@ async def test_who_cancels_what_is_being_claimed_comes_too_late(conn, line, one,
         cancelling = await blocked(conn, cancel(other, line, job_id))
         await transaction.commit()
 
-    assert await asyncio.wait_for(cancelling, 5) is False
+    assert await asyncio.wait_for(cancelling, 5) is None
     assert await place_of(conn, job_id) == "leased"
 
 
@@ -294,7 +294,7 @@ async def test_a_dead_letter_is_requeued_or_purged_but_not_both(conn, line, one,
         purged = await asyncio.wait_for(interventions.purge(other, **chosen), 5)
         await transaction.commit()
 
-    assert (len(requeued), purged) == (4, 2)
+    assert (len(requeued), purged.jobs) == (4, 2)
     assert await conn.fetchval("SELECT count(*) FROM jobs") == 4
 
 

@@ -59,37 +59,40 @@ async def test_an_edge_that_the_parents_end_could_not_see_is_not_forgotten(
         await settle(one, *claimed)
         assert await add_edge(conn, line, child, parent) == [parent]
         # Who looks now sees nothing, and must look again.
-        assert (await dependencies.release(conn, limit=10)).unblocked == 0
+        _, looked = await dependencies.release(conn, limit=10)
+        assert looked.unblocked == 0
         await ending.commit()
     assert await place_of(conn, child) == "waiting"
 
     await a_while_later(conn)
-    looked = await dependencies.release(conn, limit=10)
+    _, looked = await dependencies.release(conn, limit=10)
 
-    assert (looked.unblocked, looked.push_lanes) == (1, [line.id])
+    assert (looked.unblocked, looked.push_lanes) == (1, (line.id,))
     assert await place_of(conn, child) == "ready"
 
 
-async def test_a_look_that_did_not_see_an_edge_decides_nothing(conn, rivals):
+async def test_who_ends_a_parent_waits_for_an_edge_that_is_added_and_sees_it(
+    conn, rivals
+):
     one, other = rivals
     line = await stock.open_line(conn)
     first, second, child = await stock.create(conn, line, 3)
     await add_edge(conn, line, child, first)
     [claimed] = await stock.claim(conn, line, 1)
-    await settle(conn, claimed)
     async with undecided(one) as adding:
         await dependencies.lock_graph(one, organization_id=line.organization_id)
         await dependencies.depend(
             one, job_id=child, parents=[second], mode="all", actor="key"
         )
-        # It sees that the first parent is done, and not that there is a second one.
-        look = await blocked(conn, dependencies.release(other, limit=10))
+        ending = await blocked(conn, settle(other, claimed))
         await adding.commit()
-    assert (await look).unblocked == 0
+    [closed] = await ending
+    assert closed.released.unblocked == 0
     assert await place_of(conn, child) == "waiting"
 
-    assert await cancel(conn, line, second)
-    assert (await dependencies.release(conn, limit=10)).cancelled == 1
+    cancelled = await cancel(conn, line, second)
+    assert cancelled is not None
+    assert cancelled.cancelled == 1
 
 
 async def test_a_child_that_is_cancelled_while_it_is_let_go_ends_once(conn, rivals):
@@ -98,13 +101,36 @@ async def test_a_child_that_is_cancelled_while_it_is_let_go_ends_once(conn, riva
     parent, child = await stock.create(conn, line, 2)
     await add_edge(conn, line, child, parent)
     [claimed] = await stock.claim(conn, line, 1)
-    await settle(conn, claimed)
     async with undecided(one) as cancelling:
         assert await cancel(one, line, child)
-        look = await blocked(conn, dependencies.release(other, limit=10))
+        ending = await blocked(conn, settle(other, claimed))
         await cancelling.commit()
 
-    assert (await look).unblocked == 0
+    [closed] = await ending
+    assert closed.released.unblocked == 0
+    assert await place_of(conn, child) == "finished"
+
+
+async def test_who_cancels_waits_for_nobody_who_may_wait_for_that(conn, rivals):
+    """The parent's end has the child in hands, and waits for the one between them."""
+    one, other = rivals
+    line = await stock.open_line(conn)
+    parent, child, between = await stock.create(conn, line, 3)
+    await add_edge(conn, line, between, parent)
+    await add_edge(conn, line, child, parent)
+    await add_edge(conn, line, child, between)
+    claimed = await stock.claim(conn, line, 1)
+    async with undecided(one) as cancelling:
+        await one.execute("SELECT FROM waiting WHERE job_id = $1 FOR UPDATE", between)
+        ending = await blocked(conn, settle(other, *claimed))
+
+        released = await cancel(one, line, between)
+
+        assert released is not None
+        assert (released.cancelled, released.left_over) == (0, 1)
+        await cancelling.commit()
+    [closed] = await ending
+    assert (closed.job_id, closed.released.cancelled) == (parent, 1)
     assert await place_of(conn, child) == "finished"
 
 
@@ -132,17 +158,20 @@ async def test_a_new_edge_is_looked_at_for_a_minute_and_no_longer(conn):
     assert await place_of(conn, child) == "waiting"
 
 
-async def test_who_waits_for_a_job_that_is_no_more_waits_no_longer(conn, database_url):
+async def test_who_waits_for_a_job_that_is_no_more_waits_no_longer(conn):
     line = await stock.open_line(conn)
-    parent, child = await stock.create(conn, line, 2)
-    await add_edge(conn, line, child, parent)
+    parent, other, child = await stock.create(conn, line, 3)
+    await add_edge(conn, line, child, parent, mode="any")
+    await add_edge(conn, line, child, other, mode="any")
     [claimed] = await stock.claim(conn, line, 1)
-    await settle(conn, claimed, how="deadlettered")
-    assert await interventions.purge(
+    [closed] = await settle(conn, claimed, how="deadlettered")
+    assert (closed.job_id, closed.released.cancelled) == (parent, 0)
+
+    gone = await interventions.purge(
         conn, organization_id=line.organization_id, job_ids=[parent], actor="key"
     )
 
-    assert (await dependencies.release(conn, limit=10)).unblocked == 1
+    assert (gone.jobs, gone.released.unblocked) == (1, 1)
 
 
 async def test_who_waits_for_a_job_that_is_quarantined_is_cancelled(conn):
@@ -157,5 +186,5 @@ async def test_who_waits_for_a_job_that_is_quarantined_is_cancelled(conn):
         [recovered], _ = await leases.recover(conn, limit=10)
         assert recovered.dead is (crash == CRASHES_MAX)
 
-    assert (await dependencies.release(conn, limit=10)).cancelled == 1
+    assert recovered.released.cancelled == 1
     assert await place_of(conn, child) == "finished"

@@ -28,14 +28,16 @@ DUMPING_GROUNDS = {
     "utils",
 }
 #: Where a bug ends: with the actor, the process, the caller of a batch, the request,
-#: the call.
+#: the call, the message, the handler of whoever uses the worker kit.
 CATCHERS = {
     "services/ingest/grpc/errors.py",
     "services/ingest/http/errors.py",
     "services/ingest/hatch.py",
     "libs/common/actors.py",
     "libs/common/batcher.py",
+    "libs/common/bus.py",
     "libs/common/runner.py",
+    "libs/worker/handling.py",
 }
 #: What only the machine of whoever wrote it has; and where packages come from, which
 #: is up to whoever installs them.  In pieces, so that this file does not break it.
@@ -53,7 +55,7 @@ PRIVATE = re.compile(
 )
 #: The one place that must know where pip comes from when there is no pip to ask.
 BOOTSTRAP = Path("libs/cli/bootstrap.py")
-LEFT_OUT = {"__pycache__", "build", "pb"}
+LEFT_OUT = {"__pycache__", "build", "node_modules", "pb"}
 
 
 def files(*patterns):

@@ -253,9 +253,9 @@ async def test_who_must_wait_for_another_job_leaves_the_line_and_joins_at_the_en
     assert await place_of(conn, child) == "waiting"
     await release(conn)
     assert await called(conn) == [parent]
-    await settle(conn, *await stock.claim(conn, lane, 9))
-    looked = await dependencies.release(conn, limit=10)
-    assert (looked.unblocked, looked.joined, looked.push_lanes) == (1, 1, [])
+    [closed] = await settle(conn, *await stock.claim(conn, lane, 9))
+    released = closed.released
+    assert (released.unblocked, released.joined, released.push_lanes) == (1, 1, ())
     assert await place_of(conn, child) == "held"
     await release(conn)
     assert await run_down(conn, lane) == [other, child]
@@ -270,9 +270,10 @@ async def test_a_child_joins_when_its_parent_is_done(conn):
     await release(conn)
     assert await called(conn) == [other]
     claimed = await stock.claim(conn, lane, 9)
-    await settle(conn, *claimed)
 
-    assert (await dependencies.release(conn, limit=10)).joined == 1
+    closed = await settle(conn, *claimed)
+
+    assert {each.released.joined for each in closed} == {1}
 
     assert await place_of(conn, child) == "held"
     await release(conn)

@@ -9,7 +9,13 @@ import asyncpg
 import pytest
 
 import libs.common.migrate
-from libs.common.migrate import Migration, SchemaMismatch, migrate, migrations
+from libs.common.migrate import (
+    Migration,
+    SchemaMismatch,
+    migrate,
+    migrations,
+    until_migrated,
+)
 from libs.common.store import invariants
 from tests.support.databases import copy_of
 from tests.support.waiting import until
@@ -184,3 +190,32 @@ async def test_who_migrates_waits_for_who_is_at_it(bare_url, bare):
 
     assert await asyncio.wait_for(waiting, 10) == len(migrations())
     await other.close()
+
+
+async def test_who_waits_for_the_schema_changes_nothing_and_sees_it_come(
+    bare_url, bare
+):
+    waiting = asyncio.create_task(until_migrated(bare_url))
+    done, _ = await asyncio.wait({waiting}, timeout=1.5)
+    assert not done
+    assert await tables(bare) == set()
+
+    await migrate(bare_url)
+    await asyncio.wait_for(waiting, 30)
+
+
+async def test_a_newer_schema_will_do_for_who_waits(bare_url, bare):
+    await migrate(bare_url)
+    await bare.execute(
+        "INSERT INTO migrations (number, file, sha256) VALUES (9000, 'later.sql', '')"
+    )
+
+    await asyncio.wait_for(until_migrated(bare_url), 30)
+
+
+async def test_who_waits_refuses_what_is_not_what_was_applied(bare_url, bare):
+    await migrate(bare_url)
+    await bare.execute("UPDATE migrations SET sha256 = '' WHERE number = 1")
+
+    with pytest.raises(SchemaMismatch):
+        await until_migrated(bare_url)

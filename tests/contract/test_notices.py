@@ -144,7 +144,21 @@ async def test_notices_are_kept_until_told_and_announced_and_old(conn, line):
     await notices.note_told(conn, before=START, upto=first.position)
     assert await left(timedelta(0)) == 2
     await tallies.count_announced(
-        conn, before=START, upto=first.position, tallies=[], credits_=[]
+        conn, before=START, upto=first.position, tallies=[], credits_=[], happened=[]
     )
     assert await left(timedelta(hours=1)) == 2
     assert await left(timedelta(0)) == 1
+
+
+async def test_they_are_told_in_the_order_of_numbers(conn, line):
+    for xid in ("1000", "999", "99"):
+        await conn.execute(
+            "INSERT INTO notices (organization_id, event, data, xid)"
+            " VALUES ($1, 'queue.resumed', '{}', $2::text::xid8)",
+            *(line.organization_id, xid),
+        )
+
+    first = await notices.read_untold(conn, after=START, limit=2)
+    rest = await notices.read_untold(conn, after=first[-1].position, limit=2)
+
+    assert [one.position.xid for one in (*first, *rest)] == ["99", "999", "1000"]

@@ -141,6 +141,11 @@ async def figures(conn, org):
     assert found.pending == MINE_OPEN
 
 
+async def what_happened(conn, org):
+    since = datetime.now(UTC) - timedelta(hours=24)
+    await tallies.series(conn, organization_id=org, queue_names=None, since=since)
+
+
 async def one_queue(conn, org):
     assert await queues.find_queue(conn, organization_id=org, name="mail")
     assert await lanes.ready_of_queue(conn, organization_id=org, queue_name="mail")
@@ -161,6 +166,13 @@ async def dead_letters(conn, org):
     assert len(await letters(conn, org, died_before=datetime.now(UTC))) == 5
 
 
+async def groups_of_dead_letters(conn, org):
+    [group] = await interventions.group_dead(
+        conn, organization_id=org, queue_names=None, letters=1000, groups=10
+    )
+    assert group["letters"] == group["examined"] == MINE_DEAD
+
+
 async def how_much_is_used(conn, org):
     found = await usage.read(conn, organization_id=org, counted=True)
     assert (found.active_jobs, found.queues) == (MINE_OPEN, 1)
@@ -176,9 +188,10 @@ async def requeue(conn, org):
 
 async def purge(conn, org):
     ids = await letters(conn, org)
-    assert len(ids) == await interventions.purge(
+    purged = await interventions.purge(
         conn, organization_id=org, job_ids=ids, actor="key"
     )
+    assert purged.jobs == len(ids)
 
 
 async def room(conn, org):
@@ -230,9 +243,11 @@ async def depend(conn, org):
         pending_by_priority,
         statuses,
         figures,
+        what_happened,
         one_queue,
         queue_list,
         dead_letters,
+        groups_of_dead_letters,
         how_much_is_used,
     ],
 )

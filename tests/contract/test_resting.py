@@ -247,7 +247,7 @@ async def test_a_deleted_endpoint_ends_everything_open_and_is_no_more(conn, one,
     gone = await closures.cancel_lanes(
         conn, lanes=deleted.lanes, limit=10, actor=None, reason="endpoint_deleted"
     )
-    assert gone == 5
+    assert gone.jobs == 5
     # Somebody works on one still.
     removed = await resting.remove_endpoint(conn, endpoint_id=line.endpoint_id)
     assert removed is False

@@ -8,7 +8,8 @@ import pytest
 
 from libs.common.db import BY_KEY
 from libs.common.ids import new_id
-from libs.common.store import journal, settlement, tallies
+from libs.common.store import announcing, journal, settlement, tallies
+from libs.common.store.announcing import Transitioned
 from libs.common.store.tallies import Credit, Tally
 from services.scheduler.tallies import summed
 from tests.support import stock
@@ -44,9 +45,10 @@ class Announcer:
     async def read(self, limit=1000):
         if self.position is None:
             self.position = await journal.read_announced(self.conn)
-        self.entries = await journal.read_untold(
+        found = await announcing.read_unannounced(
             self.conn, after=self.position, limit=limit
         )
+        self.entries = [one.entry for one in found if isinstance(one, Transitioned)]
 
     async def count(self):
         if not self.entries or self.position is None:
@@ -59,6 +61,7 @@ class Announcer:
             upto=upto,
             tallies=counted,
             credits_=credits_,
+            happened=[],
         )
         self.position, self.entries = upto if moved else None, []
         return moved
@@ -229,6 +232,7 @@ async def test_old_tallies_become_days_and_nothing_is_lost(conn, line):
             for n, bucket in enumerate(buckets, 1)
         ],
         credits_=[],
+        happened=[],
     )
 
     async def kept():

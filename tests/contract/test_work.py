@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.ids import new_id
 from libs.common.store import invariants, jobs, journal, leases, settlement
+from libs.common.store.dependencies import NOBODY, Released
 from libs.common.store.settlement import Question
 from tests.support import stock
 from tests.support.rivals import place_of
@@ -97,7 +98,7 @@ async def test_who_holds_a_job_settles_it_with_or_without_its_lease(
 
     assert (closed.job_id, closed.lease_id) == (claimed.job_id, claimed.lease_id)
     assert (closed.index, closed.lane_id, closed.how) == (0, line.id, "completed")
-    assert (closed.awaited, closed.limited) == (False, False)
+    assert (closed.released, closed.limited) == (NOBODY, False)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -185,34 +186,25 @@ async def test_a_job_in_work_shows_whose_it_is_and_until_when(conn, line, claime
     assert row["deadline"] == claimed.lease_expires_at
 
 
-async def test_whose_children_wait_is_told(conn, line):
-    parent, other = await stock.create(conn, line, 2)
-    child = new_id()
-    await conn.execute(
-        "INSERT INTO dependencies (child_id, parent_id) VALUES ($1, $2)", child, parent
-    )
-    claimed = await stock.claim_work(conn, line, 2)
+async def test_children_are_let_go_by_the_statement_that_ends_their_parent(conn, line):
+    [parent] = await stock.create(conn, line)
+    claimed = await stock.claim_work(conn, line, 1)
+    children = await stock.create(conn, line, 2, parent_id=parent)
 
-    closed = await settle(conn, *(stock.worked(line, each) for each in claimed))
+    [closed] = await settle(conn, stock.worked(line, *claimed))
 
-    assert {each.job_id: each.awaited for each in closed} == {
-        parent: True,
-        other: False,
-    }
-    assert await conn.fetchval("SELECT child_id FROM rechecks") == child
+    assert closed.released == Released(unblocked=2, work_lanes=(line.id,))
+    found = await conn.fetch("SELECT job_id FROM ready ORDER BY job_id")
+    assert [row["job_id"] for row in found] == children
 
 
-async def test_nobody_looks_at_children_of_what_is_tried_again(conn, line, claimed):
-    await conn.execute(
-        "INSERT INTO dependencies (child_id, parent_id) VALUES ($1, $2)",
-        new_id(),
-        claimed.job_id,
-    )
+async def test_children_of_what_is_tried_again_wait_on(conn, line, claimed):
+    await stock.create(conn, line, parent_id=claimed.job_id)
 
     [closed] = await settle(conn, stock.worked(line, claimed, "retrying"))
 
-    assert not closed.awaited
-    assert await conn.fetchval("SELECT count(*) FROM rechecks") == 0
+    assert closed.released is NOBODY
+    assert await conn.fetchval("SELECT count(*) FROM waiting") == 1
 
 
 async def test_room_is_found_in_all_lanes_of_a_limited_queue(conn, line, claimed):

@@ -1,13 +1,14 @@
 """What follows at once when jobs end or come back: nobody waits for a later look."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 
 from libs.common.store import timers
-from tests.support import stock
+from tests.support import flows, stock
 from tests.support.house import assert_invariants, open_api, run_house
 from tests.support.rivals import blocked, place_of, undecided
 from tests.support.waiting import until
@@ -53,6 +54,36 @@ async def test_a_push_parent_that_expires_takes_its_child_along(pushing, endpoin
     await pushing.until_status(parent, "expired", at_most=5)
     await pushing.until_status(child, "cancelled", at_most=5)
     assert endpoint.requests == []
+
+
+async def test_each_step_of_a_workflow_is_there_as_soon_as_the_one_before_is_over(
+    pushing, endpoint
+):
+    """Webhooks and workers take turns; the dispatcher looks once a minute only."""
+    target = {"url": endpoint.url}
+    made = await flows.create(
+        pushing,
+        flows.step("ask", target=target),
+        flows.step("think", "ask"),
+        flows.step("tell", "think", target=target),
+        flows.step("file", "tell"),
+    )
+    began = time.monotonic()
+
+    for key in ("think", "file"):
+        asked = {"queue_name": flows.QUEUE, "worker_id": flows.WORKER}
+        answer = await pushing.ask(
+            "POST", "/jobs/claim", json={**asked, "wait_seconds": 20}, expect=200
+        )
+        [job] = answer["jobs"]
+        assert job["payload"] == {"step": key}
+        await flows.complete(pushing, job)
+
+    # Whoever waits for work looks by itself after five seconds.
+    assert time.monotonic() - began < 4
+    detail = await flows.read(pushing, made["id"])
+    assert detail["status"] == "completed"
+    assert len(endpoint.requests) == 2
 
 
 async def test_the_places_of_a_worker_that_leaves_are_for_push_jobs_too(

@@ -1,26 +1,17 @@
 """A browser watches with what it has: `EventSource`, `WebSocket`, `fetch`."""
 
-import shutil
-
 import pytest
 from aiohttp import web
-from playwright.async_api import async_playwright
 
 from libs.cli.embedded.ports import free_port
 from libs.common.store import settlement
 from tests.support import stock
+from tests.support.browsers import needs_chromium, open_browser
 from tests.support.house import run_house
 from tests.support.waiting import until
 from tests.support.watching import open_gallery, tenant
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome here"
-)
+pytestmark = needs_chromium
 
 #: A page of somebody else's: from another origin than the streams.
 PAGE = """<!doctype html><title>Dashboard</title><script>
@@ -57,14 +48,10 @@ async def page():
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
+    async with open_browser() as browser:
         page = await browser.new_page()
         await page.goto(f"http://127.0.0.1:{port}/")
         yield page
-        await browser.close()
     await runner.cleanup()
 
 

@@ -1,11 +1,13 @@
 """The dashboard's first page: exact figures, of what the key may see (contract 1.1)."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
 from tests.service.test_organizations import as_key, scoped_key
 from tests.support.house import new_tenant, open_api, run_house
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -102,6 +104,39 @@ async def test_a_key_sees_its_queues_and_no_other_tenant(api, house, database_ur
     assert [queue["name"] for queue in shown["queues"]] == ["sms"]
     assert shown["workers"]["total"] == 1
     assert shown["recent_activity"]["jobs_created_1h"] == 1
+
+
+async def test_what_happened_is_told_as_points_in_time(api):
+    for _ in range(3):
+        await api.create(max_retries=0)
+    first, second = await claimed(api, limit=2)
+    await end(api, first, "complete", result={})
+    await end(api, second, "fail", error="no")
+
+    async def told():
+        shown = await api.ask("GET", "/dashboard/series?hours=2", expect=200)
+        # Midnight of five minutes may pass meanwhile.
+        sums = {
+            name: sum(point[name] for point in shown["points"])
+            for name in ("created", "completed", "failed")
+        }
+        assert sums == {"created": 3, "completed": 1, "failed": 1}
+        return shown
+
+    shown = await until(told)
+
+    assert (shown["bucket_seconds"], len(shown["points"])) == (300, 24)
+    moments = [datetime.fromisoformat(point["at"]) for point in shown["points"]]
+    assert {(b - a).seconds for a, b in pairwise(moments)} == {300}
+    assert (shown["points"][0]["open"], shown["points"][-1]["open"]) == (0, 1)
+    averages = [point["avg_processing_time_ms"] for point in shown["points"]]
+    assert sum(average is not None for average in averages) == 1
+    scoped = as_key(await scoped_key(api, "sms"))
+    for path in ("", "?queue=mail"):
+        other = await api.ask(
+            "GET", f"/dashboard/series{path}", headers=scoped, expect=200
+        )
+        assert {point["created"] for point in other["points"]} == {0}
 
 
 async def test_at_most_twenty_queues_are_shown_the_busiest_first(api):

@@ -1,10 +1,13 @@
 """Where releases and clients of the compatible API disagree: one test a decision.
 
-The numbers are those of the contract's table.  What is pushed to watchers (D12 to D14)
-and workflows (D7) have their tests where they are served; gRPC's are at the gRPC door.
+The numbers are those of the contract's table.  What is pushed to watchers (D12 to D14),
+workflows (D7) and webhooks that come in (D30) have their tests where they are served;
+gRPC's (D2 to D4, D22) are at the gRPC door.
 """
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +17,15 @@ from tests.support.house import ADMIN_KEY, open_api, run_house
 
 WORKER = "worker-1"
 ADMIN = {"X-Admin-Key": ADMIN_KEY}
+
+
+def test_every_decision_has_its_test():
+    texts = [file.read_text() for file in Path(__file__).parent.glob("test_*.py")]
+    tested = {
+        int(row) for text in texts for row in re.findall(r"def test_d(\d+)_", text)
+    }
+
+    assert tested == set(range(1, 31))
 
 
 async def claim(api, *, worker=WORKER, **fields):
@@ -144,6 +156,16 @@ async def test_d11_a_webhook_token_has_two_names_and_an_address(api):
 
     assert body["webhook_token"] == body["token"]
     assert body["webhook_url"].startswith("http")
+
+
+@pytest.mark.parametrize("name", ["token", "api_key"])
+async def test_d13_a_credential_in_the_address_opens_streams_only(
+    house, tenant, api, name
+):
+    async with api.session.get(
+        f"{house.base_url}/api/v1/jobs", params={name: tenant.api_key}
+    ) as answer:
+        assert answer.status == 401
 
 
 async def test_d15_summaries_say_retries_under_both_names(api):

@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+from urllib.parse import urlsplit
 
 import pytest
 
+from libs.common.bus import Undecided
 from libs.common.ids import new_id
 from tests.support.delivery import (
     ORGANIZATION,
@@ -17,6 +19,7 @@ from tests.support.delivery import (
 )
 from tests.support.endpoint import HANG
 from tests.support.waiting import until
+from tests.support.wire import wire_to
 
 
 @pytest.fixture
@@ -88,6 +91,27 @@ async def test_a_body_that_does_not_travel_with_its_batch_is_asked_for(
     assert {w.lease_id for w in dispatcher.wanted} == {lease_id}
 
 
+async def test_few_bodies_are_asked_for_at_once_so_that_the_first_are_whole_in_time(
+    nats_url, dispatcher, endpoint
+):
+    body = os.urandom(600_000)
+    jobs = [job(endpoint.url, body, apart=True) for _ in range(20)]
+    dispatcher.bodies = {one.job_id: body for one in jobs}
+
+    async with run_delivery(nats_url):
+        await dispatcher.hand_out(*jobs, lease_seconds=60.0)
+        for one in jobs:
+            assert (await dispatcher.verdict_of(one)).status == 200
+
+    begun, most = set(), 0
+    for piece in dispatcher.wanted:
+        begun.add(piece.job_id)
+        most = max(most, len(begun))
+        if piece.offset:
+            begun.remove(piece.job_id)
+    assert most == 4
+
+
 async def test_large_bodies_wait_for_room_and_small_ones_pass_by(
     nats_url, dispatcher, endpoint
 ):
@@ -137,7 +161,7 @@ async def test_a_large_body_that_finds_no_room_in_time_is_handed_back(
     async with run_delivery(nats_url, delivery_bodies_bytes_max=50_000):
         await dispatcher.hand_out(first)
         await until(lambda: endpoint.under_way == 1)
-        await dispatcher.hand_out(second, lease_seconds=4.0)
+        await dispatcher.hand_out(second, lease_seconds=2.0)
         assert not (await dispatcher.verdict_of(second)).sent
         answers.set()
         assert (await dispatcher.verdict_of(first)).status == 200
@@ -152,17 +176,43 @@ async def test_a_job_whose_lease_may_be_gone_is_handed_back_unsent(
     nats_url, dispatcher, endpoint
 ):
     gone = job(endpoint.url, apart=True)
-    late, alive = job(endpoint.url), job(endpoint.url)
+    late, held_up, alive = (job(endpoint.url) for _ in range(3))
+    all_of_them = gone, late, held_up, alive
 
     async with run_delivery(nats_url):
         await dispatcher.hand_out(gone)
         await dispatcher.hand_out(late, lease_seconds=0.0)
-        await dispatcher.hand_out(alive)
-        sent = [await dispatcher.verdict_of(one) for one in (gone, late, alive)]
+        # It was on its way for as long as its lease lives.
+        await dispatcher.hand_out(held_up, seconds_ago=7.0)
+        await dispatcher.hand_out(alive, seconds_ago=3.0)
+        sent = [await dispatcher.verdict_of(one) for one in all_of_them]
         await dispatcher.holds()
 
     assert endpoint.ids == [alive.job_id]
-    assert [verdict.sent for verdict in sent] == [False, False, True]
+    assert [verdict.sent for verdict in sent] == [False, False, False, True]
+
+
+async def test_a_batch_that_was_held_up_behind_a_cut_is_handed_back_unsent(
+    nats_url, endpoint
+):
+    prompt, held_up = job(endpoint.url), job(endpoint.url)
+    place = urlsplit(nats_url)
+
+    async with (
+        wire_to(place.hostname, place.port) as wire,
+        run_delivery(nats_url),
+        run_dispatcher(wire.through(nats_url)) as dispatcher,
+    ):
+        await dispatcher.hand_out(prompt, lease_seconds=4.0)
+        wire.freeze()
+        with pytest.raises(Undecided):
+            await dispatcher.hand_out(held_up, lease_seconds=4.0)
+        await asyncio.sleep(1.5)
+        wire.mend()
+        assert not (await dispatcher.verdict_of(held_up)).sent
+        assert (await dispatcher.verdict_of(prompt)).status == 200
+
+    assert endpoint.ids == [prompt.job_id]
 
 
 async def test_no_more_attempts_at_once_than_there_are_slots(
@@ -282,7 +332,7 @@ async def test_it_is_ready_only_while_the_bus_is_there(nats_url, dispatcher, end
         one = job(endpoint.url)
         await dispatcher.hand_out(one)
         await dispatcher.verdict_of(one)
-        assert 'attempts_total{outcome="delivered"}' in await pod.metrics()
+        assert 'deliveries_total{outcome="delivered"}' in await pod.metrics()
 
     async with run_delivery("nats://127.0.0.1:1") as pod:
         await until(pod.is_alive)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from libs.cli.embedded.nats import run_nats
-from libs.cli.nats_users import organization_user, remember
+from libs.cli.nats_users import organization_account, remember
 from tests.support.house import new_tenant, open_api, run_house
 
 EXAMPLES = Path(__file__).parents[2] / "examples/nats"
@@ -25,7 +25,8 @@ async def acme(database_url):
 async def server(tmp_path, acme):
     directory = tmp_path / "nats"
     directory.mkdir()
-    remember(directory, organization_user(str(acme.id), "acmes", ["workers"]))
+    account = organization_account(str(acme.id), "acmes", ["workers"])
+    remember(directory, str(acme.id), account)
     async with run_nats(directory) as server:
         yield server
 

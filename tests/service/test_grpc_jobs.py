@@ -119,7 +119,7 @@ async def test_a_bad_job_is_refused_in_words(grpc_api, request_, words):
     assert words in await grpc_api.refused("Enqueue", request_, "INVALID_ARGUMENT")
 
 
-async def test_zero_is_not_said(grpc_api, grpc_house, tenant):
+async def test_d22_zero_is_not_said(grpc_api, grpc_house, tenant):
     async with open_api(grpc_house, tenant) as api:
         body = {"max_retries": 9, "default_timeout": 77}
         await api.ask("PUT", "/queues/mail/config", json=body, expect=200)
@@ -183,7 +183,7 @@ async def test_a_failure_is_retried_until_no_retry_is_left(grpc_api):
     assert dead.last_error.endswith("x... [truncated]")
 
 
-async def test_only_who_says_false_gives_up(grpc_api):
+async def test_d22_only_who_says_false_gives_up(grpc_api):
     job_id = await grpc_api.enqueue()
     job = await grpc_api.take()
 
@@ -200,6 +200,22 @@ async def test_only_who_says_false_gives_up(grpc_api):
 
     assert not answer.will_retry
     assert (await grpc_api.job(job_id)).status == pb.JOB_STATUS_DEADLETTER
+
+
+async def test_d2_without_a_lease_id_the_worker_decides(grpc_api):
+    ids = [await grpc_api.enqueue() for _ in range(2)]
+    await grpc_api.dequeue(batch_size=2)
+    done, failed = ({"job_id": job_id, "worker_id": "w1"} for job_id in ids)
+
+    renewed = await grpc_api.call(
+        "RenewLease", pb.RenewLeaseRequest(**done, extension_secs=60)
+    )
+    completed = await grpc_api.call("Complete", pb.CompleteRequest(**done))
+    gave_up = await grpc_api.call("Fail", pb.FailRequest(**failed, error="no"))
+
+    assert (renewed.success, completed.success, gave_up.success) == (True, True, True)
+    assert (await grpc_api.job(ids[0])).status == pb.JOB_STATUS_COMPLETED
+    assert (await grpc_api.job(ids[1])).retry_count == 1
 
 
 async def test_the_fence_in_grpcs_words(grpc_api, database_url):
@@ -250,7 +266,7 @@ async def test_a_result_has_a_size(grpc_api):
     assert "result" in words
 
 
-async def test_a_lease_is_renewed_by_who_has_it(grpc_api):
+async def test_d4_a_lease_is_renewed_by_who_has_it(grpc_api):
     await grpc_api.enqueue()
     job = await grpc_api.take(lease_duration_secs=10)
     mine = pb.RenewLeaseRequest(
@@ -269,7 +285,7 @@ async def test_a_lease_is_renewed_by_who_has_it(grpc_api):
     assert words == MISMATCH
 
 
-async def test_a_job_that_is_not_there_is_an_empty_answer(grpc_api):
+async def test_d3_a_job_that_is_not_there_is_an_empty_answer(grpc_api):
     assert await grpc_api.job("0193e5a4-0000-7000-8000-000000000000") is None
     assert await grpc_api.job("no id at all") is None
 

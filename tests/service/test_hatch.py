@@ -298,6 +298,10 @@ async def test_what_was_taken_is_answered_before_we_leave(producer, house, conn)
     asked = [
         asyncio.create_task(producer.ask({"payload": {"n": n}})) for n in range(300)
     ]
+    # All of them ask, and then the server is asked whether it has them: by the second
+    # one, as the client writes the first before what waits to be written.
+    await asyncio.sleep(0)
+    await producer.client.flush()
     await producer.client.flush()
     await house.stop("ingest")
 

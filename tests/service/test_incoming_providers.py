@@ -44,7 +44,7 @@ async def stored(conn, job_id):
     return await conn.fetchval("SELECT payload FROM jobs WHERE id = $1::uuid", job_id)
 
 
-async def test_what_each_signs_becomes_a_job_once(api, send, conn):
+async def test_d30_what_each_signs_becomes_a_job_once(api, send, conn):
     for provider, example in EXAMPLES.items():
         sign, secret, body, event, id_, queue, type_ = example
         assert (await send(provider, sign(body), body))[0] == 401

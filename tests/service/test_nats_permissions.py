@@ -5,71 +5,24 @@ Against a real server with the configuration that is handed out in ``deploy/nats
 
 import asyncio
 import json
-import os
-import sysconfig
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import nats
 import pytest
 from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig
+from nats.errors import NoRespondersError
+from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
 from libs.cli.embedded.nats import run_nats
-from libs.cli.embedded.ports import free_port
-from libs.cli.nats_users import inbox_prefix, organization_user, remember
+from libs.cli.nats_users import DOMAIN, EXPORTS, organization_account, remember
 from libs.common.messages import EVENTS
-from libs.common.subjects import ingest_subject
+from libs.common.subjects import consumer_subject, ingest_subject
+from tests.support.deployed_nats import DEPLOYED, deployed_server, user
 from tests.support.house import new_tenant, open_api, run_house
 from tests.support.waiting import until
 
-DEPLOYED = Path(__file__).parents[2] / "deploy/nats"
 STREAM = EVENTS.name
-
-
-@asynccontextmanager
-async def deployed_server(directory, users):
-    """Run nats-server with what is handed out, here and on a free port."""
-    port = free_port()
-    main = (DEPLOYED / "bellhop.conf").read_text()
-    for given, here in (
-        ("0.0.0.0:4222", f"127.0.0.1:{port}"),
-        ("0.0.0.0:8222", f"127.0.0.1:{free_port()}"),
-        ("/data", str(directory / "data")),
-    ):
-        assert main.count(given) == 1
-        main = main.replace(given, here)
-    (directory / "bellhop.conf").write_text(main)
-    services = (DEPLOYED / "users.conf").read_text()
-    blocks = "\n".join(json.dumps(user) for user in users)
-    assert services.count("\n]") == 1
-    (directory / "users.conf").write_text(services.replace("\n]", f"\n{blocks}\n]"))
-    process = await asyncio.create_subprocess_exec(
-        Path(sysconfig.get_path("scripts")) / "nats-server",
-        "--config",
-        directory / "bellhop.conf",
-        env={**os.environ, "NATS_PASSWORD": '"12ab"'},
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    url = f"127.0.0.1:{port}"
-
-    async def answers():
-        assert process.returncode is None
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
-
-    try:
-        await until(answers, at_most=10)
-        yield url
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 class Program:
@@ -77,42 +30,40 @@ class Program:
 
     def __init__(self, tenant, client):
         self.id = str(tenant.id)
-        self.tenant = tenant
         self.client = client
-        self.jetstream = client.jetstream(timeout=1)
-        self.errors: list[str] = []
+        self.jetstream = client.jetstream(domain=DOMAIN, timeout=1)
 
-    async def make_consumer(self, name, filter_subject, **more):
-        config = ConsumerConfig(
-            durable_name=name, name=name, filter_subject=filter_subject, **more
+    async def ask_for_consumer(self, name=None, *, whose=None, **asked):
+        """Ask for a consumer; return status and answer."""
+        answer = await self.client.request(
+            consumer_subject(whose or self.id, name or self.id),
+            json.dumps(asked).encode(),
+            timeout=5,
         )
-        return await self.jetstream.add_consumer(STREAM, config)
+        return int(answer.headers["Bellhop-Status"]), json.loads(answer.data)
 
-    async def subscription(self, durable=None):
-        return await self.jetstream.pull_subscribe(
-            f"bellhop.events.{self.id}.>", durable=durable or self.id, stream=STREAM
+    async def subscription(self, name=None, **asked):
+        status, given = await self.ask_for_consumer(name, **asked)
+        assert status == 200, given
+        return await self.jetstream.pull_subscribe_bind(
+            given["consumer"], stream=given["stream"]
         )
 
-    async def request(self, subject, body=None):
-        """Ask the server itself; return what it says, or raise when it may not."""
-        data = b"" if body is None else json.dumps(body).encode()
-        return json.loads((await self.client.request(subject, data, timeout=1)).data)
+    async def is_unheard(self, subject, data=b"{}"):
+        """Say whether nobody answers there, or the account's own empty JetStream."""
+        try:
+            answer = await self.client.request(subject, data, timeout=1)
+        except (NoRespondersError, TimeoutError):
+            return True
+        return json.loads(answer.data)["error"]["description"] == (
+            "JetStream not enabled for account"
+        )
 
 
 @asynccontextmanager
 async def program(server, tenant, password):
-    errors: list[str] = []
-
-    async def noted(error):
-        errors.append(str(error).lower())
-
-    client = await nats.connect(
-        f"nats://{tenant.id}:{password}@{server}",
-        inbox_prefix=inbox_prefix(str(tenant.id)),
-        error_cb=noted,
-    )
+    client = await nats.connect(f"nats://{tenant.id}:{password}@{server}")
     made = Program(tenant, client)
-    made.errors = errors
     try:
         yield made
     finally:
@@ -131,17 +82,17 @@ async def other(database_url):
 
 @pytest.fixture
 async def server(tmp_path, acme, other):
-    users = [
-        organization_user(str(acme.id), "acmes", ["second"]),
-        organization_user(str(other.id), "others"),
+    accounts = [
+        (str(acme.id), organization_account(str(acme.id), "acmes", ["second"])),
+        (str(other.id), organization_account(str(other.id), "others")),
     ]
-    async with deployed_server(tmp_path, users) as url:
-        yield url
+    async with deployed_server(tmp_path, accounts) as server:
+        yield server.address
 
 
 @pytest.fixture
 async def house(database_url, server):
-    url = f"nats://bellhop:12ab@{server}"
+    url = user("bellhop", server)
     async with run_house(database_url, url, services=("ingest", "scheduler")) as house:
         yield house
 
@@ -196,17 +147,54 @@ async def test_a_program_reads_its_own_events_and_goes_on_after_a_restart(
 
 
 async def test_a_program_may_have_the_consumers_it_was_given(mine):
-    narrow = f"bellhop.events.{mine.id}.letters.>"
-    await mine.make_consumer(f"{mine.id}-second", narrow, ack_policy=AckPolicy.EXPLICIT)
-    subscription = await mine.jetstream.pull_subscribe_bind(
-        f"{mine.id}-second", stream=STREAM
-    )
+    second = f"{mine.id}-second"
+    subscription = await mine.subscription(second, filter="letters.>")
     [event] = await told(subscription, 10)
     assert event["queue_name"] == "letters"
-    assert await mine.jetstream.delete_consumer(STREAM, f"{mine.id}-second")
+    # Asked for again it is where it was.
     with pytest.raises(TimeoutError):
-        await mine.make_consumer(f"{mine.id}-third", narrow)
-    assert "permissions violation" in mine.errors[-1]
+        await (await mine.subscription(second, filter="letters.>")).fetch(1, timeout=1)
+    with pytest.raises(NoRespondersError):
+        await mine.ask_for_consumer(f"{mine.id}-third")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"filter": ""},
+        {"filter": "mail..>"},
+        {"filter": ">.mail"},
+        {"filter": "mail >"},
+        {"filter": "mail.>\r\n"},
+        {"filter": None},
+        {"deliver_subject": "bellhop.work.delivery"},
+        {"config": {"filter_subject": "bellhop.events.>"}},
+    ],
+    ids=str,
+)
+async def test_a_consumer_is_of_its_organization_and_nothing_else(mine, asked):
+    status, refused = await mine.ask_for_consumer(**asked)
+
+    assert (status in {400, 422}, refused["code"]) == (True, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("name", ["OTHER", "MINE.x", "MINE-", "MINE-a.b", "bellhop"])
+async def test_a_consumer_bears_the_name_of_its_organization(house, acme, other, name):
+    """Also for who may ask for any: the services' user."""
+    client = await nats.connect(house.nats_url)
+    services = Program(acme, client)
+    name = name.replace("OTHER", str(other.id)).replace("MINE", services.id)
+
+    async def answered():
+        try:
+            return await services.ask_for_consumer(name)
+        except NoRespondersError:
+            return None
+
+    status, refused = await until(answered, at_most=10)
+    await client.close()
+
+    assert (status, refused["code"]) == (403, "ACCESS_DENIED")
 
 
 async def test_a_program_hears_its_own_events_as_they_come(mine, house, acme, other):
@@ -223,81 +211,57 @@ async def test_a_program_hears_its_own_events_as_they_come(mine, house, acme, ot
     assert heard.empty()
 
 
-@pytest.mark.parametrize(
-    "filter_subject",
-    [None, ">", "bellhop.events.>", "bellhop.events.*.>", "bellhop.events.OTHER.>"],
-)
-async def test_no_consumer_sees_more_than_its_organization(mine, other, filter_subject):
-    asked = filter_subject and filter_subject.replace("OTHER", str(other.id))
-
-    with pytest.raises(TimeoutError):
-        await mine.make_consumer(mine.id, asked)
-
-    assert "permissions violation for publish" in mine.errors[-1]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"filter_subject": "bellhop.events.>"},
-        {"filter_subject": None},
-        {"filter_subject": None, "filter_subjects": ["bellhop.events.>"]},
-        {"name": "OTHER", "durable_name": "OTHER"},
-    ],
-    ids=str,
-)
-async def test_a_request_that_says_another_than_its_subject_is_refused(
-    mine, other, changes
-):
-    """The subject is what permissions see; the server holds the body to it."""
+async def test_a_program_makes_no_consumer_by_itself(mine):
     own = f"bellhop.events.{mine.id}.>"
-    config = {
-        "name": mine.id,
-        "durable_name": mine.id,
-        "filter_subject": own,
-        "ack_policy": "explicit",
-        **{
-            name: str(other.id) if value == "OTHER" else value
-            for name, value in changes.items()
-        },
-    }
-
-    answer = await mine.request(
-        f"$JS.API.CONSUMER.CREATE.{STREAM}.{mine.id}.{own}",
-        {"stream_name": STREAM, "config": config},
+    pushed = ConsumerConfig(
+        name=mine.id,
+        durable_name=mine.id,
+        filter_subject=own,
+        deliver_subject="bellhop.work.delivery",
     )
+    body = json.dumps({"stream_name": STREAM, "config": pushed.as_dict()}).encode()
 
-    assert answer["error"]["code"] == 400
+    for api in (f"$JS.{DOMAIN}.API", "$JS.API"):
+        for subject in (
+            f"{api}.CONSUMER.CREATE.{STREAM}",
+            f"{api}.CONSUMER.CREATE.{STREAM}.{mine.id}",
+            f"{api}.CONSUMER.CREATE.{STREAM}.{mine.id}.{own}",
+            f"{api}.CONSUMER.DURABLE.CREATE.{STREAM}.{mine.id}",
+        ):
+            assert await mine.is_unheard(subject, body), subject
 
 
 async def test_the_stream_as_a_whole_is_out_of_reach(mine, other, server):
     async with program(server, other, "others") as neighbour:
         await neighbour.subscription()
-    for subject in (
-        f"$JS.API.STREAM.INFO.{STREAM}",
-        f"$JS.API.STREAM.MSG.GET.{STREAM}",
-        f"$JS.API.DIRECT.GET.{STREAM}",
-        f"$JS.API.STREAM.DELETE.{STREAM}",
-        f"$JS.API.STREAM.PURGE.{STREAM}",
-        f"$JS.API.STREAM.UPDATE.{STREAM}",
-        "$JS.API.STREAM.CREATE.MINE",
-        "$JS.API.STREAM.NAMES",
-        "$JS.API.INFO",
-        f"$JS.API.CONSUMER.NAMES.{STREAM}",
-        f"$JS.API.CONSUMER.CREATE.{STREAM}",
-        f"$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{mine.id}",
-        f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{other.id}",
-        f"$JS.API.CONSUMER.INFO.{STREAM}.{other.id}",
-        f"$JS.API.CONSUMER.DELETE.{STREAM}.{other.id}",
-        "$SYS.REQ.SERVER.PING",
-    ):
-        with pytest.raises(TimeoutError):
-            await mine.request(subject, {"seq": 1})
-        assert "permissions violation for publish" in mine.errors[-1], subject
+    for api in (f"$JS.{DOMAIN}.API", "$JS.API"):
+        for request in (
+            f"STREAM.INFO.{STREAM}",
+            f"STREAM.MSG.GET.{STREAM}",
+            f"DIRECT.GET.{STREAM}",
+            f"STREAM.DELETE.{STREAM}",
+            f"STREAM.PURGE.{STREAM}",
+            f"STREAM.UPDATE.{STREAM}",
+            "STREAM.CREATE.MINE",
+            "STREAM.NAMES",
+            "INFO",
+            f"CONSUMER.NAMES.{STREAM}",
+            f"CONSUMER.MSG.NEXT.{STREAM}.{other.id}",
+            f"CONSUMER.INFO.{STREAM}.{other.id}",
+            f"CONSUMER.DELETE.{STREAM}.{other.id}",
+            f"CONSUMER.DELETE.{STREAM}.{mine.id}",
+        ):
+            assert await mine.is_unheard(f"{api}.{request}"), request
+    assert await mine.is_unheard("$SYS.REQ.SERVER.PING")
 
 
-async def test_nothing_internal_can_be_said_or_heard(mine, other):
-    for subject in (
+async def test_nothing_a_program_says_or_is_answered_arrives_elsewhere(
+    mine, other, house, server
+):
+    """Nor does a reply: a request may name any subject for it."""
+    inner, api = await nats.connect(house.nats_url), f"$JS.{DOMAIN}.API.CONSUMER"
+    heard: list[str] = []
+    forbidden = [
         "bellhop.wake.push",
         "bellhop.hint.organization.changed",
         "bellhop.work.delivery",
@@ -305,30 +269,74 @@ async def test_nothing_internal_can_be_said_or_heard(mine, other):
         "bellhop.attempt",
         "bellhop.bodies",
         f"bellhop.events.{mine.id}.mail.j.completed",
+        f"bellhop.events.{other.id}.mail.j.completed",
         ingest_subject(str(other.id), "mail"),
-        f"_INBOX_{other.id}.x",
+        f"$JS.API.STREAM.PURGE.{STREAM}",
         "_INBOX.x",
-    ):
-        mine.errors.clear()
-        await mine.client.publish(subject, b"{}")
-        await mine.client.flush()
-        await until(lambda: mine.errors, at_most=5)
-        assert "permissions violation for publish" in mine.errors[-1], subject
+    ]
+
+    async def hear(message):
+        heard.append(message.subject)
+
+    await mine.subscription()
+    async with program(server, other, "others") as neighbour:
+        for subject in forbidden:
+            await inner.subscribe(subject, cb=hear)
+            await neighbour.client.subscribe(subject, cb=hear)
+        await inner.flush()
+        await neighbour.client.flush()
+        for subject in forbidden:
+            await mine.client.publish(subject, b"{}")
+            for request, asked in (
+                (ingest_subject(mine.id, "mail"), b"{}"),
+                (consumer_subject(mine.id, mine.id), b"{}"),
+                (f"{api}.MSG.NEXT.{STREAM}.{mine.id}", b'{"no_wait": true}'),
+                (f"{api}.INFO.{STREAM}.{mine.id}", b""),
+            ):
+                answered = asyncio.Event()
+
+                async def note(_, answered=answered):
+                    answered.set()
+
+                # Where the reply goes: to the program itself.
+                subscription = await mine.client.subscribe(subject, cb=note)
+                await mine.client.publish(request, asked, reply=subject)
+                await asyncio.wait_for(answered.wait(), 5)
+                await subscription.unsubscribe()
+        # What was said before it is heard before it.
+        await inner.publish("_INBOX.x", b"last")
+        await until(lambda: "_INBOX.x" in heard, at_most=5)
+        await neighbour.client.flush()
+
+    assert heard == ["_INBOX.x"]
+    info = await inner.jetstream().stream_info(STREAM)
+    assert info.state.messages == 4
+    await inner.close()
+
+
+async def test_nothing_of_others_can_be_heard(mine, other, house):
+    heard: list[str] = []
+
+    async def hear(message):
+        heard.append(message.subject)
+
+    for subject in (">", "bellhop.>", f"bellhop.events.{other.id}.>", "_INBOX.>"):
+        await mine.client.subscribe(subject, cb=hear)
+    await mine.client.flush()
+    inner = await nats.connect(house.nats_url)
     for subject in (
-        ">",
-        "bellhop.>",
-        "bellhop.events.>",
-        f"bellhop.events.{other.id}.>",
-        "bellhop.ingest.>",
-        f"_INBOX_{other.id}.>",
-        "_INBOX.>",
-        "$JS.>",
+        f"bellhop.events.{other.id}.mail.j.completed",
+        "bellhop.wake.push",
+        ingest_subject(str(other.id), "mail"),
+        "_INBOX.x",
+        f"bellhop.events.{mine.id}.mail.j.completed",
     ):
-        mine.errors.clear()
-        await mine.client.subscribe(subject)
-        await mine.client.flush()
-        await until(lambda: mine.errors, at_most=5)
-        assert "permissions violation for subscription" in mine.errors[-1], subject
+        await inner.publish(subject, b"{}")
+    await inner.flush()
+    await until(lambda: heard, at_most=5)
+    await inner.close()
+
+    assert set(heard) == {f"bellhop.events.{mine.id}.mail.j.completed"}
 
 
 async def test_a_program_hands_jobs_in(mine, acme, house):
@@ -345,18 +353,27 @@ async def test_a_program_hands_jobs_in(mine, acme, house):
         assert (await api.job(made["id"]))["payload"] == {"n": 1}
 
 
-async def test_the_embedded_server_has_the_users_that_were_made(tmp_path, acme):
+async def test_the_embedded_server_has_the_accounts_that_were_made(tmp_path, acme):
     directory = tmp_path / "nats"
     directory.mkdir()
-    remember(directory, organization_user(str(acme.id), "forgotten"))
-    remember(directory, organization_user(str(acme.id), "acmes"))
-    async with (
-        run_nats(directory) as server,
-        program(f"127.0.0.1:{server.port}", acme, "acmes") as mine,
-    ):
-        await mine.client.publish("bellhop.wake.push", b"{}")
-        await mine.client.flush()
-        await until(lambda: mine.errors, at_most=5)
-        client = await nats.connect(server.url)
-        assert client.is_connected
-        await client.close()
+    remember(directory, str(acme.id), organization_account(str(acme.id), "forgotten"))
+    remember(directory, str(acme.id), organization_account(str(acme.id), "acmes"))
+    async with run_nats(directory) as server:
+        inner = await nats.connect(server.url)
+        async with program(f"127.0.0.1:{server.port}", acme, "acmes") as mine:
+            events = f"bellhop.events.{mine.id}.>"
+            heard = await mine.client.subscribe(events)
+            await mine.client.flush()
+            await inner.publish(events.replace(">", "mail.j.completed"), b"{}")
+
+            assert (await heard.next_msg(timeout=5)).data == b"{}"
+            assert await mine.is_unheard("$JS.API.INFO")
+        await inner.close()
+
+
+def test_what_is_handed_out_lets_the_same_be_imported():
+    services = (DEPLOYED / "users.conf").read_text()
+
+    exports = [json.loads(line) for line in services.splitlines() if '": "' in line]
+
+    assert exports == EXPORTS

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 import structlog
 import websockets
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client import REGISTRY
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from libs.cli.embedded.ports import free_port
+from services.ingest.http import streams
 from tests.support.house import run_house
 from tests.support.waiting import until
 from tests.support.watching import open_gallery, tenant
@@ -22,18 +26,23 @@ async def acme(conn):
     return await tenant(conn, "acme")
 
 
+def door_before(database_url, nats_url, port):
+    """Run an ingest that passes on to a streamer on *port*."""
+    return run_house(
+        database_url,
+        nats_url,
+        services=("ingest",),
+        streamer_url=f"http://127.0.0.1:{port}",
+    )
+
+
 @asynccontextmanager
 async def one_door(database_url, nats_url, **knobs):
     """A streamer behind ingest; give both, and the one address."""
     port = free_port()
     async with (
         open_gallery(database_url, nats_url, http_port=port, **knobs) as gallery,
-        run_house(
-            database_url,
-            nats_url,
-            services=("ingest",),
-            streamer_url=f"http://127.0.0.1:{port}",
-        ) as house,
+        door_before(database_url, nats_url, port) as house,
     ):
         gallery.url = house.base_url
         yield gallery
@@ -111,12 +120,7 @@ async def test_a_websocket_that_is_refused_is_refused_in_json(database_url, nats
 
 async def test_a_streamer_that_stops_closes_what_it_held(database_url, nats_url, acme):
     port = free_port()
-    async with run_house(
-        database_url,
-        nats_url,
-        services=("ingest",),
-        streamer_url=f"http://127.0.0.1:{port}",
-    ) as house:
+    async with door_before(database_url, nats_url, port) as house:
         async with open_gallery(database_url, nats_url, http_port=port) as gallery:
             gallery.url = house.base_url
             client = await websockets.connect(
@@ -144,6 +148,25 @@ async def test_a_streamer_that_stops_closes_what_it_held(database_url, nats_url,
         assert refusal.value.response.status_code == 503
 
 
+async def test_a_door_that_closes_waits_for_no_watcher(database_url, nats_url, acme):
+    port = free_port()
+    async with open_gallery(database_url, nats_url, http_port=port):
+        async with (
+            door_before(database_url, nats_url, port) as house,
+            aiohttp.ClientSession() as http,
+            http.get(f"{house.base_url}/api/v1/events", headers=acme.headers) as stream,
+            websockets.connect(
+                f"ws{house.base_url[4:]}/api/v1/ws", additional_headers=acme.headers
+            ) as socket,
+        ):
+            async with asyncio.timeout(5):
+                await house.stop("ingest")
+                assert (await stream.content.read()).startswith(b": connected")
+                await socket.wait_closed()
+            assert socket.close_code == 1001
+        await until(lambda: open_streams() == 0)
+
+
 async def test_who_comes_to_the_door_is_shown_the_documentation(database_url, nats_url):
     async with (
         run_house(database_url, nats_url, services=("ingest",)) as house,
@@ -151,3 +174,37 @@ async def test_who_comes_to_the_door_is_shown_the_documentation(database_url, na
         http.get(f"{house.base_url}/", allow_redirects=False) as answer,
     ):
         assert (answer.status, answer.headers["Location"]) == (302, "/docs")
+
+
+@pytest.mark.parametrize("said", [None, "identity", "br, gzip"])
+async def test_what_a_client_can_unpack_is_passed_on_as_it_says(
+    database_url, nats_url, said
+):
+    async def tell(request):
+        return web.Response(text=str(request.headers.get("Accept-Encoding")))
+
+    upstream = web.Application()
+    upstream.router.add_get("/", tell)
+    async with (
+        TestServer(upstream) as server,
+        door_before(database_url, nats_url, server.port) as house,
+        aiohttp.ClientSession(skip_auto_headers=("Accept-Encoding",)) as client,
+        client.get(
+            house.base_url, headers={"Accept-Encoding": said} if said else {}
+        ) as answer,
+    ):
+        assert await answer.text() == str(said)
+
+
+async def test_a_streamer_that_does_not_begin_to_answer_is_away(
+    database_url, nats_url, monkeypatch
+):
+    monkeypatch.setattr(streams, "_ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with (
+            door_before(database_url, nats_url, port) as house,
+            aiohttp.ClientSession() as client,
+            client.get(house.base_url) as answer,
+        ):
+            assert answer.status == 503

@@ -1,13 +1,15 @@
-"""How a queue stands, told to who watches it: as the tables say, however busy it is."""
+"""How a queue, or all of them, stand: as the tables say, however busy they are."""
 
 import asyncio
 import json
 import random
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
+from services.streamer.marks import read_mark
 from tests.support.house import open_api, run_house
 from tests.support.tenants import scoped
 from tests.support.waiting import until
@@ -36,7 +38,7 @@ async def api(house, tenant):
 @pytest.fixture
 async def gallery(database_url, nats_url):
     async with open_gallery(
-        database_url, nats_url, queue_stats_seconds=0.02
+        database_url, nats_url, queue_stats_seconds=0.02, system_health_seconds=0.05
     ) as gallery:
         yield gallery
 
@@ -49,7 +51,7 @@ class Watching:
 
 
 class Onlooker:
-    """Keeps the figures that a stream tells."""
+    """Keeps the figures that a stream tells, of a queue or of all of them."""
 
     def __init__(self, stream):
         self.told = []
@@ -58,11 +60,20 @@ class Onlooker:
     async def _read(self, stream):
         while (fields := await stream.frame()) is not None:
             envelope = json.loads(fields.get("data", '{"type": ""}'))
-            if envelope["type"] == "QueueStats":
-                # Nobody goes on from figures.
-                assert "id" not in fields
-                assert envelope["data"].pop("timestamp")
-                self.told.append(envelope["data"])
+            data = envelope.get("data")
+            match envelope["type"]:
+                case "QueueStats":
+                    # Nobody goes on from figures.
+                    assert "id" not in fields
+                    assert data.pop("queue_name") == QUEUE
+                    assert data.pop("timestamp")
+                    self.told.append(data)
+                case "SystemHealth" if "jobs" in data:
+                    assert (data["database"], data["redis"]) == (True, True)
+                    # Nor from these, but what they count is said.
+                    assert "id" not in fields
+                    assert read_mark(data["as_of"])
+                    self.told.append(data["jobs"])
 
     def last(self):
         assert not self._reading.done(), self._reading.exception()
@@ -74,17 +85,24 @@ class Onlooker:
         await asyncio.wait([self._reading])
 
 
-async def figures(api):
+async def of_queue(api):
     """Return how the queue stands by the tables, as a frame tells it."""
     queue = await api.ask("GET", f"/queues/{QUEUE}/stats", expect=200)
     return {
-        "queue_name": QUEUE,
         "pending": queue["pending_jobs"],
         "processing": queue["processing_jobs"],
         "completed": queue["completed_jobs_24h"],
         "failed": queue["deadletter_jobs"],
         "scheduled": queue["scheduled_jobs"],
     }
+
+
+async def of_house(api):
+    """Return the same of all queues."""
+    stats = await api.ask("GET", "/jobs/stats", expect=200)
+    stats["failed"] = stats["deadletter"]
+    names = ("pending", "processing", "completed", "failed", "scheduled")
+    return {name: stats[name] for name in names}
 
 
 async def claim(api, limit):
@@ -100,7 +118,8 @@ async def listed(api, status):
 
 async def create(api, dice):
     for _ in range(dice.randint(1, 4)):
-        await api.create(queue_name=QUEUE, max_retries=dice.choice([0, 3]))
+        queue_name = dice.choice([QUEUE, QUEUE, "parcels"])
+        await api.create(queue_name=queue_name, max_retries=dice.choice([0, 3]))
 
 
 async def plan(api, dice):
@@ -138,27 +157,38 @@ async def purge(api, dice):
 DOINGS = (create, create, plan, work, work, work, cancel, retry, purge)
 
 
-async def test_figures_agree_with_the_tables_whoever_begins_to_watch_when(gallery, api):
+@pytest.mark.parametrize(
+    ("path", "figures"), [(PATH, of_queue), ("", of_house)], ids=["queue", "house"]
+)
+async def test_figures_agree_with_the_tables_whoever_begins_to_watch_when(
+    gallery, api, path, figures
+):
     """Watchers come while jobs move; in the end all of them know the same."""
     dice = random.Random(4)
     async with AsyncExitStack() as stack:
         onlookers = []
 
         async def come():
-            stream = gallery.stream(Watching(api), path=PATH)
+            stream = gallery.stream(Watching(api), path=path)
             onlooker = Onlooker(await stack.enter_async_context(stream))
             stack.push_async_callback(onlooker.leave)
             onlookers.append(onlooker)
 
+        done = 0
+
         async def busy():
+            nonlocal done
             for _ in range(ROUNDS):
                 await dice.choice(DOINGS)(api, dice)
+                done += 1
+
+        def has_come(rounds):
+            return done >= rounds
 
         workers = [asyncio.create_task(busy()) for _ in range(3)]
-        while not all(worker.done() for worker in workers):
-            if len(onlookers) < 6:
-                await come()
-            await asyncio.wait(workers, timeout=0.3)
+        for part in range(6):
+            await until(partial(has_come, part * ROUNDS // 2), at_most=30)
+            await come()
         await asyncio.gather(*workers)
         await come()
 
@@ -185,7 +215,7 @@ async def test_a_queue_without_jobs_has_none_and_is_told_once(gallery, api):
     async with gallery.stream(Watching(api), path=PATH) as stream:
         first = Onlooker(stream)
         await until(first.last)
-        assert set(first.last().values()) == {QUEUE, 0}
+        assert set(first.last().values()) == {0}
 
         await api.create(queue_name="another")
         await api.create(queue_name=QUEUE)
@@ -209,7 +239,9 @@ async def test_only_who_watches_a_queue_and_wants_them_gets_figures(gallery, api
         await onlooker.leave()
 
         for stream in everything, created:
-            _, kind, data = await stream.event()
+            kind = "SystemHealth"
+            while kind == "SystemHealth":
+                _, kind, data = await stream.event()
             assert (kind, data["job_id"]) == ("JobCreated", job)
 
 
@@ -217,3 +249,19 @@ async def test_a_key_of_other_queues_gets_no_figures(gallery, api):
     limited = await scoped(api, "elsewhere")
     status, _ = await gallery.refused(PATH, Watching(limited).headers)
     assert status == 403
+
+
+async def test_a_key_of_some_queues_is_told_no_sum_of_all(gallery, api):
+    limited = await scoped(api, QUEUE)
+    async with (
+        gallery.stream(Watching(api), events="system.health") as whole,
+        gallery.stream(Watching(limited), events="system.health") as part,
+    ):
+        await api.create(queue_name="elsewhere")
+        onlooker = Onlooker(whole)
+        await until(lambda: onlooker.last()["pending"] == 1)
+        await onlooker.leave()
+
+        for _ in range(3):
+            _, kind, data = await part.event()
+            assert (kind, "jobs" in data) == ("SystemHealth", False)

@@ -86,7 +86,7 @@ async def second_ingest(house, api):
 
 @pytest.mark.parametrize(
     ("scope", "burst", "per_second"),
-    [("org", 20, 20.0), ("org", 100, 100.0), ("key", 60, 1.0), ("key", 300, 5.0)],
+    [("org", 20, 20.0), ("org", 50, 50.0), ("key", 60, 1.0), ("key", 300, 5.0)],
 )
 async def test_replicas_share_a_rate(house, api, conn, scope, burst, per_second):
     headers = None

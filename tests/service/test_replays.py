@@ -7,8 +7,10 @@ import pytest
 from tests.support.endpoint import run_endpoint
 from tests.support.endpoints import create_endpoint
 from tests.support.house import assert_invariants, open_api, run_house
+from tests.support.tenants import stranger
 from tests.support.waiting import until
 
+JOB = {"queue_name": "mail", "payload": {"n": 1}}
 LONG_AGO = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 
 
@@ -154,6 +156,55 @@ async def test_no_more_are_sent_again_than_the_rate_allows(api, endpoint):
     # Four at a time, half a second apart.
     assert took >= 1
     assert over["replayed"] == 12
+
+
+async def test_dead_letters_are_raised_where_a_plan_has_room_and_wait_for_it(
+    api, endpoint, database_url
+):
+    other = await stranger(api, database_url, max_active_jobs=3)
+    endpoint.otherwise = 500
+    made = await create_endpoint(other, url=endpoint.url, max_retries=0)
+    path = f"/endpoints/{made['id']}"
+    for n in range(5):
+        await send(other, n)
+        await until_dead(other, n + 1)
+    # Nothing leaves: what is raised stays active.
+    await other.ask("PATCH", path, json={"enabled": False}, expect=200)
+    endpoint.otherwise = 200
+
+    started = await replay(other, made, status="failed")
+
+    await until_dead(other, 2)
+    status, refused, _ = await other.ask(
+        "POST", "/messages", json={"event_type": "a", "payload": 1}
+    )
+    assert (status, refused["resource"]) == (429, "active_jobs")
+    shown = await other.ask("GET", f"/replays/{started['replay_id']}", expect=200)
+    assert (shown["state"], shown["replayed"]) == ("running", 3)
+    await other.ask("PATCH", path, json={"enabled": True}, expect=200)
+    assert (await until_over(other, started))["replayed"] == 5
+    await endpoint.received(10)
+
+
+async def test_deliveries_of_a_replay_are_jobs_of_their_day(
+    api, endpoint, database_url, conn
+):
+    other = await stranger(api, database_url, max_jobs_per_day=2, max_queues=1)
+    for n in range(3):
+        await send(other, n)
+    made = await create_endpoint(other, url=endpoint.url)
+
+    started = await replay(other, made, status="missed")
+
+    await endpoint.received(2)
+    usage = await other.ask("GET", "/organizations/usage", expect=200)
+    assert usage["usage"]["jobs_today"]["current"] == 2
+    status, refused, _ = await other.ask("POST", "/jobs", json=JOB)
+    assert (status, refused["resource"]) == (429, "jobs_per_day")
+    # Tomorrow.
+    await conn.execute("UPDATE daily_usage SET day = day - 1")
+    assert (await until_over(other, started))["replayed"] == 3
+    await endpoint.received(3)
 
 
 async def test_a_replay_goes_on_where_another_scheduler_left_it(

@@ -14,13 +14,14 @@ from libs.common.cloud_events import message
 from libs.common.events import words_of
 from libs.common.messages import EVENTS
 from libs.common.positions import read_position
-from libs.common.store import announcing, settlement
+from libs.common.store import announcing, missed, settlement
 from libs.common.store.journal import Position
 from tests.support import stock
 from tests.support.house import run_house
 from tests.support.waiting import until
 from tests.support.watching import open_gallery, tenant
 
+JOBS = "job.created,job.status,job.completed,job.failed"
 #: Nothing is remembered: all that was missed is read from the tables.
 FORGETFUL = {"recent_bytes_max": 0}
 
@@ -110,6 +111,43 @@ async def test_marks_mean_the_same_at_every_streamer_and_after_a_restart(
         another.stream(acme, queue="mail", last=frames[4][0]) as stream,
     ):
         assert seen(await stream.events(len(frames) - 5)) == frames[5:]
+
+
+async def test_who_was_away_passes_over_what_others_did_and_misses_nothing(
+    database_url, nats_url, conn, acme, monkeypatch
+):
+    line = await stock.open_line(conn, organization_id=acme.organization_id)
+    other = await stock.open_line(conn)
+    monkeypatch.setattr(missed, "_SCAN_MAX", 20)
+    read, asked = missed.read_page, []
+
+    async def counting(*arguments, **more):
+        asked.append(1)
+        return await read(*arguments, **more)
+
+    monkeypatch.setattr(missed, "read_page", counting)
+    async with house(database_url, nats_url, **FORGETFUL) as gallery:
+        start, frames = await whole(gallery, acme, conn, line)
+        for _ in range(2):
+            for _ in range(3):
+                await stock.create(conn, other, 200)
+                await stock.a_stretch_later(conn)
+            await work(conn, line)
+
+        async def is_announced():
+            return not await conn.fetchval(
+                "SELECT count(*) FROM journal"
+                " WHERE (xid, seq) > (SELECT xid, seq FROM announced)"
+            )
+
+        await until(is_announced)
+        async with gallery.stream(acme, last=start, events=JOBS) as stream:
+            told = seen(await stream.events(3 * len(frames)))
+
+    assert told[: len(frames)] == frames
+    assert len({mark for mark, _, _ in told}) == len(told)
+    # It would be sixty and more, had all been looked through.
+    assert len(asked) < 40
 
 
 async def test_a_stream_may_begin_at_a_moment_of_the_past(
@@ -299,3 +337,26 @@ async def test_a_ping_says_how_far_a_filtered_stream_has_come(
             }
 
         await until(came)
+
+
+async def test_nothing_leads_back_who_was_told_more_elsewhere(
+    database_url, nats_url, conn, acme
+):
+    line = await stock.open_line(
+        conn, organization_id=acme.organization_id, queue_name="mail"
+    )
+    # Nobody announces: this streamer is behind what another has told.
+    async with open_gallery(
+        database_url, nats_url, system_health_seconds=0.05, ping_seconds=0.05
+    ) as gallery:
+        await work(conn, line)
+        horizon = await missed.read_horizon(conn)
+        told = f"{horizon.xid}-0"
+        async with gallery.stream(acme, last=told) as stream:
+            frames = [await stream.frame() for _ in range(8)]
+
+    assert {"SystemHealth", ""} <= {
+        json.loads(frame["data"])["type"] if "data" in frame else "" for frame in frames
+    }
+    said = {frame["id"] for frame in frames if "id" in frame}
+    assert said == {told}

@@ -78,6 +78,8 @@ NEVER_MET = {
     "POST /outgoing-webhooks/{id}/retry/{delivery_id}",
     "POST /workflows/{id}/jobs",
     "POST /workflows/{id}/retry",
+    # A WebSocket, tried where it is tested.
+    "GET /endpoints/{id}/listen",
     *FINAL,
 }
 SETTINGS = settings(

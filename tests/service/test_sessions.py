@@ -56,6 +56,25 @@ async def test_signing_out_ends_the_session_everywhere(house, api):
     await api.ask("GET", "/organizations", expect=200)
 
 
+async def test_who_refreshes_again_and_again_has_one_session(api):
+    """A refresh token that was read by others ends with the session, as all it made."""
+    pair = await login(api)
+    body = {"refresh_token": pair["refresh_token"]}
+    made = [
+        (await api.ask("POST", "/auth/refresh", json=body, expect=200))["access_token"]
+        for _ in range(3)
+    ]
+    assert len({*made, pair["access_token"]}) == 4
+
+    await api.ask("POST", "/auth/logout", expect=204, headers=bearer(made[1]))
+
+    for token in (*made, pair["access_token"]):
+        ended = (401, "Token has been revoked")
+        assert await words(api, headers=bearer(token)) == ended
+    replayed = await words(api, "/auth/refresh", method="POST", json=body)
+    assert replayed == (401, "Token has been revoked")
+
+
 @pytest.mark.parametrize(
     ("body", "headers"),
     [

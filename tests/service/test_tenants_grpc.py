@@ -23,9 +23,13 @@ def requests_of(method, owned):
     held = {"job_id": owned.claimed_id, "worker_id": WORKER, "lease_id": owned.lease_id}
     bare = {"job_id": owned.claimed_id, "worker_id": WORKER}
     item = {"job_id": owned.claimed_id, "lease_id": owned.lease_id}
+    target = pb.Target(endpoint_id=owned.endpoint_id)
     dequeue = pb.DequeueRequest(queue_name=QUEUE, worker_id=WORKER)
     return {
-        "Enqueue": [pb.EnqueueRequest(queue_name="mine")],
+        "Enqueue": [
+            pb.EnqueueRequest(queue_name="mine"),
+            pb.EnqueueRequest(queue_name="mine", target=target),
+        ],
         "EnqueueBatch": [
             pb.EnqueueBatchRequest(queue_name="mine", items=[pb.EnqueueItem()])
         ],

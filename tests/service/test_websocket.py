@@ -100,7 +100,9 @@ async def test_the_frames_of_the_stream_come_as_messages(gallery, acme):
 
 
 @pytest.mark.parametrize("place", ["bearer", "header", "token", "api_key"])
-async def test_a_credential_may_stand_where_browsers_can_put_it(gallery, acme, place):
+async def test_d13_a_credential_may_stand_where_browsers_can_put_it(
+    gallery, acme, place
+):
     query = f"?{place}={acme.key}" if place in {"token", "api_key"} else ""
     headers = {
         "bearer": {"Authorization": f"bearer {acme.key}"},
@@ -150,7 +152,7 @@ async def test_sockets_of_an_organization_are_limited_apart_from_streams(
         assert (status, body["code"]) == (429, "RATE_LIMIT_EXCEEDED")
 
 
-async def test_subscriptions_are_the_union_of_what_was_asked_for(gallery, acme):
+async def test_d12_subscriptions_are_the_union_of_what_was_asked_for(gallery, acme):
     async with opened(gallery, acme) as socket:
 
         async def told(**more):

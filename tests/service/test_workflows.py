@@ -93,7 +93,7 @@ async def test_a_diamond_runs_in_order_and_is_completed_with_its_last_job(api, c
     assert await events(conn, made["id"]) == ["started", "completed"]
 
 
-async def test_the_jobs_are_listed_each_by_itself_and_in_short(api):
+async def test_d7_the_jobs_are_listed_each_by_itself_and_in_short(api):
     made = await create(api, *DIAMOND)
     path = f"/workflows/{made['id']}/jobs"
 

@@ -28,6 +28,7 @@ from libs.common.messages import (
     Verdict,
 )
 from libs.common.sealing import Sealer
+from libs.common.server_clock import ServerClock
 from services.delivery.service import serve
 from services.delivery.settings import Settings
 from tests.support.waiting import until
@@ -95,6 +96,7 @@ class Dispatcher:
 
     def __init__(self, bus: Bus, name: str) -> None:
         self.bus = bus
+        self.clock = ServerClock(bus, WORK)
         self.name = name
         self.reports: list[AttemptsEnded] = []
         self.held: list[LeasesHeld] = []
@@ -109,14 +111,16 @@ class Dispatcher:
         self,
         *jobs: Delivery,
         lease_seconds: float = 8.0,
+        seconds_ago: float = 0.0,
         secrets=None,
         receivers=None,
     ) -> str:
-        """Send one batch, and return its lease id."""
+        """Send one batch, as if *seconds_ago*, and return its lease id."""
         word = AttemptDeliveries(
             lease_id=str(new_id()),
             dispatcher=self.name,
             lease_seconds=lease_seconds,
+            sent_at=await self.clock.earliest() - seconds_ago,
             secrets={ORGANIZATION: sealed()} if secrets is None else secrets,
             receivers=receivers or {},
             jobs=list(jobs),

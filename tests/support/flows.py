@@ -1,4 +1,12 @@
-"""Workflows from outside: how they are asked for, worked on and looked at."""
+"""Workflows from outside: how they are asked for, worked on and looked at.
+
+And, for tests of the store, made there (`build`).
+"""
+
+from libs.common.ids import new_id
+from libs.common.store import jobs, workflows
+from libs.common.store.workflows import Edge, NewWorkflow
+from tests.support import stock
 
 WORKER = "worker-1"
 QUEUE = "steps"
@@ -60,3 +68,54 @@ async def events(conn, workflow_id):
             workflow_id,
         )
     ]
+
+
+async def build(conn, line, steps, *, policy="continue", kind="success", fields=None):
+    """Create a workflow of *steps*: its id, and its jobs by their keys.
+
+    *steps* says for each key which others it waits for, *fields* what else it has.
+    """
+    flow, ids = new_id(), {key: new_id() for key in steps}
+    new = NewWorkflow(
+        id=flow,
+        organization_id=line.organization_id,
+        name="flow",
+        description=None,
+        metadata=None,
+        policy=policy,
+        queue_names=[line.queue_name],
+        total_jobs=len(steps),
+    )
+    async with conn.transaction():
+        await conn.execute(
+            "INSERT INTO organizations (id, name, slug) VALUES ($1, 'Acme', 'acme')"
+            " ON CONFLICT DO NOTHING",
+            line.organization_id,
+        )
+        await workflows.create_workflow(conn, new=new)
+        made = [
+            stock.new_job(
+                line,
+                id=ids[key],
+                workflow_id=flow,
+                edges=len(parents) or None,
+                **(fields or {}).get(key, {}),
+            )
+            for key, parents in steps.items()
+        ]
+        await jobs.create(conn, jobs=made)
+        await workflows.add_jobs(conn, workflow_id=flow, jobs=list(ids.items()))
+        await workflows.add_edges(
+            conn,
+            edges=[
+                Edge(ids[key], ids[parent], "all", kind)
+                for key, parents in steps.items()
+                for parent in parents
+            ],
+        )
+    return flow, ids
+
+
+async def state_of(conn, flow):
+    """Return how a workflow stands."""
+    return await conn.fetchval("SELECT state FROM workflows WHERE id = $1", flow)

@@ -12,7 +12,10 @@ import nats
 import nats.errors
 import nats.js.errors
 
+from libs.common.lifecycle import Transition
 from libs.common.messages import EVENTS
+from libs.common.positions import read_position
+from services.streamer.tidings import TOLD
 
 #: What is no event: it has no place of its own.
 UNPLACED = {"Ping", "SystemHealth", "Error"}
@@ -110,6 +113,10 @@ class Subscriber:
     #: (message id, body) of every event, as they came.
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
+    def take(self, id_, body):
+        """Note one event."""
+        self.events.append((id_, body))
+
     async def follow(self):
         """Follow until cancelled."""
 
@@ -133,13 +140,36 @@ class Subscriber:
                             stream=EVENTS.name,
                         )
                     for letter in await subscription.fetch(100, timeout=1):
-                        body = json.loads(letter.data)
-                        self.events.append(
-                            ((letter.headers or {})["Nats-Msg-Id"], body)
-                        )
+                        id_ = (letter.headers or {})["Nats-Msg-Id"]
+                        self.take(id_, json.loads(letter.data))
                         await letter.ack_sync(timeout=2)
                 except (nats.errors.Error, nats.js.errors.Error, OSError):
+                    # The stream may be another by now, without our consumer.
+                    if subscription is not None:
+                        with suppress(OSError, nats.errors.Error, ValueError):
+                            await subscription.unsubscribe()
+                    subscription = None
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             with suppress(OSError, nats.errors.Error):
                 await client.close()
+
+
+async def told_of(conn, organization_id):
+    """Return {position: job or None} of all that watchers are told of."""
+    told = [str(one) for one in Transition if TOLD[one]]
+    rows = await conn.fetch(
+        "SELECT xid::text AS xid, seq, job_id FROM journal"
+        " JOIN lanes ON lanes.id = lane_id"
+        " WHERE organization_id = $1 AND NOT telling AND transition::text = ANY ($2)"
+        " UNION ALL SELECT xid::text, seq, NULL FROM notices"
+        " WHERE organization_id = $1",
+        organization_id,
+        told,
+    )
+    return {(int(row["xid"]), row["seq"]): row["job_id"] for row in rows}
+
+
+def position_of(mark):
+    """Return the position that the mark of an event names."""
+    return read_position(mark.partition(".")[0])

@@ -24,6 +24,8 @@ import services.ingest.service
 import services.ingest.settings
 import services.scheduler.service
 import services.scheduler.settings
+import services.streamer.service
+import services.streamer.settings
 from libs.cli.embedded.ports import free_port
 from libs.common import founding, keys
 from libs.common.access import new_key
@@ -161,6 +163,7 @@ SERVE: dict[str, Callable[..., Coroutine[None, None, None]]] = {
     "dispatcher": services.dispatcher.service.serve,
     "delivery": services.delivery.service.serve,
     "scheduler": services.scheduler.service.serve,
+    "streamer": services.streamer.service.serve,
 }
 
 
@@ -182,6 +185,7 @@ def settings_of(house: House, kind: str, **knobs):
         "dispatcher": services.dispatcher.settings,
         "delivery": services.delivery.settings,
         "scheduler": services.scheduler.settings,
+        "streamer": services.streamer.settings,
     }[kind]
     known = module.Settings.model_fields
     return module.Settings(**{k: v for k, v in common.items() if k in known})
@@ -201,7 +205,7 @@ async def run_house(
         for name in services:
             await house.start(name, **knobs)
         if "ingest" in services:
-            await until(lambda: answers(house.base_url), at_most=10)
+            await until(lambda: answers(house.base_url), at_most=60)
         yield house
     finally:
         for name in last_to_go(house.running):
@@ -239,5 +243,24 @@ async def assert_invariants(database_url: str) -> None:
         assert await invariants.unjournaled(conn) == []
         assert await invariants.forgotten(conn) == []
         assert await invariants.out_of_turn(conn) == []
+    finally:
+        await conn.close()
+
+
+async def all_completed(database_url, accepted, *, at_most):
+    """Wait until every accepted job is completed."""
+    conn = await asyncpg.connect(database_url)
+    try:
+
+        async def check():
+            open_ = await conn.fetchval(
+                "SELECT count(*) FROM unnest($1::uuid[]) AS id WHERE NOT EXISTS "
+                "(SELECT FROM finished WHERE job_id = id AND ending = 'completed')",
+                accepted,
+            )
+            assert open_ == 0, f"{open_} of {len(accepted)} are not completed"
+            return True
+
+        await until(check, at_most=at_most)
     finally:
         await conn.close()

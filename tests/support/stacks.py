@@ -33,14 +33,14 @@ class OwnStack:
     def file(self) -> StackFile:
         return read_stack(self.data_dir)
 
-    async def bellhop(self, command: str) -> Said:
+    async def bellhop(self, *command: str) -> Said:
         """Run a command to its end."""
-        process = await self.begin(command)
+        process = await self.begin(*command)
         text, _ = await process.communicate()
         assert process.returncode is not None
         return Said(process.returncode, text.decode())
 
-    async def begin(self, command: str) -> asyncio.subprocess.Process:
+    async def begin(self, *command: str) -> asyncio.subprocess.Process:
         """Run a command and do not wait for it."""
         inherited = {
             name: value
@@ -52,7 +52,7 @@ class OwnStack:
             sys.executable,
             "-m",
             "libs.cli",
-            command,
+            *command,
             env={
                 **inherited,
                 "BELLHOP_DATA_DIR": str(self.data_dir),

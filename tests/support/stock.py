@@ -215,3 +215,17 @@ def renewal(line: Line, claimed: ClaimedWork, *, seconds=60.0, **fields) -> Rene
             **fields,
         }
     )
+
+
+async def a_stretch_later(conn):
+    """Let so many transactions pass that the next ones are of another stretch."""
+    await conn.execute(
+        """
+        DO $$ BEGIN
+            FOR n IN 1..8200 LOOP
+                PERFORM pg_current_xact_id();
+                COMMIT;
+            END LOOP;
+        END $$
+        """
+    )

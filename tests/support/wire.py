@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 _CHUNK_BYTES: Final = 64 * 1024
 
@@ -16,9 +17,17 @@ class Wire:
         self._whole = True
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._near: set[asyncio.StreamWriter] = set()
         self._ends: set[asyncio.StreamWriter] = set()
         self._carriers: set[asyncio.Task[None]] = set()
         self.port = 0
+
+    def through(self, url: str) -> str:
+        """Return the *url* of the target as it is reached by this wire."""
+        parts = urlsplit(url)
+        credentials, at, _ = parts.netloc.rpartition("@")
+        netloc = f"{credentials}{at}127.0.0.1:{self.port}"
+        return parts._replace(netloc=netloc).geturl()
 
     def cut(self) -> None:
         """Break every connection at once, and every new one, until mended."""
@@ -29,6 +38,11 @@ class Wire:
     def freeze(self) -> None:
         """Carry nothing any more, but let nobody notice, until mended."""
         self._flowing.clear()
+
+    def say(self, data: bytes) -> None:
+        """Say something to whoever is connected, as if the target had said it."""
+        for end in self._near:
+            end.write(data)
 
     def mend(self) -> None:
         """Be as good as new."""
@@ -43,6 +57,7 @@ class Wire:
         assert task is not None
         self._carriers.add(task)
         self._ends.add(writer)
+        self._near.add(writer)
         try:
             if not self._whole:
                 return
@@ -57,7 +72,10 @@ class Wire:
                 far_writer.transport.abort()
         except OSError:
             pass  # a cut wire; both ends hear of it
+        except asyncio.CancelledError:
+            pass  # the wire is closed, and nobody waits for its tasks
         finally:
+            self._near.discard(writer)
             self._ends.discard(writer)
             self._carriers.discard(task)
             writer.transport.abort()

@@ -11,7 +11,12 @@ import pytest
 
 from libs.common.migrate import migrate
 from tests.support.endpoint import HANG
-from tests.support.house import assert_invariants, new_tenant, open_api
+from tests.support.house import (
+    all_completed,
+    assert_invariants,
+    new_tenant,
+    open_api,
+)
 from tests.support.processes import run_processes
 from tests.support.waiting import until
 
@@ -59,25 +64,6 @@ async def offer(api, endpoint, *, seconds, rate=100):
             n += 1
             await asyncio.sleep(1 / rate)
     return accepted, refused
-
-
-async def all_completed(database_url, accepted, *, at_most):
-    """Wait until every accepted job is completed."""
-    conn = await asyncpg.connect(database_url)
-    try:
-
-        async def check():
-            open_ = await conn.fetchval(
-                "SELECT count(*) FROM unnest($1::uuid[]) AS id WHERE NOT EXISTS "
-                "(SELECT FROM finished WHERE job_id = id AND ending = 'completed')",
-                accepted,
-            )
-            assert open_ == 0, f"{open_} of {len(accepted)} are not completed"
-            return True
-
-        await until(check, at_most=at_most)
-    finally:
-        await conn.close()
 
 
 async def test_a_killed_pods_jobs_are_delivered_within_ten_seconds(

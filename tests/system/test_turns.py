@@ -149,7 +149,7 @@ class Labour:
             worker = {"worker_id": f"{name}-{lives}"}
             answer = await self.ask(
                 "/jobs/claim",
-                queue_name="work",
+                queue_name="turns",
                 limit=3,
                 lease_duration_secs=5,
                 **worker,
@@ -183,7 +183,7 @@ async def test_after_a_storm_of_kills_no_turn_is_lost(run, tenant, database_url)
     jobs = [
         {"payload": {"n": n}, "concurrency_key": luck.choice("abc")} for n in range(60)
     ]
-    body = {"queue_name": "work", "default_max_retries": 100, "jobs": jobs}
+    body = {"queue_name": "turns", "default_max_retries": 100, "jobs": jobs}
 
     async def done():
         found = await states(database_url)
@@ -191,7 +191,7 @@ async def test_after_a_storm_of_kills_no_turn_is_lost(run, tenant, database_url)
         return True
 
     async with open_api(house, tenant) as api, asyncio.TaskGroup() as tasks:
-        await api.ask("PUT", "/queues/work/config", json=wide, expect=200)
+        await api.ask("PUT", "/queues/turns/config", json=wide, expect=200)
         await api.ask("POST", "/jobs/bulk", json=body, expect=200)
         labour = Labour(api, luck)
         for name in ("ann", "bob", "cid"):

@@ -11,14 +11,17 @@ import asyncpg
 import pytest
 
 from libs.cli.embedded.ports import free_port
-from libs.common.lifecycle import Transition
-from libs.common.positions import read_position
-from services.streamer.tidings import TOLD
-from tests.support.followers import EventStreamFollower, SocketFollower, Subscriber
-from tests.support.house import assert_invariants, open_api
+from tests.support.followers import (
+    EventStreamFollower,
+    SocketFollower,
+    Subscriber,
+    position_of,
+    told_of,
+)
+from tests.support.house import all_completed, assert_invariants, open_api
 from tests.support.processes import run_processes
 from tests.support.waiting import until
-from tests.system.test_faults import all_completed, offer
+from tests.system.test_faults import offer
 
 SEED = 20260301
 SECONDS = 30
@@ -68,25 +71,6 @@ async def offer_while(raging, api, endpoint):
         accepted += some
         refused += others
     return accepted, refused
-
-
-async def told_of(conn, organization_id):
-    """Return {position: job or None} of all that watchers are told of."""
-    told = [str(one) for one in Transition if TOLD[one]]
-    rows = await conn.fetch(
-        "SELECT xid::text AS xid, seq, job_id FROM journal"
-        " JOIN lanes ON lanes.id = lane_id"
-        " WHERE organization_id = $1 AND NOT telling AND transition::text = ANY ($2)"
-        " UNION ALL SELECT xid::text, seq, NULL FROM notices"
-        " WHERE organization_id = $1",
-        organization_id,
-        told,
-    )
-    return {(int(row["xid"]), row["seq"]): row["job_id"] for row in rows}
-
-
-def position_of(mark):
-    return read_position(mark.partition(".")[0])
 
 
 def assert_complete(follower, expected):

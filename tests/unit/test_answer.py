@@ -66,6 +66,32 @@ CASES = {
         OK + b"transfer-encoding: Chunked\r\n\r\nA\r\n0123456789\r\n000\r\n\r\n",
         b"0123456789",
     ),
+    "chunks before HTTP/1.1": Case(
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked"
+        b"\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"ok",
+        keeps=False,
+    ),
+    "chunks of chunks": Case(
+        OK + b"Transfer-Encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"ok",
+        keeps=False,
+    ),
+    "another coding in chunks": Case(
+        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        b"ok",
+        keeps=False,
+    ),
+    "a length before a colon and a space": Case(
+        OK + b"Content-Length : 2\r\n\r\nok", b"ok", keeps=False
+    ),
+    "chunks, said twice": Case(
+        OK
+        + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"2\r\nok\r\n0\r\n\r\n",
+        b"ok",
+        keeps=False,
+    ),
     "until it ends": Case(
         OK + b"X-A: a\r\n\r\nall of it", b"all of it", keeps=False, open_ended=True
     ),
@@ -351,6 +377,8 @@ def test_a_body_is_heard_up_to_a_bound_and_its_beginning_kept():
         b"HTTP/1.1 099 OK\r\n\r\n",
         b"HTTP/2 200\r\n\r\n",
         b"HTTP/1.2 200 OK\r\n\r\n",
+        b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
         OK + b"Content-Length: -1\r\n\r\n",
         OK + b"Content-Length: +1\r\n\r\nx",
         OK + b"Content-Length: 0x1\r\n\r\nx",

@@ -127,4 +127,6 @@ def test_an_answer_says_the_same_to_aiohttp(drawn, data):
     assert [
         (name.lower().decode(), value.decode()) for name, value in answer.headers
     ] == headers
-    assert reader.keeps == (not closes and not open_ended)
+    # Before HTTP/1.1 we believe no chunks, as far as what comes behind them goes.
+    strict = wire.startswith(b"HTTP/1.0") and b"Transfer-Encoding" in wire
+    assert reader.keeps == (not closes and not open_ended and not strict)

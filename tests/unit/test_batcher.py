@@ -92,6 +92,28 @@ async def test_who_comes_together_goes_together(table):
     assert table.batches == [list(range(50))]
 
 
+async def test_who_comes_in_the_next_turns_goes_along_while_every_turn_brings_one(
+    table,
+):
+    batcher = batcher_of(table)
+    callers = []
+    for n in range(8):
+        callers.append(asyncio.create_task(batcher.put(n)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*callers)
+    assert table.batches == [list(range(8))]
+
+
+async def test_nobody_waits_for_ever_because_others_keep_coming(table):
+    batcher = batcher_of(table)
+    callers: list[asyncio.Task[str]] = []
+    while not table.batches:
+        callers.append(asyncio.create_task(batcher.put(len(callers))))
+        await asyncio.sleep(0)
+    assert len(callers) < 50
+    await asyncio.gather(*callers)
+
+
 async def test_while_one_batch_is_under_way_the_next_one_gathers(table):
     batcher = batcher_of(table)
     table.shut()
@@ -103,6 +125,36 @@ async def test_while_one_batch_is_under_way_the_next_one_gathers(table):
 
     assert await asyncio.gather(*callers) == [f"stored {n}" for n in range(20)]
     assert table.batches == [[0], list(range(1, 20))]
+
+
+async def test_where_many_come_during_a_batch_the_next_waits_for_more(table):
+    batcher = batcher_of(table)
+    table.shut()
+    callers = [asyncio.create_task(batcher.put(0))]
+    await asyncio.sleep(0.1)
+    callers += [asyncio.create_task(batcher.put(n)) for n in range(1, 10)]
+    await soon()
+    table.open()
+    await soon()
+    assert table.batches == [[0]]
+    callers += [asyncio.create_task(batcher.put(n)) for n in range(10, 20)]
+    await asyncio.gather(*callers)
+
+    assert table.batches == [[0], list(range(1, 20))]
+
+
+async def test_where_few_come_during_a_batch_the_next_waits_for_nobody(table):
+    batcher = batcher_of(table)
+    table.shut()
+    callers = [asyncio.create_task(batcher.put(0))]
+    await soon()
+    callers += [asyncio.create_task(batcher.put(n)) for n in range(1, 4)]
+    await asyncio.sleep(0.1)
+    table.open()
+    await soon()
+
+    assert table.batches == [[0], [1, 2, 3]]
+    await asyncio.gather(*callers)
 
 
 async def test_a_batch_has_its_limit(table):
@@ -296,3 +348,13 @@ async def test_draining_waits_for_what_is_under_way_and_what_waits(table):
 
     assert all(caller.done() for caller in callers)
     await batcher.drain()
+
+
+async def test_what_is_heavy_goes_in_batches_of_its_own(table):
+    batcher = Batcher(
+        "test", table.flush, batch_max=3, lanes=1, weigh=int, weight_max=10
+    )
+
+    await asyncio.gather(*(batcher.put(n) for n in (4, 6, 1, 12, 3, 2, 2, 2)))
+
+    assert table.batches == [[4, 6], [1], [12], [3, 2, 2], [2]]

@@ -15,7 +15,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from libs.cli import bootstrap
-from libs.cli.embedded.ports import free_port
+from libs.cli.embedded.ports import free_port, is_free, remembered_port
 from libs.cli.first_run import load_credentials
 from libs.cli.ground import Ports
 from libs.cli.guide import guide, moved
@@ -164,6 +164,29 @@ def test_any_free_port_stays_the_same_while_it_is_free(settings):
         second = Ports.choose(asked, print)
     assert second.http != first.http
     assert second.grpc == first.grpc
+
+
+def test_a_port_that_somebody_else_is_about_to_use_is_not_kept(tmp_path):
+    """Nobody listens there yet, so that it looks free."""
+    code = "from libs.cli.embedded.ports import free_port; print(free_port()); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        port = int(other.stdout.readline())
+        (tmp_path / "port").write_text(f"{port}\n")
+        assert is_free(port)
+
+        assert remembered_port(tmp_path / "port") != port
+
+        other.stdin.write("\n")
+        other.stdin.flush()
+        other.wait()
+        assert remembered_port(tmp_path / "port") == port
 
 
 def test_settings_that_are_wrong_are_named_all_at_once(settings):

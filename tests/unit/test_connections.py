@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import os
+import resource
 import time
 
 import pytest
 
 from libs.common.endpoints import Tls
-from services.delivery.failures import CLOSED, NoAnswer
+from services.delivery.failures import CLOSED, NoAnswer, NoRoom
 from tests.support.eventloops import on_both_loops
 from tests.support.exchanges import (
     ANSWER,
@@ -20,6 +22,20 @@ from tests.support.exchanges import (
 )
 from tests.support.receivers import run_receiver, saying
 from tests.support.waiting import until
+
+
+@contextlib.contextmanager
+def no_more_descriptors():
+    """Let this process open nothing before it has closed something."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
 
 # --- idle connections --------------------------------------------------------------
 
@@ -43,12 +59,15 @@ async def test_thousands_of_receivers_leave_few_connections():
     urls = [f"http://127.0.{n // 250}.{n % 250 + 1}:{port}/" for n in range(3000)]
     async with (
         server,
-        exchanging(delivery_idle_connections_max=64) as exchange,
+        # Ends here share a loop and a busy machine: nobody is late.
+        exchanging(
+            delivery_idle_connections_max=64, delivery_connect_timeout_seconds=60
+        ) as exchange,
         asyncio.timeout(60),
     ):
         for start in range(0, len(urls), 50):
             few = urls[start : start + 50]
-            await asyncio.gather(*(ask(exchange, url) for url in few))
+            await asyncio.gather(*(ask(exchange, url, seconds=60) for url in few))
             assert idle_in(exchange) <= 64
             assert len(exchange._connections._idle_to) == idle_in(exchange)
         await until(lambda: (connections, open_in(exchange)) == (64, 64))
@@ -77,6 +96,28 @@ async def test_one_receiver_has_at_most_half_of_the_places():
         await ask(exchange, single.url)
 
     assert single.connections == 1
+
+
+@on_both_loops
+async def test_idle_connections_make_room_where_there_is_none():
+    everybody = asyncio.Barrier(20)
+
+    async def talk(_, writer):
+        await everybody.wait()
+        writer.write(ANSWER)
+
+    async with (
+        run_receiver(talk) as crowd,
+        run_receiver(saying(ANSWER)) as single,
+        exchanging() as exchange,
+    ):
+        await asyncio.gather(*(ask(exchange, crowd.url) for _ in range(20)))
+        assert idle_in(exchange) == 20
+        with no_more_descriptors():
+            with pytest.raises(NoRoom):
+                await ask(exchange, single.url)
+            await until(lambda: not open_in(exchange))
+            assert (await ask(exchange, single.url)).status == 200
 
 
 @on_both_loops

@@ -1,15 +1,27 @@
 """From a name to a connection: who is asked, which addresses are tried."""
 
 import asyncio
+import errno
+import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from libs.common.endpoints import Tls
-from services.delivery.failures import LATE, UNKNOWN
+from services.delivery.connection import Connection
+from services.delivery.failures import LATE, UNKNOWN, NoRoom
 from tests.support.eventloops import on_both_loops
-from tests.support.exchanges import ANSWER, AUTHORITY, OK, ask, exchanging, why
+from tests.support.exchanges import (
+    ANSWER,
+    AUTHORITY,
+    OK,
+    ask,
+    exchanging,
+    idle_in,
+    why,
+)
 from tests.support.receivers import run_receiver, saying
 
 
@@ -135,3 +147,47 @@ async def test_no_connection_in_time_is_not_the_attempts_time():
         assert await why(exchange, "http://a.example/") == LATE
         with pytest.raises(TimeoutError):
             await ask(exchange, "http://a.example/", seconds=0.005)
+
+
+@on_both_loops
+@pytest.mark.parametrize("secure", [False, True])
+async def test_who_gives_up_in_the_moment_of_success_leaves_nothing(secure):
+    """That is when uvloop closes a connection without a word to it."""
+    there: set[Connection] = set()
+
+    def opened(connection: Connection) -> None:
+        there.add(connection)
+        dialing.cancel()
+
+    def made() -> Connection:
+        loop = asyncio.get_running_loop()
+        return Connection(loop, opened=opened, lost=there.discard)
+
+    tls = AUTHORITY.server() if secure else None
+    async with run_receiver(saying(ANSWER), tls=tls) as receiver, exchanging() as ex:
+        context = await ex.context(Tls(ca=AUTHORITY.pem)) if secure else None
+        dialing = asyncio.create_task(
+            ex._dialer.dial("localhost", receiver.port, context, made)
+        )
+        with pytest.raises(asyncio.CancelledError):
+            await dialing
+        assert not there
+        await asyncio.wait_for(receiver.closed.wait(), 5)
+
+
+@on_both_loops
+async def test_a_machine_without_ipv6_has_no_way_there_and_lacks_nothing():
+    """It has no address to connect from; in IPv4 that means that no port is left."""
+
+    def open_socket(_):
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+    async with run_receiver(saying(ANSWER)) as receiver, exchanging() as ex:
+        await ask(ex, receiver.url)
+        ex._dialer._guard = SimpleNamespace(open_socket=open_socket)
+
+        assert await why(ex, "http://[2600::1]/") == "no route to the receiver"
+        with pytest.raises(NoRoom):
+            await ask(ex, "http://192.0.2.1/")
+        # Nobody else's connection is closed for it.
+        assert idle_in(ex) == 1

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from websockets.frames import Frame as WebSocketFrame
+from websockets.streams import StreamReader
 
 from libs.common.lifecycle import MOVES, NOWHERE, Place, Status, Transition
 from libs.common.messages import JobChanged, ResourceChanged
@@ -254,3 +256,25 @@ def test_frames_about_no_job_carry_no_id():
         b'data: {"type":"Error","data":{"message":"too slow"'
     )
     assert set(NAMES) == set(Kind)
+
+
+@pytest.mark.parametrize("size", [26, 125, 126, 65_535, 65_536])
+def test_a_message_is_framed_as_sockets_read_it(size):
+    frame = frames.Frame("Error", "error", "x" * (size - 26), None)
+    assert len(frame.text) == size
+    reader = StreamReader()
+    reader.feed_data(frames.messages([frame, frame]))
+    reader.feed_eof()
+    reading = WebSocketFrame.parse(reader.read_exact, mask=False)
+
+    with pytest.raises(StopIteration) as read:
+        next(reading)
+
+    assert read.value.value.data == frame.text.encode()
+    assert read.value.value.fin
+
+
+def test_nothing_is_no_chunk():
+    """A chunk without data would end the body."""
+    assert frames.chunk(b"") == frames.unnamed_in_chunk([frames.Last()]) == b""
+    assert frames.chunk(b"x" * 17) == b"11\r\n" + b"x" * 17 + b"\r\n"

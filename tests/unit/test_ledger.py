@@ -42,6 +42,17 @@ def held(pod="pod-1", slots=100, **leases):
 # --- credit ---------------------------------------------------------------------------
 
 
+def test_what_pods_hold_is_held_whosever_it_is_until_they_are_silent():
+    ledger = ledger_with()
+    ledger.hear_dispatcher(DispatcherAlive(dispatcher=YOU), now=0.0)
+    ledger.hear_pod(held(me=LEASES[:1], you=LEASES[1:3]), now=0.0)
+    ledger.hear_pod(held(you=LEASES[2:4]), now=2.0)
+
+    assert ledger.held(now=2.0) == set(LEASES[:4])
+    assert ledger.held(now=4.0) == set(LEASES[2:4])
+    assert ledger.held(now=6.0) == set()
+
+
 def test_without_pods_there_is_no_credit():
     ledger = ledger_with(LANES[0])
 

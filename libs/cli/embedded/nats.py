@@ -1,8 +1,8 @@
 """An embedded nats-server with JetStream, in a directory of its own.
 
 Under its directory stand ``store`` (JetStream's files), ``password``, ``port``,
-``monitor-port``, ``nats.conf``, ``nats.log`` and the ``users.json`` of organizations'
-programs (`libs.cli.nats_users`).  It listens on 127.0.0.1 only and
+``monitor-port``, ``nats.conf``, ``nats.log`` and ``accounts.json``, those of
+organizations' programs (`libs.cli.nats_users`).  It listens on 127.0.0.1 only and
 asks for the password even there, since any user of the machine can knock.
 """
 
@@ -24,10 +24,9 @@ from libs.cli.embedded.program import (
     Program,
     dying_with_parent,
 )
-from libs.cli.nats_users import remembered
+from libs.cli.nats_users import SERVICES, USER, remembered, services_account
 from libs.cli.private_files import write_private
 
-USER: Final = "bellhop"
 #: A batch of work carries up to 64 bodies.
 PAYLOAD_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -147,11 +146,9 @@ class NatsServer:
                     "max_memory_store": _MEMORY_BYTES_MAX,
                     "max_file_store": _FILE_BYTES_MAX,
                 },
-                "authorization": {
-                    "users": [
-                        {"user": USER, "password": self._password()},
-                        *remembered(self._directory),
-                    ]
+                "accounts": {
+                    SERVICES: services_account(self._password()),
+                    **remembered(self._directory),
                 },
             },
             indent=2,

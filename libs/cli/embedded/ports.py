@@ -50,10 +50,17 @@ def free_port() -> int:
     """
     for _ in range(_TRIES_MAX):
         port = _CHANCE.randint(_FIRST, _LAST)
-        if port not in _given and is_free(port) and _claim(port):
-            _given.add(port)
+        if port not in _given and take_port(port):
             return port
     raise NoFreePort(f"no free port found between {_FIRST} and {_LAST}")
+
+
+def take_port(port: int) -> bool:
+    """Whether *port* is free, and kept from others of this user from now on."""
+    if not (is_free(port) and _claim(port)):
+        return False
+    _given.add(port)
+    return True
 
 
 def _claim(port: int) -> bool:
@@ -85,13 +92,14 @@ def _claims() -> int | None:
 def remembered_port(memory: Path) -> int:
     """Return the port noted in *memory* if it is still free, else a new one.
 
+    Free is not enough: somebody else may have chosen it who does not listen yet.
     Whoever gets it to work notes it with `remember_port`.
     """
     try:
         port = int(memory.read_text())
     except (FileNotFoundError, ValueError):
         return free_port()
-    return port if is_free(port) else free_port()
+    return port if take_port(port) else free_port()
 
 
 def remember_port(memory: Path, port: int) -> None:

@@ -7,6 +7,7 @@ every Debian has; without it, on other systems, such a child stays behind).
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -32,10 +33,13 @@ class DidNotStart(BellhopError):  # noqa: N818 - what is wrong, no "Error" at th
 
 
 class Program:
-    """A program that can be started, stopped and started again; it logs to a file."""
+    """A program that can be started, stopped and started again.
 
-    def __init__(self, log: Path) -> None:
-        self.log: Final = log
+    It logs to a file, or, without one, to where this process does.
+    """
+
+    def __init__(self, log: Path | None) -> None:
+        self._log: Final = log
         self._process: asyncio.subprocess.Process | None = None
         self._log_begins = 0
 
@@ -48,15 +52,19 @@ class Program:
     def pid(self) -> int:
         """The id of the process; raises `DidNotStart` when it was never started."""
         if self._process is None:
-            raise DidNotStart(f"{self.log.stem} was not started")
+            raise DidNotStart("it was not started")
         return self._process.pid
 
     async def start(
         self, command: Sequence[str | Path], *, environment: Mapping[str, str]
     ) -> None:
         """Start *command*, which must say by itself how it dies with its parent."""
-        with _open_log(self.log) as log:
-            self._log_begins = log.tell()
+        with (
+            contextlib.nullcontext()
+            if self._log is None
+            else _open_log(self._log) as log
+        ):
+            self._log_begins = 0 if log is None else log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *command,
                 env=environment,
@@ -94,7 +102,9 @@ class Program:
 
     def last_words(self) -> str:
         """Return the end of what the program logged since it was started last."""
-        with self.log.open("rb") as log:
+        if self._log is None:
+            return ""
+        with self._log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_begins, end - _TAIL_BYTES))
             return log.read().decode(errors="replace").strip()

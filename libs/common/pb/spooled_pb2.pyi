@@ -76,8 +76,29 @@ class Job(_message.Message):
     result_json: str
     def __init__(self, id: _Optional[str] = ..., organization_id: _Optional[str] = ..., queue_name: _Optional[str] = ..., status: _Optional[_Union[JobStatus, str]] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., result: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., retry_count: _Optional[int] = ..., max_retries: _Optional[int] = ..., last_error: _Optional[str] = ..., priority: _Optional[int] = ..., timeout_seconds: _Optional[int] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., completed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., assigned_worker_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., lease_id: _Optional[str] = ..., payload_json: _Optional[str] = ..., result_json: _Optional[str] = ...) -> None: ...
 
+class Target(_message.Message):
+    __slots__ = ("url", "endpoint_id", "method", "headers", "timeout_seconds")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    URL_FIELD_NUMBER: _ClassVar[int]
+    ENDPOINT_ID_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    endpoint_id: str
+    method: str
+    headers: _containers.ScalarMap[str, str]
+    timeout_seconds: float
+    def __init__(self, url: _Optional[str] = ..., endpoint_id: _Optional[str] = ..., method: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+
 class EnqueueRequest(_message.Message):
-    __slots__ = ("queue_name", "payload", "priority", "max_retries", "timeout_seconds", "scheduled_at", "idempotency_key", "tags", "concurrency_key")
+    __slots__ = ("queue_name", "payload", "priority", "max_retries", "timeout_seconds", "scheduled_at", "idempotency_key", "tags", "concurrency_key", "target", "ordering_key")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +115,8 @@ class EnqueueRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_KEY_FIELD_NUMBER: _ClassVar[int]
     queue_name: str
     payload: _struct_pb2.Struct
     priority: int
@@ -103,7 +126,9 @@ class EnqueueRequest(_message.Message):
     idempotency_key: str
     tags: _containers.ScalarMap[str, str]
     concurrency_key: str
-    def __init__(self, queue_name: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., timeout_seconds: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., concurrency_key: _Optional[str] = ...) -> None: ...
+    target: Target
+    ordering_key: str
+    def __init__(self, queue_name: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., timeout_seconds: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., concurrency_key: _Optional[str] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., ordering_key: _Optional[str] = ...) -> None: ...
 
 class EnqueueResponse(_message.Message):
     __slots__ = ("job_id", "created")
@@ -152,18 +177,20 @@ class CompleteResponse(_message.Message):
     def __init__(self, success: _Optional[bool] = ...) -> None: ...
 
 class FailRequest(_message.Message):
-    __slots__ = ("job_id", "worker_id", "error", "retry", "lease_id")
+    __slots__ = ("job_id", "worker_id", "error", "retry", "lease_id", "retry_after_seconds")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     worker_id: str
     error: str
     retry: bool
     lease_id: str
-    def __init__(self, job_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., error: _Optional[str] = ..., retry: _Optional[bool] = ..., lease_id: _Optional[str] = ...) -> None: ...
+    retry_after_seconds: float
+    def __init__(self, job_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., error: _Optional[str] = ..., retry: _Optional[bool] = ..., lease_id: _Optional[str] = ..., retry_after_seconds: _Optional[float] = ...) -> None: ...
 
 class FailResponse(_message.Message):
     __slots__ = ("success", "will_retry", "next_retry_delay_secs")
@@ -354,7 +381,7 @@ class DeregisterResponse(_message.Message):
     def __init__(self, success: _Optional[bool] = ...) -> None: ...
 
 class EnqueueItem(_message.Message):
-    __slots__ = ("payload", "priority", "max_retries", "timeout_seconds", "scheduled_at", "idempotency_key", "tags", "concurrency_key")
+    __slots__ = ("payload", "priority", "max_retries", "timeout_seconds", "scheduled_at", "idempotency_key", "tags", "concurrency_key", "target", "ordering_key")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -370,6 +397,8 @@ class EnqueueItem(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     CONCURRENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    ORDERING_KEY_FIELD_NUMBER: _ClassVar[int]
     payload: _struct_pb2.Struct
     priority: int
     max_retries: int
@@ -378,7 +407,9 @@ class EnqueueItem(_message.Message):
     idempotency_key: str
     tags: _containers.ScalarMap[str, str]
     concurrency_key: str
-    def __init__(self, payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., timeout_seconds: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., concurrency_key: _Optional[str] = ...) -> None: ...
+    target: Target
+    ordering_key: str
+    def __init__(self, payload: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., priority: _Optional[int] = ..., max_retries: _Optional[int] = ..., timeout_seconds: _Optional[int] = ..., scheduled_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., concurrency_key: _Optional[str] = ..., target: _Optional[_Union[Target, _Mapping]] = ..., ordering_key: _Optional[str] = ...) -> None: ...
 
 class EnqueueBatchRequest(_message.Message):
     __slots__ = ("queue_name", "items")
@@ -436,16 +467,18 @@ class CompleteBatchResponse(_message.Message):
 class FailBatchRequest(_message.Message):
     __slots__ = ("worker_id", "items")
     class Item(_message.Message):
-        __slots__ = ("job_id", "lease_id", "error", "retry")
+        __slots__ = ("job_id", "lease_id", "error", "retry", "retry_after_seconds")
         JOB_ID_FIELD_NUMBER: _ClassVar[int]
         LEASE_ID_FIELD_NUMBER: _ClassVar[int]
         ERROR_FIELD_NUMBER: _ClassVar[int]
         RETRY_FIELD_NUMBER: _ClassVar[int]
+        RETRY_AFTER_SECONDS_FIELD_NUMBER: _ClassVar[int]
         job_id: str
         lease_id: str
         error: str
         retry: bool
-        def __init__(self, job_id: _Optional[str] = ..., lease_id: _Optional[str] = ..., error: _Optional[str] = ..., retry: _Optional[bool] = ...) -> None: ...
+        retry_after_seconds: float
+        def __init__(self, job_id: _Optional[str] = ..., lease_id: _Optional[str] = ..., error: _Optional[str] = ..., retry: _Optional[bool] = ..., retry_after_seconds: _Optional[float] = ...) -> None: ...
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     worker_id: str

@@ -1,7 +1,7 @@
 """Backfills: ticks of the past that somebody wants to have fired, bit by bit."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
@@ -72,3 +72,8 @@ async def advance(
     await conn.execute(
         SQL["advance"], id_, reached, created, skipped, state, error_message
     )
+
+
+async def forget_backfills(conn: Conn, *, age: timedelta, at_most: int) -> None:
+    """Delete backfills that are over and began longer ago than this."""
+    await conn.execute(SQL["forget_backfills"], age, at_most)

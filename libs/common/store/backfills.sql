@@ -74,3 +74,16 @@ UPDATE schedule_backfills
        state = $5, error_message = $6,
        finished_at = CASE WHEN $5 <> 'running' THEN now() END
  WHERE id = $1;
+
+-- name: forget_backfills
+-- Backfills that are over and began longer ago than $1.
+-- $1 age interval, $2 limit int
+DELETE FROM schedule_backfills
+ WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+          FROM schedule_backfills
+         WHERE id < first_id_at(now() - $1::interval)
+           AND state <> 'running'
+         ORDER BY id
+         LIMIT $2
+           FOR UPDATE SKIP LOCKED));

@@ -1,7 +1,7 @@
-"""Baselines: how a queue stands at a point in the order of events.
+"""Baselines: how a queue, or an organization, stands at a point in the order of events.
 
-Who knows that, and hears every event behind it, knows how the queue stands without
-looking again.
+Who knows that, and hears every event behind it, knows how it stands without looking
+again.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from libs.common import outgoing
 from libs.common.db import Conn
 from libs.common.lifecycle import Status
 from libs.common.sql import load
@@ -18,7 +19,7 @@ SQL: Final = load(__package__, "baselines")
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """How many jobs a queue has, by status; *completed* are those that ever did.
+    """How many jobs there are, by status; *completed* are those that ever did.
 
     Counted are the events before the transaction *horizon*, and of those from it on
     the ones *included*, by their sequence numbers.
@@ -35,10 +36,15 @@ class Baseline:
 
 
 async def read_baseline(
-    conn: Conn, *, organization_id: UUID, queue_name: str
+    conn: Conn, *, organization_id: UUID, queue_name: str | None
 ) -> Baseline:
-    """Return how a queue stands; one that has no jobs has none of any status."""
-    [row] = await conn.fetch(SQL["read_baseline"], organization_id, queue_name)
+    """Return how a queue stands; one that has no jobs has none of any status.
+
+    Without a name they are all jobs, but for those that tell of jobs.
+    """
+    [row] = await conn.fetch(
+        SQL["read_baseline"], organization_id, queue_name, outgoing.QUEUE
+    )
     counts = {
         Status.PENDING: row["ready_jobs"]
         + row["retrying_jobs"]

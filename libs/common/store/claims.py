@@ -10,9 +10,18 @@ from uuid import UUID
 from libs.common.db import Conn
 from libs.common.ids import new_id
 from libs.common.sql import load
+from libs.common.store.dependencies import NOBODY, Released
 from libs.common.store.lanes import Lane
 
 SQL: Final = load(__package__, "claims")
+
+#: Since when the jobs of a lane are ready that a claim looks at, by lane.
+Floors = Mapping[int, datetime]
+_NO_FLOORS: Final[Floors] = {}
+
+#: How many bytes of payloads one statement gives to workers at most: with what stands
+#: around them one answer over gRPC carries as much (`services.ingest.grpc.sizes`).
+WORK_BYTES_MAX: Final = 7 * 512 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +94,12 @@ class Given:
     work: dict[UUID, list[ClaimedWork]] = field(default_factory=dict)
     #: How many jobs ended instead, because their time to run had passed, by lease.
     expired: Counter[UUID] = field(default_factory=Counter)
+    #: What came of those for who had waited for them.
+    released: Released = NOBODY
     #: Lanes that gave nothing because their queue has a limit.
     refused: set[int] = field(default_factory=set)
+    #: Lanes that have more, which would have been too many bytes at once.
+    beyond: set[int] = field(default_factory=set)
 
 
 class Found(NamedTuple):
@@ -107,6 +120,17 @@ async def ready_lanes(conn: Conn, *, after: int, limit: int) -> Found:
     return Found(lanes, rows[-1]["id"] if len(rows) == limit else 0)
 
 
+async def find_floors(
+    conn: Conn, *, lanes: Collection[int], age: timedelta
+) -> dict[int, datetime]:
+    """Return since when the job of each lane is ready that is so for longest.
+
+    That is *age* ago at the latest, so that who commits a little late is seen.
+    """
+    rows = await conn.fetch(SQL["find_floors"], sorted(lanes), age)
+    return {row["lane_id"]: row["floor"] for row in rows}
+
+
 async def claim(
     conn: Conn,
     *,
@@ -116,12 +140,14 @@ async def claim(
     lease: timedelta,
     payload_bytes_max: int,
     admitted: Collection[int] = (),
+    floors: Floors = _NO_FLOORS,
 ) -> tuple[list[Claimed], set[int]]:
     """Lease up to ``quotas[lane]`` ready push jobs of each lane.
 
     The jobs come under fresh leases of up to *lease_jobs_max* jobs each, and with
     them the lanes that gave nothing because their queue has a limit, or they are an
-    endpoint's, and they are not *admitted* (see `libs.common.admission`).
+    endpoint's, and they are not *admitted* (see `libs.common.admission`).  Jobs that
+    were ready before a lane's floor are passed over (see `find_floors`).
     """
     leases = -(-sum(quotas.values()) // lease_jobs_max)
     rows = await conn.fetch(
@@ -134,17 +160,24 @@ async def claim(
         owner,
         lease,
         payload_bytes_max,
+        [floors.get(lane_id) for lane_id in quotas],
     )
     claimed = [Claimed(*row) for row in rows if row["job_id"] is not None]
     return claimed, {row["lane_id"] for row in rows if row["job_id"] is None}
 
 
 async def claim_work(
-    conn: Conn, *, asked: Sequence[Asked], admitted: Collection[int] = ()
+    conn: Conn,
+    *,
+    asked: Sequence[Asked],
+    admitted: Collection[int] = (),
+    floors: Floors = _NO_FLOORS,
+    payload_bytes_max: int = WORK_BYTES_MAX,
 ) -> Given:
     """Lease jobs to workers: of each lane in its order, to the first who asked first.
 
-    Jobs whose time to run has passed are not given, but ended.
+    Jobs whose time to run has passed are not given, but ended; *floors* as in `claim`.
+    What is given has payloads of up to *payload_bytes_max* together, or is one job.
     """
     rows = await conn.fetch(
         SQL["claim_work"],
@@ -154,15 +187,18 @@ async def claim_work(
         [one.owner for one in asked],
         [one.lease for one in asked],
         [one.lane_id in admitted for one in asked],
+        [floors.get(one.lane_id) for one in asked],
+        payload_bytes_max,
     )
     given = Given()
     for row in rows:
-        lane_id, job_id, lease_id, *_, expired = row
+        lane_id, job_id, lease_id, *_, expired, released = row
         if job_id is None:
-            given.refused.add(lane_id)
+            (given.beyond if expired else given.refused).add(lane_id)
         elif expired:
             given.expired[lease_id] += 1
+            given.released = Released.read(released)
         else:
-            work = ClaimedWork(*list(row)[:-1])
+            work = ClaimedWork(*list(row)[:-2])
             given.work.setdefault(lease_id, []).append(work)
     return given

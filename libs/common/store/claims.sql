@@ -46,6 +46,38 @@ SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lan
        ) AS endpoint ON true
  ORDER BY lanes.id;
 
+-- name: find_floors
+-- Since when the job of each lane is ready that has been so for longest, or since so long
+-- ago if there is none as old.  Before that are only rows that were taken, and who commits
+-- later than that: see `libs/common/floors.py`.
+-- $1 lanes int[], $2 how long ago interval
+WITH RECURSIVE heads AS (
+    SELECT asked.lane_id, first.rank, first.ready_at
+      FROM unnest($1::int[]) AS asked (lane_id)
+     CROSS JOIN LATERAL (
+            SELECT rank, ready_at
+              FROM ready
+             WHERE ready.lane_id = asked.lane_id
+             ORDER BY rank, ready_at, job_id
+             LIMIT 1
+           ) AS first
+    UNION ALL
+    SELECT heads.lane_id, next.rank, next.ready_at
+      FROM heads
+     CROSS JOIN LATERAL (
+            SELECT rank, ready_at
+              FROM ready
+             WHERE ready.lane_id = heads.lane_id
+               AND ready.rank > heads.rank
+             ORDER BY rank, ready_at, job_id
+             LIMIT 1
+           ) AS next
+)
+SELECT asked.lane_id, least(min(heads.ready_at), now() - $2::interval) AS floor
+  FROM unnest($1::int[]) AS asked (lane_id)
+  LEFT JOIN heads ON heads.lane_id = asked.lane_id
+ GROUP BY asked.lane_id;
+
 -- name: claim
 -- ready → leased: take up to so many push jobs of each lane, most urgent and longest
 -- ready first, under new leases of up to $5 jobs each.  A lane of a paused queue gives
@@ -54,14 +86,16 @@ SELECT lanes.id, lanes.organization_id, lanes.queue_name, lanes.destination, lan
 -- must be settled so, not run.  A body over $8 bytes is left out (see read_body), and of
 -- one that refers to what others gave there is a digest: it may be spelled otherwise by
 -- the time that it is read.
+-- Jobs that were ready before a lane's floor (see `find_floors`) are passed over.
 -- $1 lanes int[], $2 how many of each int[], $3 admitted boolean[], $4 lease ids uuid[],
--- $5 jobs a lease int, $6 owner text, $7 lease interval, $8 bytes int
+-- $5 jobs a lease int, $6 owner text, $7 lease interval, $8 bytes int, $9 floors
+-- timestamptz[] (null: none)
 WITH wanted AS MATERIALIZED (
-    SELECT asked.lane_id, asked.quota,
+    SELECT asked.lane_id, asked.quota, coalesce(asked.floor, '-infinity') AS floor,
            (coalesce(queue.limited, false) OR lane.endpoint_id IS NOT NULL)
            AND NOT asked.admitted AS refused
-      FROM unnest($1::int[], $2::int[], $3::boolean[])
-           AS asked (lane_id, quota, admitted)
+      FROM unnest($1::int[], $2::int[], $3::boolean[], $9::timestamptz[])
+           AS asked (lane_id, quota, admitted, floor)
      CROSS JOIN LATERAL (
             SELECT organization_id, queue_name, endpoint_id
               FROM lanes
@@ -90,6 +124,7 @@ WITH wanted AS MATERIALIZED (
             SELECT ctid AS address
               FROM ready
              WHERE ready.lane_id = wanted.lane_id
+               AND ready.ready_at >= wanted.floor
                AND NOT wanted.refused
              ORDER BY rank, ready_at, job_id
              LIMIT wanted.quota
@@ -155,21 +190,32 @@ SELECT assigned.job_id, assigned.lease_id, assigned.lane_id,
          WHERE jobs.id = assigned.job_id
          LIMIT 1
        ) AS body
-), beginning AS MATERIALIZED (
-    -- Whoever holds one of these rows begins it, or ends it.
-    SELECT first.id
-      FROM (SELECT DISTINCT workflow_id
+), pending AS MATERIALIZED (
+    SELECT theirs.id
+      FROM (SELECT DISTINCT workflow_id AS id
               FROM given
              WHERE workflow_id IS NOT NULL
                AND NOT expired) AS theirs
      CROSS JOIN LATERAL (
+            SELECT state FROM workflows WHERE workflows.id = theirs.id LIMIT 1
+           ) AS standing
+     WHERE standing.state = 'pending'
+), beginning AS MATERIALIZED (
+    -- Whoever is locked is left to who looks next: we wait for nobody.  (No `=`: it
+    -- would lead the planner through all that are open.)
+    SELECT first.id
+      FROM pending
+     CROSS JOIN LATERAL (
             SELECT id
               FROM workflows
-             WHERE workflows.id = theirs.workflow_id
-               AND state = 'pending'
+             WHERE workflows.id = pending.id
+               AND state NOT IN ('running', 'completed', 'failed', 'cancelled')
              LIMIT 1
                FOR NO KEY UPDATE SKIP LOCKED
            ) AS first
+), passed_by AS (
+    INSERT INTO rechecks (child_id)
+    SELECT id FROM pending WHERE id <> ALL (ARRAY(SELECT id FROM beginning))
 ), begun AS (
     UPDATE workflows
        SET state = 'running', started_at = statement_timestamp()
@@ -193,19 +239,26 @@ SELECT NULL, NULL, lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 -- longest ready first, to the first who asked first.  A job whose time to run has passed
 -- is not given but ends: ready → finished.  Lanes of queues that are paused or have a
 -- limit: see `claim`.
+-- All payloads together have up to $8 bytes, or there is one job: what is beyond stays
+-- where it is.  Payloads are counted as they are stored before any is unpacked, so that a
+-- thousand large ones are not.
 -- Returned are the jobs, by the lease they are under; those that ended so, with expired
--- = true; and the lanes that were refused, in rows without a job.
+-- = true; and in rows without a job the lanes that were refused, and, with expired = true,
+-- those of which something was beyond.
 -- Arrays, one element a request: $1 lanes int, $2 how many jobs int, $3 lease ids uuid,
--- $4 workers text, $5 leases interval, $6 admitted boolean (the same for a lane)
+-- $4 workers text, $5 leases interval, $6 admitted boolean, $7 floors timestamptz (see
+-- `claim`; these two the same for a lane).  $8 bytes int
 WITH asked AS MATERIALIZED (
     SELECT *, (sum(quota) OVER (PARTITION BY lane_id ORDER BY place))::int AS upto
       FROM unnest($1::int[], $2::int[], $3::uuid[], $4::text[], $5::interval[],
-                  $6::boolean[]) WITH ORDINALITY
-           AS asked (lane_id, quota, lease_id, owner, lease, admitted, place)
+                  $6::boolean[], $7::timestamptz[]) WITH ORDINALITY
+           AS asked (lane_id, quota, lease_id, owner, lease, admitted, floor, place)
 ), wanted AS MATERIALIZED (
-    SELECT asked.lane_id, asked.quota,
+    SELECT asked.lane_id, asked.quota, asked.place,
+           coalesce(asked.floor, '-infinity') AS floor,
            coalesce(queue.limited, false) AND NOT asked.admitted AS refused
-      FROM (SELECT lane_id, sum(quota)::int AS quota, bool_and(admitted) AS admitted
+      FROM (SELECT lane_id, sum(quota)::int AS quota, bool_and(admitted) AS admitted,
+                   min(floor) AS floor, min(place) AS place
               FROM asked
              GROUP BY lane_id) AS asked
      CROSS JOIN LATERAL (
@@ -223,26 +276,51 @@ WITH asked AS MATERIALIZED (
            ) AS queue ON true
      WHERE queue.paused IS NOT true
 ), picked AS MATERIALIZED (
-    SELECT first.address
+    SELECT first.address, first.job, wanted.place
       FROM wanted
      CROSS JOIN LATERAL (
-            SELECT ctid AS address
+            SELECT ctid AS address, ready AS job
               FROM ready
              WHERE ready.lane_id = wanted.lane_id
+               AND ready.ready_at >= wanted.floor
                AND NOT wanted.refused
              ORDER BY rank, ready_at, job_id
              LIMIT wanted.quota
                FOR UPDATE SKIP LOCKED
            ) AS first
+), stored AS MATERIALIZED (
+    SELECT picked.*, body.*,
+           row_number() OVER in_turn AS turn,
+           sum(pg_column_size(body.payload)) OVER in_turn AS bytes_stored
+      FROM picked
+     CROSS JOIN LATERAL (
+            SELECT payload, refers, workflow_id
+              FROM jobs
+             WHERE jobs.id = (picked.job).job_id
+             LIMIT 1
+           ) AS body
+    WINDOW in_turn AS (ORDER BY place, (job).rank, (job).ready_at, (job).job_id
+                       ROWS UNBOUNDED PRECEDING)
+), fitting AS MATERIALIZED (
+    SELECT address, job
+      FROM (SELECT address, job, turn,
+                   sum(octet_length(
+                       CASE WHEN refers THEN resolved(payload, workflow_id)
+                            ELSE payload END::text
+                   )) OVER (ORDER BY turn ROWS UNBOUNDED PRECEDING) AS bytes
+              FROM stored
+             WHERE bytes_stored <= $8 OR turn = 1) AS unpacked
+     WHERE bytes <= $8 OR turn = 1
+), beyond AS (
+    SELECT (job).lane_id FROM picked EXCEPT ALL SELECT (job).lane_id FROM fitting
 ), taken AS (
     -- No join: see `claim`.
     DELETE FROM ready
-     WHERE ctid = ANY (ARRAY(SELECT address FROM picked))
-    RETURNING ready AS job
+     WHERE ctid = ANY (ARRAY(SELECT address FROM fitting))
 ), in_line AS MATERIALIZED (
     SELECT (job).lane_id,
            array_agg(job ORDER BY (job).rank, (job).ready_at, (job).job_id) AS jobs
-      FROM taken
+      FROM fitting
      GROUP BY (job).lane_id
 ), given AS MATERIALIZED (
     SELECT asked.lease_id, asked.owner, asked.lease, job.*, body.*
@@ -276,19 +354,7 @@ WITH asked AS MATERIALIZED (
     SELECT job_id, lane_id, rank, attempt, retry_count, 'expired'
       FROM given
      WHERE expired
-), into_rechecks AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child.child_id
-      FROM given
-     CROSS JOIN LATERAL (
-            SELECT child_id
-              FROM dependencies
-             WHERE dependencies.parent_id = given.job_id
-            OFFSET 0
-           ) AS child
-     WHERE expired
-     ORDER BY child.child_id
-        ON CONFLICT DO NOTHING
+    RETURNING job_id
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM given WHERE expired))
     RETURNING scope, key
@@ -305,21 +371,38 @@ WITH asked AS MATERIALIZED (
                 ELSE json_build_object('waited_ms', (extract(
                     epoch FROM statement_timestamp() - ready_at) * 1000)::real) END
       FROM given
-), beginning AS MATERIALIZED (
-    -- See `claim`.
-    SELECT first.id
-      FROM (SELECT DISTINCT workflow_id
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_finished), false)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_finished)))
+       AND (SELECT count(*) FROM noted) > 0
+), pending AS MATERIALIZED (
+    SELECT theirs.id
+      FROM (SELECT DISTINCT workflow_id AS id
               FROM given
              WHERE workflow_id IS NOT NULL
                AND NOT expired) AS theirs
      CROSS JOIN LATERAL (
+            SELECT state FROM workflows WHERE workflows.id = theirs.id LIMIT 1
+           ) AS standing
+     WHERE standing.state = 'pending'
+), beginning AS MATERIALIZED (
+    -- See `claim`.
+    SELECT first.id
+      FROM pending
+     CROSS JOIN LATERAL (
             SELECT id
               FROM workflows
-             WHERE workflows.id = theirs.workflow_id
-               AND state = 'pending'
+             WHERE workflows.id = pending.id
+               AND state NOT IN ('running', 'completed', 'failed', 'cancelled')
              LIMIT 1
                FOR NO KEY UPDATE SKIP LOCKED
            ) AS first
+), passed_by AS (
+    INSERT INTO rechecks (child_id)
+    SELECT id FROM pending WHERE id <> ALL (ARRAY(SELECT id FROM beginning))
 ), begun AS (
     UPDATE workflows
        SET state = 'running', started_at = statement_timestamp()
@@ -335,10 +418,16 @@ SELECT lane_id, job_id, lease_id, queue_name, payload::text AS payload, rank,
        attempt + 1 AS attempt, retry_count, max_retries, timeout_seconds,
        tags::text AS tags, idempotency_key, created_at, scheduled_at, workflow_id,
        statement_timestamp() AS claimed_at,
-       statement_timestamp() + lease AS lease_expires_at, expired
+       statement_timestamp() + lease AS lease_expires_at, expired,
+       (SELECT told FROM released) AS released
   FROM given
  UNION ALL
 SELECT lane_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL
   FROM wanted
- WHERE refused;
+ WHERE refused
+ UNION ALL
+SELECT DISTINCT lane_id, NULL::uuid, NULL::uuid, NULL, NULL, NULL::smallint, NULL::smallint,
+       NULL::smallint, NULL::smallint, NULL::int, NULL, NULL, NULL::timestamptz,
+       NULL::timestamptz, NULL::uuid, NULL::timestamptz, NULL::timestamptz, true, NULL
+  FROM beyond;

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from libs.common.db import Conn
 from libs.common.sql import load
+from libs.common.store.dependencies import Gone, Released
 
 SQL: Final = load(__package__, "closures")
 
@@ -25,11 +26,10 @@ async def cancel_lanes(
     limit: int,
     actor: str | None,
     reason: str | None = None,
-) -> int:
-    """Cancel up to *limit* jobs of each open place of *lanes*; return how many."""
-    return len(
-        await conn.fetch(SQL["cancel_lanes"], sorted(lanes), limit, actor, reason)
-    )
+) -> Gone:
+    """Cancel up to *limit* jobs of each open place of *lanes*."""
+    [row] = await conn.fetch(SQL["cancel_lanes"], sorted(lanes), limit, actor, reason)
+    return Gone(row["cancelled"], Released.read(row["released"]))
 
 
 async def retire(conn: Conn, *, organization_id: UUID, name: str) -> bool:

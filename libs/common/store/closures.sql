@@ -27,7 +27,8 @@ SELECT job_id FROM freed;
 
 -- name: cancel_lanes
 -- ready, scheduled, waiting, held → finished: up to so many jobs of each place, because
--- their queue or their endpoint is deleted.
+-- their queue or their endpoint is deleted.  Returned is how many, and what came of it for
+-- whoever waited for any of them (JSON; null: nobody did).
 -- $1 lanes int[], $2 limit int, $3 actor text, $4 reason text or null
 WITH asked AS MATERIALIZED (
     SELECT DISTINCT unnest($1::int[]) AS lane_id
@@ -96,11 +97,7 @@ WITH asked AS MATERIALIZED (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled'
       FROM taken
-), rechecked AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING job_id
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
     RETURNING scope, key
@@ -112,8 +109,16 @@ WITH asked AS MATERIALIZED (
            json_strip_nulls(json_build_object(
                'place', place, 'retry_count', retry_count, 'reason', $4::text))
       FROM taken
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_finished), false)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_finished)))
+       AND (SELECT count(*) FROM noted) > 0
 )
-SELECT job_id FROM taken;
+SELECT (SELECT count(*) FROM taken)::int AS cancelled,
+       (SELECT told FROM released)       AS released;
 
 -- name: retire
 -- The queue is no more, if nothing stands in it: its configuration is deleted, and its

@@ -1,14 +1,18 @@
 """Jobs that wait for jobs: edges from a child to its parents, and what comes of them.
 
-Whoever ends a job notes its children in ``rechecks``, in the same statement; `release`
-looks at what was noted.  An edge is committed while a statement that cannot see it may
-be ending the parent, so a new edge is looked at again for a minute.
+The statement that ends a job lets go who waited for it (``release_children`` in the
+schema), and tells what came of that: `Released`.  Whoever somebody else had in hands is
+noted in ``rechecks``, and `release` looks at what was noted.  An edge is committed
+while a statement that cannot see it may be ending the parent, so a new edge is noted,
+too, and looked at again for a minute.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
+
+import orjson
 
 from libs.common.db import Conn, Row
 from libs.common.sql import load
@@ -21,18 +25,51 @@ Kind = Literal["success", "completion", "failure"]
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What came of a look: how many children were met, and where jobs became ready.
+class Released:
+    """What came of it that jobs ended, or that somebody looked, for who had waited.
 
-    *joined* of them are held, in lines (`release_lines`).
+    So many jobs were *unblocked*, some in these lanes; *joined* of them are held, in
+    lines (`release_lines`); so many were *cancelled*, and so many workflows are *over*.
+    Of those that are *sweeping*, jobs must be cancelled now.  At *left_over* somebody
+    must look (`release_dependents`).
     """
 
-    looks: int
-    unblocked: int
-    cancelled: int
-    joined: int
-    push_lanes: list[int]
-    work_lanes: list[int]
+    unblocked: int = 0
+    cancelled: int = 0
+    joined: int = 0
+    over: int = 0
+    push_lanes: tuple[int, ...] = ()
+    work_lanes: tuple[int, ...] = ()
+    sweeping: tuple[UUID, ...] = ()
+    left_over: int = 0
+
+    @classmethod
+    def read(cls, told: str | None) -> "Released":
+        """Return what a statement told; None when nobody had waited."""
+        if told is None:
+            return NOBODY
+        found = orjson.loads(told)
+        return cls(
+            unblocked=found["unblocked"],
+            cancelled=found["cancelled"],
+            joined=found["joined"],
+            over=found["over"],
+            push_lanes=tuple(found["push_lanes"]),
+            work_lanes=tuple(found["work_lanes"]),
+            sweeping=tuple(UUID(id_) for id_ in found["sweeping"]),
+            left_over=found["left_over"],
+        )
+
+
+NOBODY: Final = Released()
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """How many jobs are no more, and what came of it."""
+
+    jobs: int
+    released: Released
 
 
 async def lock_graph(conn: Conn, *, organization_id: UUID) -> None:
@@ -70,13 +107,13 @@ async def depend(
     return added
 
 
-async def release(conn: Conn, *, limit: int) -> Looked:
-    """Look at up to *limit* children whose parents ended, and move who need not wait.
+async def release(conn: Conn, *, limit: int) -> tuple[int, Released]:
+    """Look at up to *limit* of those that were noted; return how many, and the rest.
 
-    There may be more when as many were looked at, or when any was cancelled.
+    There may be more when as many were looked at, or any were left over.
     """
     [row] = await conn.fetch(SQL["release"], limit)
-    return Looked(**row)
+    return row["looks"], Released.read(row["released"])
 
 
 async def parents_of(

@@ -99,137 +99,27 @@ WITH RECURSIVE descendants AS (
 SELECT ARRAY(SELECT parent_id FROM fresh ORDER BY parent_id) AS added FROM stands;
 
 -- name: release
--- waiting → ready, scheduled, held (unblocked) or finished (cancelled): look again at
--- children whose parents ended.  Those that have a line join it.  Those that are cancelled
--- have children, too: look again then.
--- Workflows wait for their jobs, too, as their children: they are looked at elsewhere
--- (`workflows.look`).
--- Returned is one row: how many were looked at, unblocked and cancelled, how many joined
--- a line, and the lanes of push and of workers' jobs that became ready.
+-- Look at who was noted: jobs that may need not wait any more, and workflows that may be
+-- over, or of which somebody must cancel what is left (`workflows.sweep`).
+-- Returned is one row: how many were looked at, and what came of it (JSON).
 -- $1 limit int
 WITH due AS MATERIALIZED (
     SELECT ctid AS address, child_id, repeatedly
       FROM rechecks
      WHERE at <= now()
-       AND NOT EXISTS (SELECT FROM workflows WHERE workflows.id = rechecks.child_id)
      ORDER BY at, id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
 ), struck AS (
     DELETE FROM rechecks WHERE ctid = ANY (ARRAY(SELECT address FROM due))
-), looked AS MATERIALIZED (
-    SELECT children.*, hopes.*
-      FROM (SELECT child_id, bool_or(repeatedly) AS repeatedly
-              FROM due GROUP BY child_id ORDER BY child_id) AS children
-     CROSS JOIN LATERAL hopes_of(children.child_id) AS hopes
-), decided AS MATERIALIZED (
-    -- Whoever adds an edge changes this row: a look that did not see it decides nothing.
-    SELECT mine.job_id, looked.met, looked.pointless
-      FROM looked
-     CROSS JOIN LATERAL (
-            SELECT job_id
-              FROM waiting
-             WHERE waiting.job_id = looked.child_id
-               AND waiting.edges = looked.edges
-             LIMIT 1
-               FOR UPDATE
-           ) AS mine
-     WHERE looked.met OR looked.hopeless
-), unblocked AS (
-    DELETE FROM waiting
-     WHERE job_id = ANY (ARRAY(SELECT job_id FROM decided WHERE met))
-    RETURNING job_id, lane_id, rank, run_at, coalesce(run_at > now(), false) AS later
-), hopeless AS (
-    DELETE FROM waiting
-     WHERE job_id = ANY (ARRAY(SELECT job_id FROM decided WHERE NOT met))
-    RETURNING job_id, lane_id, rank
-), skipped AS (
-    UPDATE workflow_jobs
-       SET skipped = true
-     WHERE job_id = ANY (ARRAY(SELECT job_id FROM decided WHERE NOT met AND pointless))
-), placed AS MATERIALIZED (
-    -- It has attempts already if its workflow was retried.
-    SELECT unblocked.*, body.line_scope, body.line_key,
-           coalesce((SELECT max(attempts.attempt)
-                       FROM attempts
-                      WHERE attempts.job_id = unblocked.job_id), 0)::smallint AS attempt
-      FROM unblocked
-     CROSS JOIN LATERAL (
-            SELECT line_scope, line_key FROM jobs WHERE jobs.id = unblocked.job_id LIMIT 1
-           ) AS body
-), into_ready AS (
-    INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
-    SELECT lane_id, rank, now(), job_id, attempt
-      FROM placed
-     WHERE NOT later
-       AND line_key IS NULL
-), into_scheduled AS (
-    INSERT INTO scheduled (run_at, job_id, lane_id, rank, attempt)
-    SELECT run_at, job_id, lane_id, rank, attempt
-      FROM placed
-     WHERE later
-       AND line_key IS NULL
-), into_held AS (
-    INSERT INTO held (job_id, lane_id, rank, reason, run_at, attempt)
-    SELECT job_id, lane_id, rank, 'its turn has not come',
-           CASE WHEN later THEN run_at END, attempt
-      FROM placed
-     WHERE line_key IS NOT NULL
-), into_lines AS (
-    INSERT INTO lines (job_id, scope, key)
-    SELECT job_id, line_scope, line_key
-      FROM placed
-     WHERE line_key IS NOT NULL
-     ORDER BY job_id
-    RETURNING scope, key
-), into_line_checks AS (
-    INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM into_lines
-), into_finished AS (
-    INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
-    SELECT job_id, lane_id, rank, 0, 0, 'cancelled' FROM hopeless
-), noted AS (
-    INSERT INTO journal (job_id, lane_id, transition, rank, attempt, details)
-    SELECT job_id, lane_id, 'unblocked'::transition, rank, attempt,
-           CASE WHEN later THEN json_build_object('run_at', run_at) END
-      FROM placed
-    UNION ALL
-    SELECT job_id, lane_id, 'cancelled', rank, 0,
-           json_build_object('place', 'waiting', 'retry_count', 0, 'reason',
-               CASE WHEN (SELECT pointless FROM decided
-                           WHERE decided.job_id = hopeless.job_id)
-                    THEN 'not_needed' ELSE 'parent_failed' END)
-      FROM hopeless
-), rechecked AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM hopeless))
-), repeated AS (
-    -- Twice as long after the edge each time: a statement lives half a minute at most.
-    INSERT INTO rechecks (at, child_id, repeatedly)
-    SELECT now() + greatest(interval '2 seconds', now() - youngest), child_id, true
-      FROM looked
-     CROSS JOIN LATERAL (
-            SELECT FROM waiting WHERE waiting.job_id = looked.child_id LIMIT 1
-           ) AS still
-     WHERE repeatedly
-       AND NOT met
-       AND NOT hopeless
-       AND youngest > now() - interval '1 minute'
-), rung AS (
-    SELECT lanes.id, lanes.push
-      FROM (SELECT DISTINCT lane_id
-              FROM placed
-             WHERE NOT later
-               AND line_key IS NULL) AS ready
-     CROSS JOIN LATERAL (SELECT * FROM lanes WHERE lanes.id = lane_id LIMIT 1) AS lanes
+), released AS MATERIALIZED (
+    SELECT look_again(ARRAY(SELECT child_id FROM due),
+                      ARRAY(SELECT DISTINCT child_id FROM due WHERE repeatedly))::text
+           AS told
+     WHERE EXISTS (SELECT FROM due)
 )
-SELECT (SELECT count(*) FROM due)::int                      AS looks,
-       (SELECT count(*) FROM unblocked)::int                AS unblocked,
-       (SELECT count(*) FROM hopeless)::int                 AS cancelled,
-       (SELECT count(*) FROM into_lines)::int               AS joined,
-       ARRAY(SELECT id FROM rung WHERE push ORDER BY id)     AS push_lanes,
-       ARRAY(SELECT id FROM rung WHERE NOT push ORDER BY id) AS work_lanes;
+SELECT (SELECT count(*) FROM due)::int AS looks,
+       (SELECT told FROM released)     AS released;
 
 -- name: parents_of
 -- What a job waits for, or waited for; jobs that are no more are left out.

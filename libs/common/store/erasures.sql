@@ -188,6 +188,8 @@ WITH gone AS (
               JOIN workflows ON workflows.organization_id = gone.id))
 ), told AS (
     DELETE FROM notices USING gone WHERE notices.organization_id = gone.id
+), active AS (
+    DELETE FROM stretches USING gone WHERE stretches.organization_id = gone.id
 ), keys AS (
     DELETE FROM idempotency USING gone WHERE idempotency.organization_id = gone.id
 ), message_ones AS (

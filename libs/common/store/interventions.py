@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from libs.common.db import Conn
+from libs.common.db import Conn, Row
 from libs.common.sql import load
+from libs.common.store.dependencies import Gone, Released
 
 SQL: Final = load(__package__, "interventions")
 
@@ -24,23 +25,21 @@ class Requeued:
 
 async def cancel(
     conn: Conn, *, organization_id: UUID, job_id: UUID, actor: str
-) -> bool:
-    """Cancel an open job nobody works on; return whether it was one."""
+) -> Released | None:
+    """Cancel an open job nobody works on; return what came of it, None if none is."""
     row = await conn.fetchrow(SQL["cancel"], organization_id, job_id, actor)
-    return row is not None
+    return None if row is None else Released.read(row["released"])
 
 
 async def cancel_in_work(
     conn: Conn, *, organization_id: UUID, job_id: UUID, actor: str
-) -> int | None:
-    """Cancel a job that somebody works on, in vain from now on; return its lane.
+) -> tuple[int, Released] | None:
+    """Cancel a job that somebody works on, in vain from now on.
 
-    None when nobody does.
+    Return its lane, and what came of it; None when nobody does.
     """
-    lane_id: int | None = await conn.fetchval(
-        SQL["cancel_in_work"], organization_id, job_id, actor
-    )
-    return lane_id
+    row = await conn.fetchrow(SQL["cancel_in_work"], organization_id, job_id, actor)
+    return None if row is None else (row["lane_id"], Released.read(row["released"]))
 
 
 async def reprioritize(
@@ -97,9 +96,29 @@ async def choose_dead(
     return [row["job_id"] for row in rows]
 
 
+async def group_dead(
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    queue_names: Sequence[str] | None,
+    letters: int,
+    groups: int,
+) -> list[Row]:
+    """Return what the newest *letters* died of, in up to *groups*, the most first."""
+    return list(
+        await conn.fetch(
+            SQL["group_dead"],
+            organization_id,
+            None if queue_names is None else list(queue_names),
+            letters,
+            groups,
+        )
+    )
+
+
 async def purge(
     conn: Conn, *, organization_id: UUID, job_ids: Collection[UUID], actor: str
-) -> int:
-    """Delete dead letters for good; return how many were."""
-    rows = await conn.fetch(SQL["purge"], organization_id, sorted(job_ids), actor)
-    return len(rows)
+) -> Gone:
+    """Delete dead letters for good."""
+    [row] = await conn.fetch(SQL["purge"], organization_id, sorted(job_ids), actor)
+    return Gone(row["purged"], Released.read(row["released"]))

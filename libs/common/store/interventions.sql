@@ -1,20 +1,21 @@
 -- name: cancel
 -- ready, scheduled, waiting, held → finished, by hand.
--- Nothing is returned when the job stands elsewhere.
+-- Nothing is returned when the job stands elsewhere, else what came of it for whoever
+-- waited for it (JSON; null: nobody did).
 -- $1 organization_id uuid, $2 job_id uuid, $3 actor text
 WITH owned AS MATERIALIZED (
     SELECT id FROM jobs WHERE id = $2 AND organization_id = $1
 ), from_ready AS (
-    DELETE FROM ready USING owned WHERE ready.job_id = owned.id
+    DELETE FROM ready WHERE job_id = ANY (ARRAY(SELECT id FROM owned))
     RETURNING job_id, 'ready' AS place, lane_id, rank, attempt, retry_count
 ), from_scheduled AS (
-    DELETE FROM scheduled USING owned WHERE scheduled.job_id = owned.id
+    DELETE FROM scheduled WHERE job_id = ANY (ARRAY(SELECT id FROM owned))
     RETURNING job_id, 'scheduled' AS place, lane_id, rank, attempt, retry_count
 ), from_waiting AS (
-    DELETE FROM waiting USING owned WHERE waiting.job_id = owned.id
+    DELETE FROM waiting WHERE job_id = ANY (ARRAY(SELECT id FROM owned))
     RETURNING job_id, 'waiting', lane_id, rank, 0::smallint, 0::smallint
 ), from_held AS (
-    DELETE FROM held USING owned WHERE held.job_id = owned.id
+    DELETE FROM held WHERE job_id = ANY (ARRAY(SELECT id FROM owned))
     RETURNING job_id, 'held' AS place, lane_id, rank, attempt, retry_count
 ), taken AS (
     SELECT * FROM from_ready
@@ -25,28 +26,32 @@ WITH owned AS MATERIALIZED (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled'
       FROM taken
+    RETURNING job_id
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
            json_build_object('place', place, 'retry_count', retry_count)
       FROM taken
-), rechecked AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_finished), false)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_finished)))
+       AND (SELECT count(*) FROM noted) > 0
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
     RETURNING scope, key
 ), into_line_checks AS (
     INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
-SELECT job_id FROM taken;
+SELECT job_id, (SELECT told FROM released) AS released FROM taken;
 
 -- name: cancel_in_work
 -- leased → finished: whoever works on it does so in vain from now on.  The attempt is
--- recorded as lost.  Returned is the lane that it makes room in, or nothing when the job
--- stands elsewhere.
+-- recorded as lost.  Returned is the lane that it makes room in, and what came of it for
+-- whoever waited for it (JSON; null: nobody did), or nothing when the job stands
+-- elsewhere.
 -- $1 organization_id uuid, $2 job_id uuid, $3 actor text
 WITH owned AS MATERIALIZED (
     SELECT id FROM jobs WHERE id = $2 AND organization_id = $1
@@ -71,23 +76,26 @@ WITH owned AS MATERIALIZED (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending, started_at)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled', began_at
       FROM in_hands
+    RETURNING job_id
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id, 'cancelled', rank, attempt, $3,
            json_build_object('place', 'leased', 'retry_count', retry_count)
       FROM in_hands
-), rechecked AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_finished), false)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_finished)))
+       AND (SELECT count(*) FROM noted) > 0
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
     RETURNING scope, key
 ), into_line_checks AS (
     INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
-SELECT lane_id FROM taken;
+SELECT lane_id, (SELECT told FROM released) AS released FROM taken;
 
 -- name: reprioritize
 -- ready, scheduled, waiting, held → the same place, by hand: with another rank.
@@ -179,13 +187,10 @@ WITH chosen AS MATERIALIZED (
              LIMIT 1 FOR NO KEY UPDATE
            ) AS theirs
 ), resuming AS (
-    -- Their workflows run on, unless they were cancelled.  Who looked before this has seen
-    -- another round.
+    -- Their workflows run on, unless they were cancelled.
     UPDATE workflows
-       SET round = round + 1,
-           state = CASE state WHEN 'failed' THEN 'running' ELSE state END,
-           finished_at = CASE state WHEN 'failed' THEN NULL ELSE finished_at END
-     WHERE id = ANY (ARRAY(SELECT id FROM resumed))
+       SET state = 'running', finished_at = NULL
+     WHERE id = ANY (ARRAY(SELECT id FROM resumed WHERE state = 'failed'))
     RETURNING id, organization_id, name, total_jobs
 ), told AS (
     INSERT INTO notices (organization_id, event, data)
@@ -193,8 +198,17 @@ WITH chosen AS MATERIALIZED (
            json_build_object('workflow_id', id, 'name', name, 'status', 'running',
                              'total_jobs', total_jobs)
       FROM resuming
-      JOIN resumed USING (id)
-     WHERE resumed.state = 'failed'
+), forgiven AS (
+    -- What else has failed there before is no reason to cancel what runs now.
+    UPDATE workflow_jobs
+       SET forgiven = job_id <> ALL (ARRAY(SELECT job_id FROM placed))
+     WHERE workflow_id = ANY (ARRAY(SELECT id FROM resumed))
+       AND (forgiven
+            OR coalesce(
+                   (SELECT true FROM dead
+                     WHERE dead.job_id = workflow_jobs.job_id LIMIT 1),
+                   (SELECT ending = 'expired' FROM finished
+                     WHERE finished.job_id = workflow_jobs.job_id LIMIT 1)))
 ), into_ready AS (
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt)
     SELECT lane_id, rank, now(), job_id, attempt
@@ -238,9 +252,34 @@ SELECT standing.job_id
  ORDER BY standing.job_id
  LIMIT $4;
 
+-- name: group_dead
+-- The newest dead letters of an organization by what they died of, the most first; of an
+-- error the beginning tells them apart.
+-- $1 organization_id uuid, $2 queue names text[] or null for all, $3 letters int, $4
+-- groups int
+WITH newest AS MATERIALIZED (
+    SELECT job_id
+      FROM open_jobs($1, $2::text[], '{dead}') AS standing
+     ORDER BY job_id DESC
+     LIMIT $3
+)
+SELECT lanes.queue_name, letter.reason::text AS reason,
+       left(letter.last_error, 200) AS error, count(*) AS letters,
+       min(letter.died_at) AS first_at, max(letter.died_at) AS last_at,
+       (SELECT count(*) FROM newest) AS examined
+  FROM newest
+ CROSS JOIN LATERAL (
+        SELECT * FROM dead WHERE dead.job_id = newest.job_id LIMIT 1
+       ) AS letter
+  JOIN lanes ON lanes.id = letter.lane_id
+ GROUP BY 1, 2, 3
+ ORDER BY letters DESC, last_at DESC
+ LIMIT $4;
+
 -- name: purge
 -- dead → nowhere, by hand: the letters, their bodies, attempts and keys are deleted.
--- The journal keeps that they were.
+-- The journal keeps that they were.  Returned is how many, and what came of it for
+-- whoever waited for any of them (JSON; null: nobody did).
 -- $1 organization_id uuid, $2 job_ids uuid[], in order; $3 actor text
 WITH chosen AS MATERIALIZED (
     SELECT letter.job_id
@@ -266,7 +305,7 @@ WITH chosen AS MATERIALIZED (
     RETURNING dead.*
 ), bodies AS (
     DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT job_id FROM buried))
-    RETURNING organization_id, idempotency_key
+    RETURNING id, organization_id, idempotency_key
 ), completions AS (
     DELETE FROM completion_webhooks WHERE job_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), answers AS (
@@ -278,14 +317,17 @@ WITH chosen AS MATERIALIZED (
        AND idempotency.key = bodies.idempotency_key
 ), own_edges AS (
     DELETE FROM dependencies WHERE child_id = ANY (ARRAY(SELECT job_id FROM buried))
-), rechecked AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM buried))
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor)
     SELECT job_id, lane_id, 'purged', rank, attempt, $3
       FROM buried
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT id FROM bodies), true)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT id FROM bodies)))
+       AND (SELECT count(*) FROM noted) > 0
 )
-SELECT job_id FROM buried;
+SELECT (SELECT count(*) FROM buried)::int AS purged,
+       (SELECT told FROM released)        AS released;

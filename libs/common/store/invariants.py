@@ -11,9 +11,12 @@ from libs.common.sql import load
 SQL: Final = load(__package__, "invariants")
 
 
-async def misplaced(conn: Conn) -> list[Row]:
-    """Return the jobs that are not in exactly one place: ``job_id``, ``places``."""
-    return list(await conn.fetch(SQL["misplaced"]))
+async def misplaced(conn: Conn, *, seconds: float | None = None) -> list[Row]:
+    """Return the jobs that are not in exactly one place: ``job_id``, ``places``.
+
+    It looks at every job, for up to *seconds* if the connection's limit is too short.
+    """
+    return list(await conn.fetch(SQL["misplaced"], timeout=seconds))
 
 
 async def unjournaled(conn: Conn) -> list[Row]:

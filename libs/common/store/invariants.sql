@@ -14,7 +14,8 @@ SELECT coalesce(jobs.id, standing.job_id)                    AS job_id,
  ORDER BY 1;
 
 -- name: unjournaled
--- Jobs whose last transition in the journal does not lead to the place they are in.
+-- Jobs whose last transition in the journal does not lead to the place they are in.  Of
+-- one that is finished there may be no transition left: its history is not kept as long.
 SELECT places.job_id, places.place, last.transition::text AS transition
   FROM places
   LEFT JOIN LATERAL (
@@ -44,6 +45,7 @@ SELECT places.job_id, places.place, last.transition::text AS transition
             WHEN 'requeued'     THEN '{ready,held,waiting}'
             ELSE '{}'
         END::text[])
+   AND NOT (places.place = 'finished' AND last.transition IS NULL)
  ORDER BY 1;
 
 -- name: forgotten

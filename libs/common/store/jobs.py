@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
+import msgspec
+
 from libs.common.db import Conn, Row
 from libs.common.sql import column, load
 from libs.common.store.lines import Line
@@ -45,8 +47,7 @@ class Completion:
     sealed: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job that was checked and may be created.
 
     *payload*, *tags* and *retry* are JSON texts; without a payload it is that of the
@@ -128,6 +129,8 @@ class Filter:
     offset: int = 0
     #: Only jobs that are older than this one; for the lists that are newest first.
     before: UUID | None = None
+    #: The first 200 characters of what went wrong last.
+    error: str | None = None
 
 
 async def create(conn: Conn, *, jobs: Sequence[NewJob]) -> set[UUID]:
@@ -195,7 +198,11 @@ async def list_jobs(conn: Conn, *, organization_id: UUID, chosen: Filter) -> lis
     """Return jobs of any state, newest first."""
     return list(
         await conn.fetch(
-            SQL["list_jobs"], organization_id, *_arguments(chosen), chosen.before
+            SQL["list_jobs"],
+            organization_id,
+            *_arguments(chosen),
+            chosen.before,
+            chosen.error,
         )
     )
 
@@ -210,6 +217,7 @@ async def list_open_jobs(
             organization_id,
             *_arguments(chosen),
             chosen.before,
+            chosen.error,
             list(places),
         )
     )
@@ -233,6 +241,7 @@ async def list_sorted_jobs(
             None if places is None else list(places),
             order_by,
             descending,
+            chosen.error,
         )
     )
 

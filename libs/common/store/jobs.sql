@@ -193,7 +193,7 @@ SELECT jobs.*,
 -- $1 organization_id uuid, $2 queue names text[] or null for all, $3 statuses text[]
 -- or null, $4 tag text, $5 job_type text, $6 search text, $7 created after
 -- timestamptz, $8 created before timestamptz, $9 limit int, $10 offset int, $11 before
--- which job_id uuid, or null
+-- which job_id uuid, or null, $12 last error text (its first 200 characters), or null
 SELECT listed.*
   FROM listed
  WHERE organization_id = $1
@@ -202,21 +202,23 @@ SELECT listed.*
    AND id >= first_id_at(coalesce($7::timestamptz, '2020-01-01') - interval '1 hour')
    AND id <  first_id_at(coalesce($8::timestamptz, '9000-01-01') + interval '1 hour')
    AND is_wanted(listed, $2, $3, $4, $5, $6, $7, $8)
+   AND ($12::text IS NULL OR left(listed.last_error, 200) = $12)
  ORDER BY id DESC
  LIMIT $9 OFFSET $10;
 
 -- name: list_open_jobs
 -- The same for states that are left again: walks the places, never the history.
--- $1 … $11 as in list_jobs; $12 places text[]
+-- $1 … $12 as in list_jobs; $13 places text[]
 SELECT listed.*
   FROM (SELECT job_id
-          FROM open_jobs($1, $2, $12::text[])
+          FROM open_jobs($1, $2, $13::text[])
          WHERE ($11::uuid IS NULL OR job_id < $11)
          ORDER BY job_id DESC) AS standing
  CROSS JOIN LATERAL (
         SELECT * FROM listed WHERE listed.id = standing.job_id LIMIT 1
        ) AS listed
  WHERE is_wanted(listed, $2, $3, $4, $5, $6, $7, $8)
+   AND ($12::text IS NULL OR left(listed.last_error, 200) = $12)
  ORDER BY standing.job_id DESC
  LIMIT $9 OFFSET $10;
 
@@ -224,7 +226,7 @@ SELECT listed.*
 -- The same in another order: looks at everything that is asked for, to sort it.  What
 -- has nothing to be sorted by comes last; of two that are equal, the newer one first.
 -- $1 … $10 as in list_jobs; $11 places text[], or null to walk the history; $12 by
--- what text, $13 descending boolean
+-- what text, $13 descending boolean, $14 last error text (as above), or null
 SELECT listed.*
   FROM (SELECT job_id FROM open_jobs($1, $2, $11::text[])
          WHERE $11::text[] IS NOT NULL
@@ -259,6 +261,7 @@ SELECT listed.*
                         WHEN 'queue_name' THEN listed.queue_name END AS word
        ) AS key
  WHERE is_wanted(listed, $2, $3, $4, $5, $6, $7, $8)
+   AND ($14::text IS NULL OR left(listed.last_error, 200) = $14)
  ORDER BY amount NULLS LAST, CASE WHEN NOT $13 THEN word END,
           CASE WHEN $13 THEN word END DESC,
           -- Of two of the same moment the id knows which came first.

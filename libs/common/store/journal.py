@@ -1,5 +1,6 @@
 """The journal: a job's history, and the source of the event stream."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -64,10 +65,10 @@ async def history(
     )
 
 
-async def read_untold(conn: Conn, *, after: Position, limit: int) -> list[Entry]:
-    """Return the next transitions after a position that may be told."""
-    rows = await conn.fetch(SQL["read_untold"], after.xid, after.seq, limit)
-    return [Entry(*row) for row in rows]
+async def find_traces(conn: Conn, *, job_ids: Collection[UUID]) -> dict[str, str]:
+    """Return the ``traceparent`` that created each of these jobs, if one did."""
+    rows = await conn.fetch(SQL["find_traces"], list(job_ids))
+    return {str(row["job_id"]): row["traceparent"] for row in rows}
 
 
 async def read_announced(conn: Conn) -> Position:

@@ -11,20 +11,21 @@ SELECT journal.seq, journal.job_id, journal.transition::text AS transition,
  ORDER BY CASE WHEN $5 THEN -journal.seq ELSE journal.seq END
  LIMIT $3 OFFSET $4;
 
--- name: read_untold
--- The next transitions to tell of, in the order in which that may be done: everything
--- that is committed and before which nothing can be committed any more.
--- $1 after xid text, $2 after seq bigint, $3 limit int
-SELECT journal.seq, journal.xid::text AS xid, journal.job_id, lanes.organization_id,
-       lanes.queue_name, journal.transition::text AS transition, journal.rank,
-       journal.attempt, journal.at, journal.actor, journal.details,
-       journal.lane_id, lanes.push, lanes.telling, lanes.endpoint_id
-  FROM journal
-  JOIN lanes ON lanes.id = journal.lane_id
- WHERE (journal.xid, journal.seq) > ($1::text::xid8, $2)
-   AND journal.xid < pg_snapshot_xmin(pg_current_snapshot())
- ORDER BY journal.xid, journal.seq
- LIMIT $3;
+-- name: find_traces
+-- Of jobs that were created by a request that is traced, what that is: told with their
+-- creation.
+-- $1 job_ids uuid[]
+SELECT asked.id AS job_id, created.traceparent
+  FROM unnest($1::uuid[]) AS asked (id)
+ CROSS JOIN LATERAL (
+        SELECT details ->> 'traceparent' AS traceparent
+          FROM journal
+         WHERE journal.job_id = asked.id
+           AND transition = 'created'
+         ORDER BY journal.job_id, journal.seq
+         LIMIT 1
+       ) AS created
+ WHERE created.traceparent IS NOT NULL;
 
 -- name: read_announced
 -- How far the journal was announced.

@@ -100,11 +100,19 @@ SELECT lanes.id, organization_id, queue_name, destination, push, endpoint_id, re
  WHERE lanes.id = ANY ($1::int[]);
 
 -- name: ready_of_queue
--- The lanes of a queue in which jobs wait to be begun.
+-- The lanes of a queue in which jobs wait to be begun.  Asked for is the first job of
+-- each: any would do, but where most jobs stand in few lanes Postgres would look for it
+-- by reading them all.
 -- $1 organization_id uuid, $2 queue_name text
-SELECT id, organization_id, queue_name, destination, push
+SELECT lanes.id, organization_id, queue_name, destination, push
   FROM lanes
+ CROSS JOIN LATERAL (
+        SELECT ready.job_id
+          FROM ready
+         WHERE ready.lane_id = lanes.id
+         ORDER BY ready.lane_id, ready.rank, ready.ready_at
+         LIMIT 1
+       ) AS first
  WHERE organization_id = $1
    AND queue_name = $2
-   AND EXISTS (SELECT FROM ready WHERE ready.lane_id = lanes.id)
- ORDER BY id;
+ ORDER BY lanes.id;

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from libs.common.db import Conn
+from libs.common.db import Conn, Row
 from libs.common.lifecycle import CRASHES_MAX
 from libs.common.sql import load
+from libs.common.store.dependencies import NOBODY, Released
 from libs.common.store.settlement import spelled
 
 SQL: Final = load(__package__, "leases")
@@ -16,12 +17,16 @@ SQL: Final = load(__package__, "leases")
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A job that left its owner for its lane; *dead* when there is no hope for it."""
+    """A job that left its owner for its lane; *dead* when there is no hope for it.
+
+    *released* is what came of all that were recovered with it.
+    """
 
     job_id: UUID
     lease_id: UUID
     lane_id: int
     dead: bool
+    released: Released = NOBODY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,19 +73,19 @@ async def grant_grace(conn: Conn, *, grace: timedelta) -> int:
 
 
 async def recover(
-    conn: Conn, *, limit: int, as_of: datetime | None = None
+    conn: Conn,
+    *,
+    limit: int,
+    as_of: datetime | None = None,
+    spared: Collection[UUID] = (),
 ) -> tuple[list[Recovered], bool]:
     """Take the jobs of up to *limit* batches whose leases have run out.
 
-    With *as_of* only those that had by then.  Return the jobs, and whether there may
-    be more such leases.
+    With *as_of* only those that had by then, and never those of *spared*, which are
+    held by the living.  Return the jobs, and whether there may be more such leases.
     """
-    rows = await conn.fetch(SQL["recover"], limit, CRASHES_MAX, as_of)
-    recovered = [
-        Recovered(row["job_id"], row["lease_id"], row["lane_id"], row["hopeless"])
-        for row in rows
-        if row["job_id"] is not None
-    ]
+    rows = await conn.fetch(SQL["recover"], limit, CRASHES_MAX, as_of, sorted(spared))
+    recovered = _recovered([row for row in rows if row["job_id"] is not None])
     return recovered, bool(rows) and rows[0]["leases"] == limit
 
 
@@ -106,7 +111,7 @@ async def renew_work(conn: Conn, *, renewals: Sequence[Renewed]) -> dict[int, da
 
 async def recover_work(conn: Conn, *, limit: int) -> list[Recovered]:
     """Take up to *limit* jobs from workers whose leases have run out."""
-    return [Recovered(*row) for row in await conn.fetch(SQL["recover_work"], limit)]
+    return _recovered(await conn.fetch(SQL["recover_work"], limit))
 
 
 async def release_work(
@@ -152,3 +157,13 @@ async def find_live(
         SQL["find_live"], [job for job, _ in held], [lease for _, lease in held]
     )
     return {(row["job_id"], row["lease_id"]) for row in rows}
+
+
+def _recovered(rows: Sequence[Row]) -> list[Recovered]:
+    released = Released.read(rows[0]["released"] if rows else None)
+    return [
+        Recovered(
+            row["job_id"], row["lease_id"], row["lane_id"], row["hopeless"], released
+        )
+        for row in rows
+    ]

@@ -52,14 +52,17 @@ RETURNING id;
 -- The attempt is recorded as lost and does not count against the receiver; a job whose
 -- process died so under it $2 times goes to the dead (promise 5).  A lease that no
 -- process ever took up lost its batch on the way: nobody died under it.  Leases that ran
--- out after $3 wait: nobody could renew them while Postgres itself stood still.
--- $1 limit int (leases), $2 crashes max int, $3 as of timestamptz
+-- out after $3 wait: nobody could renew them while Postgres itself stood still.  So do
+-- those that a living process holds, as the caller heard.
+-- $1 limit int (leases), $2 crashes max int, $3 as of timestamptz, $4 lease_ids uuid[]
+-- that are held
 -- Returned are the jobs, in rows that all say how many leases there were; one row
 -- without a job when those had none left.
 WITH run_out AS MATERIALIZED (
     SELECT id
       FROM leases
      WHERE deadline < least(now(), $3)
+       AND NOT id = ANY ($4::uuid[])
      ORDER BY deadline, id
      LIMIT $1
        FOR UPDATE SKIP LOCKED
@@ -106,6 +109,7 @@ WITH run_out AS MATERIALIZED (
            claimed_at
       FROM judged
      WHERE hopeless
+    RETURNING job_id
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id,
@@ -116,18 +120,21 @@ WITH run_out AS MATERIALIZED (
                                            THEN 'the batch was lost on its way'
                                            ELSE 'the lease ran out' END)
       FROM judged
-), into_rechecks AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_dead), true)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_dead)))
+       AND (SELECT count(*) FROM noted) > 0
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
     RETURNING scope, key
 ), into_line_checks AS (
     INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
-SELECT struck.leases, job_id, lease_id, lane_id, hopeless
+SELECT struck.leases, job_id, lease_id, lane_id, hopeless,
+       (SELECT told FROM released) AS released
   FROM (SELECT count(*)::int AS leases FROM dropped) AS struck
   LEFT JOIN judged ON true;
 
@@ -228,6 +235,7 @@ WITH run_out AS MATERIALIZED (
            died, claimed_at
       FROM judged
      WHERE hopeless
+    RETURNING job_id
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id,
@@ -240,18 +248,21 @@ WITH run_out AS MATERIALIZED (
                 ELSE json_build_object('retry_count', retry_count + 1, 'error', lost)
            END
       FROM judged
-), into_rechecks AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_dead), true)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_dead)))
+       AND (SELECT count(*) FROM noted) > 0
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM judged WHERE hopeless))
     RETURNING scope, key
 ), into_line_checks AS (
     INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
 )
-SELECT job_id, lease_id, lane_id, hopeless FROM judged;
+SELECT job_id, lease_id, lane_id, hopeless, (SELECT told FROM released) AS released
+  FROM judged;
 
 -- name: release_work
 -- leased → ready: a worker gives back what it holds.  The attempts did not happen.

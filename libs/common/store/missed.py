@@ -67,6 +67,23 @@ async def read_page(
     return Page(found, Position(reached_xid, reached_seq))
 
 
+async def read_onward(
+    conn: Conn, *, organization_id: UUID, after: Position
+) -> Position | None:
+    """Return up to where nothing happened in an organization behind *after*.
+
+    None when that is nowhere, or not known.
+    """
+    row = await conn.fetchrow(SQL["read_onward"], organization_id, after.xid, after.seq)
+    return None if row is None else Position(row["xid"], row["seq"])
+
+
+async def forget_stretches(conn: Conn, *, limit: int) -> int:
+    """Forget up to *limit* stretches that the journal has left; return how many."""
+    gone: int = await conn.fetchval(SQL["forget_stretches"], limit)
+    return gone
+
+
 async def read_of_job(
     conn: Conn,
     *,
@@ -100,6 +117,11 @@ async def read_standing(
     return Standing(
         row["queue_name"], row["status"], Position(row["xid"], row["seq"]), row["at"]
     )
+
+
+async def is_forgotten(conn: Conn, *, xid: str) -> bool:
+    """Whether something may be forgotten that happened behind this transaction."""
+    return bool(await conn.fetchval(SQL["is_forgotten"], xid))
 
 
 async def read_first(conn: Conn, *, xid: str) -> tuple[Position, datetime] | None:

@@ -67,6 +67,53 @@ SELECT theirs.seq, theirs.xid::text AS xid, theirs.job_id, theirs.organization_i
        ) AS labels ON true
  ORDER BY theirs.xid, theirs.seq;
 
+-- name: read_onward
+-- How far an organization may pass over what happened to others behind a position: up to
+-- where something may have happened in it next, or to where it was announced.  No row:
+-- nowhere, or not known.
+-- $1 organization_id uuid, $2 after xid text, $3 after seq bigint
+WITH next AS (
+    SELECT number
+      FROM stretches
+     WHERE organization_id = $1
+       AND number >= stretch_of($2::text::xid8)
+     ORDER BY number
+     LIMIT 1
+), goal AS (
+    SELECT CASE WHEN next.number IS NULL THEN announced.charted_xid
+                ELSE first_of_stretch(next.number) END AS xid,
+           CASE WHEN next.number IS NULL THEN announced.charted_seq
+                ELSE 0 END AS seq
+      FROM announced
+      LEFT JOIN next ON true
+     WHERE announced.charted_since < $2::text::xid8
+)
+SELECT xid::text AS xid, seq
+  FROM goal
+ WHERE (xid, seq) > ($2::text::xid8, $3);
+
+-- name: forget_stretches
+-- Old stretches → nowhere: those before the journal begins, or up to where it was
+-- forgotten, up to a limit.  Returned is how many.
+-- $1 limit int
+WITH first AS MATERIALIZED (
+    SELECT greatest((SELECT xid FROM journal ORDER BY xid, seq LIMIT 1),
+                    forgotten_xid) AS xid
+      FROM announced
+), old AS MATERIALIZED (
+    SELECT stretches.ctid AS address
+      FROM first
+      JOIN stretches ON stretches.number < stretch_of(first.xid)
+     ORDER BY stretches.number
+     LIMIT $1
+       FOR UPDATE OF stretches SKIP LOCKED
+), gone AS (
+    DELETE FROM stretches
+     WHERE ctid = ANY (ARRAY(SELECT address FROM old))
+    RETURNING 1
+)
+SELECT count(*)::int FROM gone;
+
 -- name: read_of_job
 -- What happened to one job behind a position.
 -- $1 organization_id uuid, $2 job_id uuid, $3 after xid text, $4 after seq bigint,
@@ -105,11 +152,16 @@ SELECT jobs.queue_name,
  WHERE jobs.id = $2
    AND jobs.organization_id = $1;
 
+-- name: is_forgotten
+-- Whether something may be forgotten that happened behind this transaction.
+-- $1 xid text
+SELECT forgotten_xid > '0' AND forgotten_xid >= $1::text::xid8 FROM announced;
+
 -- name: read_first
 -- The first transition of this transaction number, or a higher one.
 -- $1 xid text
 SELECT xid::text AS xid, seq, at
   FROM journal
- WHERE xid >= $1::text::xid8
- ORDER BY xid, seq
+ WHERE journal.xid >= $1::text::xid8
+ ORDER BY journal.xid, journal.seq
  LIMIT 1;

@@ -8,9 +8,9 @@ SELECT notices_xid::text AS xid, notices_seq AS seq FROM announced;
 -- $1 after xid text, $2 after seq bigint, $3 limit int
 SELECT seq, xid::text AS xid, organization_id, event, data::text AS data, at
   FROM notices
- WHERE (xid, seq) > ($1::text::xid8, $2)
-   AND xid < pg_snapshot_xmin(pg_current_snapshot())
- ORDER BY xid, seq
+ WHERE (notices.xid, notices.seq) > ($1::text::xid8, $2)
+   AND notices.xid < pg_snapshot_xmin(pg_current_snapshot())
+ ORDER BY notices.xid, notices.seq
  LIMIT $3;
 
 -- name: note_told

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -139,3 +139,8 @@ async def advance(
     await conn.execute(
         SQL["advance"], id_, reached, examined, replayed, pause_seconds, state
     )
+
+
+async def forget_replays(conn: Conn, *, age: timedelta, at_most: int) -> None:
+    """Delete replays that are over and began longer ago than this."""
+    await conn.execute(SQL["forget_replays"], age, at_most)

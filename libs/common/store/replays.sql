@@ -72,12 +72,14 @@ RETURNING *;
 
 -- name: take_replay
 -- The replay that may go on for the longest time, for whoever goes on with it in this
--- transaction; with its endpoint.
+-- transaction; with its endpoint, and the plan of its organization.
 SELECT replays.*, endpoints.event_types, endpoints.filter AS endpoint_filter,
        endpoints.format, endpoints.ordered, endpoints.max_retries,
-       endpoints.deleted_at IS NOT NULL AS deleted
+       endpoints.deleted_at IS NOT NULL AS deleted,
+       organizations.plan_tier, organizations.custom_limits::text AS custom_limits
   FROM replays
   JOIN endpoints ON endpoints.id = replays.endpoint_id
+  JOIN organizations ON organizations.id = replays.organization_id
  WHERE replays.state = 'running'
    AND replays.next_at <= now()
  ORDER BY replays.next_at, replays.id
@@ -127,7 +129,9 @@ SELECT next.id, next.event_type, next.ordering_key, next.hops,
            AND id >= first_id_at($2)
            AND id < first_id_at($3)
          ORDER BY id
-         LIMIT $5) AS next
+         LIMIT $5
+           -- Nobody takes them away before they are sent again.
+           FOR KEY SHARE) AS next
   LEFT JOIN LATERAL (
         SELECT standing.place, standing.job_id
           FROM jobs
@@ -158,3 +162,16 @@ UPDATE replays
        state       = $6,
        finished_at = CASE WHEN $6 <> 'running' THEN now() END
  WHERE id = $1;
+
+-- name: forget_replays
+-- Replays that are over and began longer ago than $1.
+-- $1 age interval, $2 limit int
+DELETE FROM replays
+ WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+          FROM replays
+         WHERE id < first_id_at(now() - $1::interval)
+           AND state <> 'running'
+         ORDER BY id
+         LIMIT $2
+           FOR UPDATE SKIP LOCKED));

@@ -9,6 +9,7 @@ import orjson
 
 from libs.common.db import Conn
 from libs.common.sql import column, load
+from libs.common.store.dependencies import Released
 
 SQL: Final = load(__package__, "settlement")
 
@@ -63,10 +64,10 @@ class Settled:
 class Closed:
     """A job that was settled: it left this lane's leased jobs.
 
-    *index* is its place among the attempts that were told.  *awaited*: other jobs wait
-    for it (`release_dependents`).  *left_line*: it was its turn in a line, and is that
-    of another now (`release_lines`).  *limited*: its queue or endpoint limits how many
-    jobs are in work, so there may be room now (`find_room`).
+    *index* is its place among the attempts that were told.  *left_line*: it was its
+    turn in a line, and is that of another now (`release_lines`).  *limited*: its queue
+    or endpoint limits how many jobs are in work, so there may be room now
+    (`find_room`).  *released* is what came of all that were settled with it.
     """
 
     index: int
@@ -74,9 +75,9 @@ class Closed:
     lease_id: UUID
     lane_id: int
     how: How
-    awaited: bool
     left_line: bool
     limited: bool
+    released: Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +158,20 @@ async def settle(
         column(attempt.result for attempt in told),
         actor,
     )
-    return [Closed(order[index], *row) for index, *row in rows]
+    released = Released.read(rows[0]["released"] if rows else None)
+    return [
+        Closed(
+            index=order[row["index"]],
+            job_id=row["job_id"],
+            lease_id=row["lease_id"],
+            lane_id=row["lane_id"],
+            how=row["transition"],
+            left_line=row["left_line"],
+            limited=row["limited"],
+            released=released,
+        )
+        for row in rows
+    ]
 
 
 async def find_room(conn: Conn, *, lanes: Collection[int]) -> dict[int, bool]:

@@ -37,8 +37,8 @@ SELECT asked.job_id, held.retry_count, body.max_retries,
 -- Fenced: a batch's job by its lease; a worker's by its owner, the deadline, the
 -- organization, and by the lease too when it is named.  Whatever else is told is left
 -- alone.  Returned are the jobs that were settled, by their place among those told, with
--- whether jobs wait for them, whether they left a line, and whether their queue or
--- endpoint limits how many are in work.
+-- whether they left a line, whether their queue or endpoint limits how many are in work,
+-- and what came of it for whoever waited for any of them (JSON; null: nobody did).
 -- Arrays, one element a job, in the order of job ids: $1 job_ids uuid, $2 lease_ids
 -- uuid, $3 owners text (null: a batch's), $4 organization_ids uuid, $5 queues text (JSON
 -- array; null: every queue), $6 transitions text (completed, retrying, deadlettered,
@@ -113,6 +113,7 @@ WITH told AS MATERIALIZED (
     SELECT job_id, lane_id, rank, attempt - 1, retry_count, 'expired'::ending, NULL, NULL
       FROM closed
      WHERE transition = 'expired'
+    RETURNING job_id
 ), into_scheduled AS (
     INSERT INTO scheduled (run_at, job_id, lane_id, rank, attempt, retry_count, crash_count)
     -- Into the lane for retries, if there is one.
@@ -128,6 +129,7 @@ WITH told AS MATERIALIZED (
     SELECT job_id, lane_id, rank, attempt, retry_count, death, error, started_at
       FROM closed
      WHERE transition = 'deadlettered'
+    RETURNING job_id
 ), into_ready AS (
     -- It was not tried: the attempt did not happen.
     INSERT INTO ready (lane_id, rank, ready_at, job_id, attempt, retry_count, crash_count)
@@ -150,21 +152,23 @@ WITH told AS MATERIALIZED (
                 WHEN 'expired' THEN json_build_object('place', 'leased')
            END
       FROM closed
+    RETURNING job_id
 ), ended AS MATERIALIZED (
-    SELECT job_id
-      FROM closed
-     WHERE transition IN ('completed', 'deadlettered', 'expired')
+    -- Asked of those who write it: it is written before anybody is let go.
+    SELECT job_id FROM into_finished UNION ALL SELECT job_id FROM into_dead
 ), awaited AS MATERIALIZED (
-    SELECT parent_id, child_id
+    SELECT DISTINCT parent_id
       FROM dependencies
      WHERE parent_id = ANY (ARRAY(SELECT job_id FROM ended))
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT parent_id FROM awaited), true)::text AS told
+     WHERE EXISTS (SELECT FROM awaited)
+       AND (SELECT count(*) FROM noted) > 0
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM ended))
     RETURNING job_id, scope, key
 ), into_line_checks AS (
     INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM left_line
-), into_rechecks AS (
-    INSERT INTO rechecks (child_id) SELECT DISTINCT child_id FROM awaited
 ), limited AS MATERIALIZED (
     SELECT closed.lane_id
       FROM (SELECT DISTINCT lane_id FROM closed) AS closed
@@ -185,9 +189,9 @@ WITH told AS MATERIALIZED (
         OR lane.endpoint_id IS NOT NULL
 )
 SELECT number - 1 AS index, job_id, lease_id, lane_id, transition::text AS transition,
-       job_id = ANY (ARRAY(SELECT parent_id FROM awaited)) AS awaited,
        job_id = ANY (ARRAY(SELECT job_id FROM left_line)) AS left_line,
-       lane_id = ANY (ARRAY(SELECT lane_id FROM limited)) AS limited
+       lane_id = ANY (ARRAY(SELECT lane_id FROM limited)) AS limited,
+       (SELECT told FROM released) AS released
   FROM closed;
 
 -- name: find_room

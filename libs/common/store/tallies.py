@@ -5,7 +5,7 @@ announced.  Who reads adds what was not announced yet, in one snapshot: so the f
 are exact whenever they are read, with and without anybody who announces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -76,12 +76,15 @@ class Figures:
         return self.ready_jobs + self.retrying_jobs + self.waiting_jobs + self.held_jobs
 
     @property
+    def open(self) -> int:
+        """Jobs that are not over."""
+        return self.pending + self.scheduled_jobs + self.leased_jobs
+
+    @property
     def total(self) -> int:
         """All jobs, open or over, except purged ones."""
         return (
-            self.pending
-            + self.scheduled_jobs
-            + self.leased_jobs
+            self.open
             + self.dead_jobs
             + self.completed_jobs
             + self.cancelled_jobs
@@ -116,14 +119,17 @@ async def count_announced(
     upto: Position,
     tallies: Sequence[Tally],
     credits_: Sequence[Credit],
+    happened: Iterable[tuple[UUID, str]],
 ) -> bool:
     """Count what was announced between two points, and remember the second.
 
-    Returns False, and does nothing, when the journal was not announced exactly up to
+    *happened* says in which organizations, and in which transactions (xid).  Returns
+    False, and does nothing, when the journal was not announced exactly up to
     *before*: then somebody else counted some of it.
     """
     in_order = sorted(tallies)
     by_worker = sorted(credits_)
+    distinct = sorted(set(happened))
     moved = await conn.fetchval(
         SQL["count_announced"],
         upto.xid,
@@ -140,6 +146,8 @@ async def count_announced(
         [credit.organization_id for credit in by_worker],
         [credit.completed for credit in by_worker],
         [credit.failed for credit in by_worker],
+        [organization_id for organization_id, _ in distinct],
+        [xid for _, xid in distinct],
     )
     return moved is not None
 
@@ -170,6 +178,27 @@ async def of_queues(
     return {row["queue_name"]: _figures(row) for row in rows}
 
 
+async def series(
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    queue_names: Sequence[str] | None,
+    since: datetime,
+) -> list[Row]:
+    """Return what was announced since then: ``bucket``, ``transition``, ``jobs``, ….
+
+    The earliest first; buckets in which nothing happened are left out.
+    """
+    return list(
+        await conn.fetch(
+            SQL["series"],
+            organization_id,
+            None if queue_names is None else list(queue_names),
+            since,
+        )
+    )
+
+
 async def of_everything(conn: Conn) -> Figures:
     """Return how the whole house stands."""
     return _figures(await conn.fetchrow(SQL["of_everything"]))
@@ -180,3 +209,8 @@ _FIGURES: Final = tuple(field.name for field in fields(Figures))
 
 def _figures(row: Row | None) -> Figures:
     return Figures(**{name: row[name] for name in _FIGURES}) if row else Figures()
+
+
+async def forget_tallies(conn: Conn, *, age: timedelta, at_most: int) -> None:
+    """Delete days of longer ago than this."""
+    await conn.execute(SQL["forget_tallies"], age, at_most)

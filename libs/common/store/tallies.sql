@@ -10,9 +10,14 @@
 -- precision (ms), $10 waits double precision (ms)
 -- Arrays, one element a worker, in the order of ids: $11 ids text, $12 organizations
 -- uuid, $13 jobs completed bigint, $14 jobs failed bigint
+-- Arrays, one element an organization and transaction: $15 organizations uuid, $16 xids
+-- text
 WITH moved AS (
     UPDATE announced
-       SET xid = $1::text::xid8, seq = $2
+       SET xid = $1::text::xid8, seq = $2,
+           charted_since = CASE WHEN charted_xid = xid AND charted_seq = seq
+                                THEN charted_since ELSE xid END,
+           charted_xid = $1::text::xid8, charted_seq = $2
      WHERE xid = $3::text::xid8
        AND seq = $4
     RETURNING seq
@@ -35,6 +40,13 @@ WITH moved AS (
        SET jobs        = tally.jobs + excluded.jobs,
            duration_ms = tally.duration_ms + excluded.duration_ms,
            wait_ms     = tally.wait_ms + excluded.wait_ms
+), charted AS (
+    INSERT INTO stretches (organization_id, number)
+    SELECT DISTINCT happened.organization_id, stretch_of(happened.xid::xid8)
+      FROM moved
+     CROSS JOIN unnest($15::uuid[], $16::text[]) AS happened (organization_id, xid)
+     ORDER BY 1, 2
+        ON CONFLICT DO NOTHING
 ), known AS MATERIALIZED (
     SELECT workers.id
       FROM moved
@@ -108,6 +120,40 @@ SELECT asked.queue_name, figures.*
          WHERE lanes.organization_id = $1
            AND lanes.queue_name = asked.queue_name)) AS figures;
 
+-- name: series
+-- What happened in each five minutes since then, as far as it was announced.  Ordered
+-- and limited so that each lane's are found by the key, whatever others have.
+-- $1 organization_id uuid, $2 queue names text[] or null for all, $3 since timestamptz
+SELECT bucket, transition, sum(told.jobs)::bigint AS jobs,
+       sum(duration_ms) AS duration_ms, sum(wait_ms) AS wait_ms
+  FROM lanes
+ CROSS JOIN LATERAL (
+        SELECT *
+          FROM tallies
+         WHERE tallies.lane_id = lanes.id
+           AND tallies.bucket >= $3
+         ORDER BY tallies.lane_id, tallies.bucket, tallies.transition
+         LIMIT 1000000000
+       ) AS told
+ WHERE organization_id = $1
+   AND CASE WHEN $2::text[] IS NULL THEN NOT telling ELSE queue_name = ANY ($2) END
+ GROUP BY bucket, transition
+ ORDER BY bucket, transition;
+
 -- name: of_everything
 -- How the whole house stands.
 SELECT * FROM figures_of(ARRAY(SELECT id FROM lanes));
+
+-- name: forget_tallies
+-- Days that are older than $1; what there ever was stays.
+-- $1 age interval, $2 limit int
+DELETE FROM tallies
+ WHERE ctid = ANY (ARRAY(
+        SELECT ctid
+          FROM tallies
+         WHERE bucket < now() - $1::interval
+           AND (bucket AT TIME ZONE 'UTC')::time = '00:00'
+           AND bucket > '-infinity'
+         ORDER BY bucket
+         LIMIT $2
+           FOR UPDATE SKIP LOCKED));

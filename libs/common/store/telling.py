@@ -1,16 +1,19 @@
 """Who is told what happens: read and counted in the transaction that tells it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from libs.common.db import Conn
 from libs.common.sql import load
-from libs.common.store.journal import Position
+from libs.common.store.journal import Entry, Position
 
 SQL: Final = load(__package__, "telling")
+
+#: A row begins with what stands in the journal.
+_OF_ENTRY: Final = len(fields(Entry))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,19 @@ async def read_told(conn: Conn) -> Position:
     if row is None:
         raise LookupError("the table announced has lost its row")
     return Position(row["xid"], row["seq"])
+
+
+async def read_untold(
+    conn: Conn, *, after: Position, limit: int, ends: Collection[str]
+) -> tuple[list[Entry], int]:
+    """Return what comes next after a position and may concern somebody, and the last.
+
+    *limit* transitions are looked at, at most; how many were is returned as well.
+    *ends* are the transitions that end a job.
+    """
+    rows = await conn.fetch(SQL["read_untold"], after.xid, after.seq, limit, list(ends))
+    looked_at = rows[0]["looked_at"] if rows else 0
+    return [Entry(*row[:_OF_ENTRY]) for row in rows], looked_at
 
 
 async def note_told(

@@ -2,6 +2,57 @@
 -- How far the journal was told.
 SELECT tell_xid::text AS xid, tell_seq AS seq FROM announced;
 
+-- name: read_untold
+-- The next transitions of which somebody may want to be told, or that tell how telling
+-- went, in the order in which that may be done: of everything that is committed and
+-- before which nothing can be committed any more.  $3 are looked at, and most are
+-- nobody's concern.  The last of them comes along whatever it is, and all with how many
+-- were looked at.
+-- $1 after xid text, $2 after seq bigint, $3 limit int, $4 transitions that end a job
+-- text[]
+WITH next AS MATERIALIZED (
+    SELECT journal.seq, journal.xid, journal.job_id, lanes.organization_id,
+           lanes.queue_name, journal.transition::text AS transition, journal.rank,
+           journal.attempt, journal.at, journal.actor, journal.details,
+           journal.lane_id, lanes.push, lanes.telling, lanes.endpoint_id
+      FROM journal
+      JOIN lanes ON lanes.id = journal.lane_id
+     WHERE (journal.xid, journal.seq) > ($1::text::xid8, $2)
+       AND journal.xid < pg_snapshot_xmin(pg_current_snapshot())
+     ORDER BY journal.xid, journal.seq
+     LIMIT $3
+), listening AS MATERIALIZED (
+    SELECT owners.organization_id
+      FROM (SELECT DISTINCT organization_id FROM next) AS owners
+     CROSS JOIN LATERAL (
+            SELECT id
+              FROM endpoints
+             WHERE endpoints.organization_id = owners.organization_id
+               AND kind = 'outgoing'
+               AND enabled
+               AND deleted_at IS NULL
+             LIMIT 1
+           ) AS webhook
+)
+SELECT next.seq, next.xid::text AS xid, next.job_id, next.organization_id,
+       next.queue_name, next.transition, next.rank, next.attempt, next.at, next.actor,
+       next.details, next.lane_id, next.push, next.telling, next.endpoint_id,
+       (SELECT count(*)::int FROM next) AS looked_at
+  FROM next
+  LEFT JOIN LATERAL (
+        SELECT job_id
+          FROM completion_webhooks
+         WHERE completion_webhooks.job_id = next.job_id
+           AND next.transition = ANY ($4::text[])
+         LIMIT 1
+       ) AS completion ON true
+ WHERE next.telling
+    OR completion.job_id IS NOT NULL
+    OR next.organization_id IN (SELECT organization_id FROM listening)
+    OR (next.xid, next.seq) = (
+        SELECT xid, seq FROM next ORDER BY xid DESC, seq DESC LIMIT 1)
+ ORDER BY next.xid, next.seq;
+
 -- name: note_told
 -- Remember that the journal was told up to a point.  Nothing is returned, and nothing
 -- happens, when it was not told exactly as far as the caller thinks.  When that is all

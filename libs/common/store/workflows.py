@@ -1,9 +1,9 @@
 """Workflows: jobs that belong together, and how they stand as a whole.
 
 A workflow waits for its jobs as a child waits for its parents, by edges of its own in
-``dependencies``: so whatever ends one of its jobs notes it in ``rechecks``, in the same
-statement, and whoever did that looks (`look`, after `dependencies.release`).  The claim
-that begins its first job makes it running.
+``dependencies``: so the statement that ends the last of its jobs ends it, too
+(``release_children`` in the schema).  The claim that begins its first job makes it
+running.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from libs.common.db import Conn, Row
 from libs.common.sql import load
-from libs.common.store.dependencies import Kind, Mode
+from libs.common.store.dependencies import Kind, Mode, Released
 
 SQL: Final = load(__package__, "workflows")
 
@@ -51,24 +51,13 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What came of a look: how many were looked at, and how many are over.
-
-    Of those that are *sweeping*, jobs must be cancelled now.
-    """
-
-    looks: int
-    settled: int
-    sweeping: list[UUID]
-
-
-@dataclass(frozen=True, slots=True)
 class Swept:
     """How many jobs were *chosen*, how many *cancelled*, and how many left a line."""
 
     chosen: int
     cancelled: int
     left_line: int
+    released: Released
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +126,15 @@ async def add_edges(conn: Conn, *, edges: Sequence[Edge]) -> None:
     )
 
 
-async def look(conn: Conn, *, limit: int) -> Looked:
-    """Look at up to *limit* notes of workflows whose jobs ended, and end who is over.
-
-    There may be more when as many were looked at.
-    """
-    [row] = await conn.fetch(SQL["look"], limit)
-    return Looked(**row)
-
-
 async def sweep(conn: Conn, *, ids: Collection[UUID], actor: str | None) -> Swept:
     """Cancel what is left of workflows, once; again until none is chosen."""
     [row] = await conn.fetch(SQL["sweep"], sorted(ids), actor)
-    return Swept(**row)
+    return Swept(
+        chosen=row["chosen"],
+        cancelled=row["cancelled"],
+        left_line=row["left_line"],
+        released=Released.read(row["released"]),
+    )
 
 
 async def stop(conn: Conn, *, organization_id: UUID, id_: UUID) -> bool:

@@ -48,88 +48,6 @@ INSERT INTO dependencies (child_id, parent_id, mode, kind)
 SELECT *
   FROM unnest($1::uuid[], $2::uuid[], $3::dependency_mode[], $4::dependency_kind[]);
 
--- name: look
--- pending, running → completed, failed, cancelled: look at workflows of which a job has
--- ended.  One is over when all of its jobs are: failed if any of them failed, cancelled
--- if any was cancelled, unless because nobody needed it.
--- Returned is one row: how many were looked at, how many are over, and those of which
--- somebody must cancel what is left (`sweep`); that may die, so they are looked at again.
--- $1 limit int
-WITH due AS MATERIALIZED (
-    SELECT ctid AS address, child_id
-      FROM rechecks
-     WHERE at <= now()
-       AND EXISTS (SELECT FROM workflows WHERE workflows.id = rechecks.child_id)
-     ORDER BY at, id
-     LIMIT $1
-       FOR UPDATE SKIP LOCKED
-), struck AS (
-    DELETE FROM rechecks WHERE ctid = ANY (ARRAY(SELECT address FROM due))
-), looked AS MATERIALIZED (
-    SELECT workflow.*, has_open_jobs(workflow.id) AS is_open
-      FROM (SELECT DISTINCT child_id FROM due ORDER BY child_id) AS noted
-     CROSS JOIN LATERAL (
-            SELECT id, state, policy, round
-              FROM workflows
-             WHERE workflows.id = noted.child_id
-             LIMIT 1
-           ) AS workflow
-), over AS MATERIALIZED (
-    -- Whoever takes its jobs up again changes the round: a look that did not see that
-    -- decides nothing.
-    SELECT looked.id, looked.state AS before, progress.*
-      FROM looked
-     CROSS JOIN LATERAL (
-            SELECT id
-              FROM workflows
-             WHERE workflows.id = looked.id
-               AND workflows.round = looked.round
-               AND workflows.state IN ('pending', 'running')
-             LIMIT 1
-               FOR NO KEY UPDATE
-           ) AS mine
-     CROSS JOIN LATERAL progress_of(looked.id) AS progress
-     WHERE NOT looked.is_open
-), settled AS (
-    UPDATE workflows
-       SET state = CASE WHEN over.failed > 0 THEN 'failed'
-                        WHEN over.cancelled > 0 THEN 'cancelled'
-                        ELSE 'completed' END,
-           started_at = coalesce(started_at,
-                                 CASE WHEN over.completed + over.failed > 0 THEN now() END),
-           finished_at = now(), completed_jobs = over.completed,
-           failed_jobs = over.failed, cancelled_jobs = over.cancelled,
-           skipped_jobs = over.skipped
-      FROM over
-     WHERE workflows.id = over.id
-    RETURNING workflows.*, over.before
-), told AS (
-    INSERT INTO notices (organization_id, event, data)
-    SELECT organization_id, 'workflow.started',
-           json_build_object('workflow_id', id, 'name', name, 'status', 'running')
-      FROM settled
-     WHERE before = 'pending'
-       AND started_at IS NOT NULL
-    UNION ALL
-    SELECT organization_id, 'workflow.' || state,
-           json_build_object('workflow_id', id, 'name', name, 'status', state,
-                             'total_jobs', total_jobs, 'completed_jobs', completed_jobs,
-                             'failed_jobs', failed_jobs)
-      FROM settled
-), sweeping AS MATERIALIZED (
-    SELECT id
-      FROM looked
-     WHERE is_open
-       AND (state = 'cancelled' OR policy = 'fail_fast' AND has_failed_jobs(id))
-       AND EXISTS (SELECT FROM idle_jobs(id, state = 'cancelled'))
-), again AS (
-    INSERT INTO rechecks (at, child_id)
-    SELECT now() + interval '2 seconds', id FROM sweeping
-)
-SELECT (SELECT count(*) FROM due)::int          AS looks,
-       (SELECT count(*) FROM settled)::int      AS settled,
-       ARRAY(SELECT id FROM sweeping ORDER BY id) AS sweeping;
-
 -- name: sweep
 -- ready, scheduled, waiting, held → finished: cancel the jobs of workflows that were
 -- cancelled, or that fail at once and have failed, on which nobody works.  Who was moved
@@ -157,8 +75,16 @@ WITH chosen AS MATERIALIZED (
 ), from_scheduled AS (
     DELETE FROM scheduled WHERE job_id = ANY (ARRAY(SELECT job_id FROM chosen))
     RETURNING job_id, 'scheduled' AS place, lane_id, rank, attempt, retry_count
+), in_waiting AS MATERIALIZED (
+    -- In the order of ids, as everybody takes them who waits.
+    SELECT mine.job_id
+      FROM (SELECT DISTINCT job_id FROM chosen ORDER BY job_id OFFSET 0) AS asked
+     CROSS JOIN LATERAL (
+            SELECT job_id FROM waiting WHERE waiting.job_id = asked.job_id
+             LIMIT 1 FOR UPDATE
+           ) AS mine
 ), from_waiting AS (
-    DELETE FROM waiting WHERE job_id = ANY (ARRAY(SELECT job_id FROM chosen))
+    DELETE FROM waiting WHERE job_id = ANY (ARRAY(SELECT job_id FROM in_waiting))
     RETURNING job_id, 'waiting', lane_id, rank, 0::smallint, 0::smallint
 ), from_held AS (
     DELETE FROM held WHERE job_id = ANY (ARRAY(SELECT job_id FROM chosen))
@@ -172,17 +98,20 @@ WITH chosen AS MATERIALIZED (
     INSERT INTO finished (job_id, lane_id, rank, attempt, retry_count, ending)
     SELECT job_id, lane_id, rank, attempt, retry_count, 'cancelled'
       FROM taken
+    RETURNING job_id
 ), noted AS (
     INSERT INTO journal (job_id, lane_id, transition, rank, attempt, actor, details)
     SELECT job_id, lane_id, 'cancelled', rank, attempt, $2,
            json_build_object('place', place, 'retry_count', retry_count, 'reason',
                (SELECT reason FROM chosen WHERE chosen.job_id = taken.job_id))
       FROM taken
-), rechecked AS (
-    INSERT INTO rechecks (child_id)
-    SELECT DISTINCT child_id
-      FROM dependencies
-     WHERE parent_id = ANY (ARRAY(SELECT job_id FROM taken))
+    RETURNING job_id
+), released AS MATERIALIZED (
+    SELECT release_children(ARRAY(SELECT job_id FROM into_finished), false)::text AS told
+     WHERE EXISTS (SELECT
+                     FROM dependencies
+                    WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_finished)))
+       AND (SELECT count(*) FROM noted) > 0
 ), left_line AS (
     DELETE FROM lines WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
     RETURNING scope, key
@@ -191,7 +120,8 @@ WITH chosen AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM chosen)::int    AS chosen,
        (SELECT count(*) FROM taken)::int     AS cancelled,
-       (SELECT count(*) FROM left_line)::int AS left_line;
+       (SELECT count(*) FROM left_line)::int AS left_line,
+       (SELECT told FROM released)           AS released;
 
 -- name: stop
 -- pending, running → cancelled, by hand; `sweep` cancels its jobs.  It is looked at, in
@@ -199,7 +129,7 @@ SELECT (SELECT count(*) FROM chosen)::int    AS chosen,
 -- $1 organization_id uuid, $2 id uuid
 WITH stopped AS (
     UPDATE workflows
-       SET state = 'cancelled', finished_at = now(), round = round + 1
+       SET state = 'cancelled', finished_at = now()
      WHERE id = $2
        AND organization_id = $1
        AND state IN ('pending', 'running')
@@ -301,13 +231,13 @@ WITH letters AS MATERIALIZED (
     INSERT INTO line_checks (scope, key) SELECT DISTINCT scope, key FROM into_lines
 ), unskipped AS (
     UPDATE workflow_jobs
-       SET skipped = false
-     WHERE job_id = ANY (ARRAY(SELECT job_id FROM revived))
+       SET skipped = false, forgiven = false
+     WHERE job_id = ANY (ARRAY(SELECT job_id FROM taken))
 ), rechecked AS (
     INSERT INTO rechecks (child_id) SELECT job_id FROM placed WHERE waits
 ), resumed AS (
     UPDATE workflows
-       SET state = 'running', finished_at = NULL, round = round + 1
+       SET state = 'running', finished_at = NULL
      WHERE id = $1
     RETURNING id, organization_id, name, total_jobs
 ), told AS (
@@ -364,7 +294,6 @@ WITH rechecked AS (
 )
 UPDATE workflows
    SET total_jobs = total_jobs + $2,
-       round = round + 1,
        queue_names = ARRAY(SELECT DISTINCT name
                              FROM unnest(queue_names || $3::text[]) AS name
                             ORDER BY name)
@@ -448,6 +377,6 @@ SELECT mine.key, mine.skipped, jobs.id, jobs.organization_id, jobs.queue_name,
 SELECT edge.child_id, edge.parent_id, edge.mode::text AS mode, edge.kind::text AS kind
   FROM (SELECT * FROM workflow_jobs WHERE workflow_id = $1 OFFSET 0) AS mine
  CROSS JOIN LATERAL (
-        SELECT * FROM dependencies WHERE child_id = mine.job_id
+        SELECT * FROM dependencies WHERE child_id = mine.job_id OFFSET 0
        ) AS edge
  ORDER BY edge.child_id, edge.parent_id;

@@ -76,6 +76,32 @@ class RecentActivity(TypedDict):
     """Those that became dead letters."""
 
 
+class Point(TypedDict):
+    """What happened in five minutes, as far as it was announced."""
+
+    at: datetime
+    """When they began."""
+    created: int
+    completed: int
+    failed: int
+    """Those that became dead letters."""
+    retried: int
+    """Attempts that failed and are repeated."""
+    open: int
+    """Jobs that were not over when the five minutes ended."""
+    avg_processing_time_ms: float | None
+    """Of attempts that completed; null when none did."""
+    avg_wait_time_ms: float | None
+    """From being due to being begun; null when none began."""
+
+
+class Series(TypedDict):
+    """The same as points in time, the earliest first."""
+
+    bucket_seconds: int
+    points: list[Point]
+
+
 class Dashboard(TypedDict):
     """Everything at a glance, of the queues that the key may see."""
 

@@ -90,12 +90,12 @@ def credential(metadata: Metadata) -> str:
 
     Raises `Unauthorized` when there is neither.
     """
-    found = {
-        name: value
-        for name, value in metadata
-        if name in _NAMES and isinstance(value, str)
-    }
-    given = next((found[name] for name in _NAMES if found.get(name)), "")
+    given = ""
+    for name, value in metadata:
+        if name in _NAMES and isinstance(value, str) and value:
+            given = value
+            if name == _NAMES[0]:
+                break
     if given[: len(_SCHEME)].lower() == _SCHEME:
         given = given[len(_SCHEME) :]
     given = given.strip()

@@ -10,6 +10,7 @@ from uuid import UUID
 from google.protobuf.struct_pb2 import Struct
 from pydantic import TypeAdapter, ValidationError
 
+from libs.common.backoff import DELAY_SECONDS_MAX
 from libs.common.errors import Fault, Malformed, NotFound
 from libs.common.ids import parse_id
 from libs.common.pb import spooled_pb2 as pb
@@ -79,6 +80,11 @@ def wait_seconds(given: float) -> float:
     return max(0.0, min(given, WAIT_SECONDS_MAX)) if isfinite(given) else 0.0
 
 
+def retry_after_seconds(given: float) -> float:
+    """Return how long a job that failed is to wait at least."""
+    return max(0.0, min(given, DELAY_SECONDS_MAX)) if isfinite(given) else 0.0
+
+
 def result(given: Struct) -> str:
     """Return what a job came to, as JSON; raises `Malformed`."""
     return to_json(given, field="result")[1].decode()
@@ -130,9 +136,28 @@ def job(
         data["idempotency_key"] = asked.idempotency_key
     if asked.concurrency_key:
         data["concurrency_key"] = asked.concurrency_key
+    if asked.ordering_key:
+        data["ordering_key"] = asked.ordering_key
+    if asked.HasField("target"):
+        data["target"] = _target(asked.target)
     if asked.tags:
         data["tags"] = texts(asked.tags)
     return checked(CreateJob, data), spelled
+
+
+def _target(given: pb.Target) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("url", given.url),
+            ("endpoint_id", given.endpoint_id),
+            ("method", given.method),
+            ("headers", texts(given.headers)),
+            ("timeout_seconds", given.timeout_seconds),
+        )
+        if value
+    }
+    return data
 
 
 def texts(given: Mapping[str, str]) -> dict[str, str]:

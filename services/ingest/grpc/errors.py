@@ -9,12 +9,14 @@ import math
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 import structlog
 from prometheus_client import Counter, Histogram
 
+from libs.common import tracing
 from libs.common.errors import (
     BellhopError,
     Conflict,
@@ -119,17 +121,38 @@ async def answered(
     """
     started = time.perf_counter()
     try:
-        answer = await attempted(method, work)
+        with tracing.serving(method, _headers(context)):
+            answer = await attempted(method, work)
     except asyncio.CancelledError:
         CALLS.labels(method, Status.CANCELLED.name).inc()
         raise
     if timed:
-        DURATION.labels(method).observe(time.perf_counter() - started)
+        _duration_of(method).observe(time.perf_counter() - started)
     if isinstance(answer, Refusal):
         CALLS.labels(method, answer.status.name).inc()
         await _end(context, answer)
-    CALLS.labels(method, Status.OK.name).inc()
+    _successes_of(method).inc()
     return answer
+
+
+def _headers(context: Context) -> dict[str, str]:
+    if not tracing.is_on():
+        return {}
+    metadata = context.invocation_metadata() or ()
+    return {key: text for key, text in metadata if isinstance(text, str)}
+
+
+# Finding one of many takes as long as counting on it: once a method is enough.
+
+
+@cache
+def _duration_of(method: str) -> Histogram:
+    return DURATION.labels(method)
+
+
+@cache
+def _successes_of(method: str) -> Counter:
+    return CALLS.labels(method, Status.OK.name)
 
 
 async def _end(context: Context, refusal: Refusal) -> NoReturn:

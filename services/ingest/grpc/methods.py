@@ -5,6 +5,9 @@ its name in snake case, among the objects that answer.  A missing one fails the 
 
 *  a unary method takes the request and the `Principal`, and returns the answer
 *  a streaming method takes the request (or nothing) and the `Call`, and writes
+
+Bytes become a request here and not in the transport, which would call it our fault when
+they are none: first it is known who calls, then what they say is read.
 """
 
 import re
@@ -14,14 +17,16 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from libs.common.access import Principal
+from libs.common.errors import Fault, Malformed
 from services.ingest.grpc.admission import Admission
 from services.ingest.grpc.errors import Context, answered
 
 Handler = Callable[[Any, Context], Awaitable[Any]]
+Reader = Callable[[bytes], Any]
 
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -32,6 +37,8 @@ class Call:
 
     principal: Principal
     context: Context
+    #: Reads a request of this method; raises `Malformed`.
+    read: Reader
 
 
 def bind(
@@ -63,28 +70,42 @@ def _handler(
     answer: Callable[..., Awaitable[Any]],
     admission: Admission,
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    take = GetMessageClass(method.input_type).FromString
+    read = _reader(GetMessageClass(method.input_type))
     give = GetMessageClass(method.output_type).SerializeToString
     if method.client_streaming:
-        talk = _stream(method.name, answer, admission, with_request=False)
-        return grpc.stream_stream_rpc_method_handler(talk, take, give)
+        talk = _stream(method.name, answer, admission, read, with_request=False)
+        return grpc.stream_stream_rpc_method_handler(talk, None, give)
     if method.server_streaming:
-        talk = _stream(method.name, answer, admission, with_request=True)
-        return grpc.unary_stream_rpc_method_handler(talk, take, give)
+        talk = _stream(method.name, answer, admission, read, with_request=True)
+        return grpc.unary_stream_rpc_method_handler(talk, None, give)
     return grpc.unary_unary_rpc_method_handler(
-        _unary(method.name, answer, admission), take, give
+        _unary(method.name, answer, admission, read), None, give
     )
 
 
+def _reader(kind: type[Message]) -> Reader:
+    def read(data: bytes) -> Message:
+        try:
+            return kind.FromString(data)
+        except DecodeError as error:
+            fault = Fault("request", f"is no {kind.DESCRIPTOR.name}", "protobuf")
+            raise Malformed(fault) from error
+
+    return read
+
+
 def _unary(
-    name: str, answer: Callable[..., Awaitable[Any]], admission: Admission
+    name: str,
+    answer: Callable[..., Awaitable[Any]],
+    admission: Admission,
+    read: Reader,
 ) -> Handler:
-    async def admitted(request: Message, context: Context) -> Message:
+    async def admitted(request: bytes, context: Context) -> Message:
         principal = await admission.admit(context)
-        found: Message = await answer(request, principal)
+        found: Message = await answer(read(request), principal)
         return found
 
-    async def call(request: Message, context: Context) -> Message:
+    async def call(request: bytes, context: Context) -> Message:
         return await answered(name, context, admitted(request, context), timed=True)
 
     return call
@@ -94,15 +115,19 @@ def _stream(
     name: str,
     answer: Callable[..., Awaitable[Any]],
     admission: Admission,
+    read: Reader,
     *,
     with_request: bool,
 ) -> Handler:
-    async def admitted(request: Message, context: Context) -> None:
+    async def admitted(request: bytes, context: Context) -> None:
         principal = await admission.admit(context)
-        call = Call(principal, context)
-        await (answer(request, call) if with_request else answer(call))
+        call = Call(principal, context, read)
+        if with_request:
+            await answer(read(request), call)
+        else:
+            await answer(call)
 
-    async def talk(request: Message, context: Context) -> None:
+    async def talk(request: bytes, context: Context) -> None:
         await answered(name, context, admitted(request, context), timed=False)
 
     return talk

@@ -8,7 +8,8 @@ from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc import answers, checks
 from services.ingest.grpc.errors import refused
 from services.ingest.intake import Intake
-from services.ingest.wanted import Wanted, wanted
+from services.ingest.producing import Producing as Door
+from services.ingest.wanted import Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,14 @@ class Producing:
     """Enqueue, EnqueueBatch."""
 
     intake: Intake
-    development: bool
+    door: Door
 
     async def enqueue(
         self, request: pb.EnqueueRequest, principal: Principal
     ) -> pb.EnqueueResponse:
         """Create a job; answered when it is committed."""
         made = await self.intake.create(
-            self._wanted(principal, request.queue_name, request)
+            await self._wanted(principal, request.queue_name, request), source="grpc"
         )
         return pb.EnqueueResponse(job_id=str(made.job_id), created=made.created)
 
@@ -42,12 +43,12 @@ class Producing:
         for item in checks.items(request.items):
             place = response.items.add()
             try:
-                ready.append(self._wanted(principal, name, item))
+                ready.append(await self._wanted(principal, name, item))
             except BellhopError as error:
                 place.error.CopyFrom(answers.error(refused(error)))
             else:
                 places.append(place)
-        made = await self.intake.create_all(ready)
+        made = await self.intake.create_all(ready, source="grpc")
         for place, one in zip(places, made, strict=True):
             if isinstance(one, Malformed):
                 place.error.CopyFrom(answers.error(refused(one)))
@@ -56,9 +57,8 @@ class Producing:
                 place.created = one.created
         return response
 
-    def _wanted(
+    async def _wanted(
         self, principal: Principal, name: str, asked: pb.EnqueueRequest | pb.EnqueueItem
     ) -> Wanted:
         request, payload = checks.job(name, asked)
-        principal.require(request.queue_name)
-        return wanted(principal, request, payload=payload, development=self.development)
+        return await self.door.wanted_with(principal, request, payload)

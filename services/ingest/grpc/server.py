@@ -33,6 +33,7 @@ from services.ingest.grpc.registering import Registering
 from services.ingest.grpc.sizes import MESSAGE_BYTES_MAX
 from services.ingest.grpc.streaming import Streaming
 from services.ingest.grpc.working import Working
+from services.ingest.producing import Producing as Door
 from services.ingest.settings import Settings
 
 log = structlog.get_logger()
@@ -50,8 +51,6 @@ _OPTIONS: Final = (
     # Clients ping as often as we do, with and without a call: they are not sent away.
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
-    # Two services of two stacks on one port would each get half of the calls.
-    ("grpc.so_reuseport", 0),
 )
 _SERVICES: Final = tuple(pb.DESCRIPTOR.services_by_name.values())
 _NAMES: Final = tuple(service.full_name for service in _SERVICES)
@@ -77,8 +76,9 @@ class GrpcDoor:
         handing = Handing(behind.settlement)
         working = Working(behind.claims, behind.settlement, behind.heartbeats, handing)
         self._streaming = Streaming(behind, self._hands, handing, working, stopping)
+        door = Door(behind.intake, behind.subscribers, behind.hot, development)
         answering = (
-            Producing(behind.intake, development),
+            Producing(behind.intake, door),
             Asking(behind.pool),
             working,
             Batches(behind.settlement, behind.heartbeats),
@@ -123,7 +123,9 @@ async def open_grpc(
 
     Raises `OSError` when the port is taken, or a file of TLS cannot be read.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    # Not unless it is meant: two stacks on one port would each get half of the calls.
+    sharing = ("grpc.so_reuseport", int(settings.share_ports))
+    server = grpc.aio.server(options=(*_OPTIONS, sharing))
     door = GrpcDoor(
         server, behind, health, development=settings.development, stopping=stopping
     )

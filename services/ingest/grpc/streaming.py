@@ -29,7 +29,7 @@ from services.ingest.grpc.behind import Behind
 from services.ingest.grpc.errors import Draining, Refusal, attempted
 from services.ingest.grpc.handing import Handing, unsent, unsent_message
 from services.ingest.grpc.hands import Hands
-from services.ingest.grpc.methods import Call
+from services.ingest.grpc.methods import Call, Reader
 from services.ingest.grpc.racing import first
 from services.ingest.grpc.working import Working, claim_of
 
@@ -100,7 +100,9 @@ class Streaming:
                 if principal.status is grpc.StatusCode.UNAUTHENTICATED:
                     await self._again(call)
                 continue
-            answer = await attempted("ProcessJobs", self._answer(request, principal))
+            answer = await attempted(
+                "ProcessJobs", self._answer(request, call.read, principal)
+            )
             if isinstance(answer, Refusal):
                 answer = _error(answer)
             async with self._handing.guard(unsent_message(answer.job)):
@@ -110,9 +112,9 @@ class Streaming:
         return await self._admission.admit(call.context)
 
     async def _answer(
-        self, request: pb.ProcessRequest, principal: Principal
+        self, said: bytes, read: Reader, principal: Principal
     ) -> pb.ProcessResponse:
-        working = self._working
+        request, working = read(said), self._working
         match request.WhichOneof("request"):
             case "dequeue":
                 request.dequeue.batch_size = 1

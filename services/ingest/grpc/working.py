@@ -125,6 +125,7 @@ def failed(
         error=checks.error(told.error),
         # Only who says false gives up (D22).
         retry=told.retry or not told.HasField("retry"),
+        retry_after_seconds=checks.retry_after_seconds(told.retry_after_seconds),
     )
 
 

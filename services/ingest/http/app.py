@@ -11,6 +11,7 @@ from services.ingest.http import (
     admin,
     admin_statistics,
     asyncapi,
+    audit,
     auth,
     billing,
     claims,
@@ -28,6 +29,7 @@ from services.ingest.http import (
     incoming_sources,
     jobs,
     keys,
+    listeners,
     listing,
     members,
     messages,
@@ -52,6 +54,7 @@ from services.ingest.http import (
     workflows,
 )
 from services.ingest.http import health as upkeep
+from services.ingest.http.bodies import BODIES, Bodies
 from services.ingest.http.errors import translated
 from services.ingest.http.manners import MANNERS, Manners
 from services.ingest.http.reading import SETTINGS
@@ -80,6 +83,7 @@ _RESOURCES: Final = (
     endpoint_secrets,
     endpoint_tests,
     endpoint_attempts,
+    listeners,
     messages,
     replays,
     slugs,
@@ -108,13 +112,19 @@ def build(settings: Settings, health: Health) -> web.Application:
     app[ROUTES] = []
     app[dashboard.STARTED_AT] = datetime.now(UTC)
     app[MANNERS] = Manners(settings)
+    app[BODIES] = Bodies()
+    listeners.opened(app)
     add_routes(app, upkeep.routes(health, development=settings.development))
     for resource in _RESOURCES:
         add_routes(app, resource.routes())
     if settings.streamer_url:
         app.cleanup_ctx.append(streams.opened)
         add_routes(app, streams.routes())
+        app.add_routes(streams.pages())
+    else:
+        add_routes(app, documentation.door())
     add_routes(app, [*openapi.routes(), *asyncapi.routes(), *documentation.routes()])
+    app[audit.AUDITED] = audit.audited(app[ROUTES])
     described = _described(app[ROUTES])
     app[openapi.DOCUMENT] = described.openapi
     app[asyncapi.DOCUMENT] = described.asyncapi

@@ -13,12 +13,13 @@ from aiohttp import web
 from libs.common import outgoing
 from libs.common.lifecycle import Transition
 from libs.common.messages import EVENTS, JobChanged, ResourceChanged, Word
-from libs.common.subjects import INGEST
+from libs.common.subjects import CONSUMERS, INGEST
 from services.ingest.hatch import KEY_HEADER, STATUS_HEADER
 from services.ingest.http.event_words import AFTER, FIELDS, HEADERS, TEXT
 from services.ingest.http.openapi import Json
 from services.ingest.http.routing import Route
 from services.ingest.idempotency import HEADER as IDEMPOTENCY_HEADER
+from services.ingest.requests.consumers import WantedConsumer
 from services.ingest.version import VERSION
 
 #: The document, spelled.
@@ -34,6 +35,15 @@ _ABOUT: Final = (
     "job in order, also when a process dies between the commit and the telling. See "
     "docs/events.md."
 )
+_GIVEN: Final[Json] = {
+    "type": "object",
+    "properties": {
+        "stream": {"const": EVENTS.name, "description": "Whose consumer it is."},
+        "consumer": {"type": "string", "description": "Its name."},
+        "filter_subject": {"type": "string", "description": "Which events it has."},
+    },
+    "required": ["stream", "consumer", "filter_subject"],
+}
 
 
 def document(openapi: Json) -> Json:
@@ -46,6 +56,8 @@ def document(openapi: Json) -> Json:
             ResourceChanged,
             [event for event in outgoing.EVENTS if not event.startswith("job.")],
         ),
+        "WantedConsumer": WantedConsumer.model_json_schema(),
+        "GivenConsumer": _GIVEN,
         **_of_requests(openapi),
     }
     return {
@@ -76,8 +88,7 @@ def document(openapi: Json) -> Json:
             "securitySchemes": {
                 "user": {
                     "type": "userPassword",
-                    "description": "A user whose permissions are those of one "
-                    "organization.",
+                    "description": "A user of one organization's account.",
                 }
             },
         },
@@ -192,6 +203,30 @@ def _channels() -> Json:
             "description": "Where who asks listens: the reply subject of the request.",
             "messages": _refs("JobMade", "JobRefused"),
         },
+        **_channels_of_consumers(organization),
+    }
+
+
+def _channels_of_consumers(organization: Json) -> Json:
+    return {
+        "consumers": {
+            "address": f"{CONSUMERS}.{{organization_id}}.{{consumer}}",
+            "description": f"Durable consumers of {EVENTS.name}, to be pulled from: "
+            "asked for by request and reply, whenever a program begins.",
+            "parameters": {
+                "organization_id": organization,
+                "consumer": {
+                    "description": "Its name: the organization's id, or that and "
+                    "-<name>."
+                },
+            },
+            "messages": _refs("ConsumerWanted"),
+        },
+        "consumerAnswers": {
+            "address": None,
+            "description": "Where who asks listens: the reply subject of the request.",
+            "messages": _refs("ConsumerGiven", "JobRefused"),
+        },
     }
 
 
@@ -209,6 +244,13 @@ def _operations() -> Json:
             "subject it is committed, too, and nobody is told. Say it again, with a "
             "key, when no answer came.",
             "reply": {"channel": channel("answers")},
+        },
+        "giveConsumer": {
+            "action": "receive",
+            "channel": channel("consumers"),
+            "description": "Answered when it is there. One that was there keeps its "
+            "place, and gets the filter.",
+            "reply": {"channel": channel("consumerAnswers")},
         },
     }
 
@@ -246,6 +288,15 @@ def _messages() -> Json:
             "title": "It is committed: 201, or 200 when its key was known",
             "headers": status,
             "payload": {"$ref": f"{_SCHEMAS}Made"},
+        },
+        "ConsumerWanted": {
+            "title": "A consumer; without a body, of all events of the organization",
+            "payload": {"$ref": f"{_SCHEMAS}WantedConsumer"},
+        },
+        "ConsumerGiven": {
+            "title": "It is there: 200",
+            "headers": status,
+            "payload": {"$ref": f"{_SCHEMAS}GivenConsumer"},
         },
         "JobRefused": {
             "title": "It is not: a status from 400 on",

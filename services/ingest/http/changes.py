@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from libs.common.messages import JournalGrew, OrganizationChanged
+from libs.common.messages import OrganizationChanged
 from services.ingest.http.reading import BUS, INTAKE, KEYS, MESSAGES, SOURCES
 
 
@@ -18,4 +18,4 @@ async def tell_changed(request: web.Request, organization_id: UUID) -> None:
     request.app[MESSAGES].forget(word)
     await request.app[BUS].ring(word)
     # It may be something to tell of.
-    await request.app[BUS].ring(JournalGrew())
+    await request.app[BUS].ring_journal()

@@ -1,22 +1,28 @@
 """``/dashboard``: everything at a glance (contract 1.1)."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from aiohttp import web
 
-from libs.common.db import borrow
+from libs.common.db import Row, borrow
 from libs.common.store import overview, tallies
 from libs.common.store.tallies import Figures
 from services.ingest.answers import dashboard as shapes
+from services.ingest.answers.series import points
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import POOL, SETTINGS, whoever
+from services.ingest.http.reading import POOL, SETTINGS, number, plain, whoever
 from services.ingest.http.routing import Route
+from services.ingest.requests.listing import SeriesQuery
 from services.ingest.version import VERSION
 
 #: When this process began to serve.
 STARTED_AT: Final = web.AppKey("started_at", datetime)
 _QUEUES_MAX: Final = 20
+#: A day: what is older than two is counted by the day only.
+_HOURS_MAX: Final = 24
+_BUCKET_SECONDS: Final = 300
+_BUCKETS_AN_HOUR: Final = 3600 // _BUCKET_SECONDS
 
 
 def routes() -> list[Route]:
@@ -27,7 +33,15 @@ def routes() -> list[Route]:
             path="/api/v1/dashboard",
             handler=read,
             answers={200: shapes.Dashboard},
-        )
+        ),
+        Route(
+            method="GET",
+            path="/api/v1/dashboard/series",
+            handler=series,
+            query=SeriesQuery,
+            answers={200: shapes.Series},
+            refusals=(400,),
+        ),
     ]
 
 
@@ -78,6 +92,35 @@ async def read(request: web.Request) -> web.Response:
             "jobs_completed_1h": figures.completed_1h,
             "jobs_failed_1h": figures.failed_1h,
         },
+    }
+    return answer(shown)
+
+
+async def series(request: web.Request) -> web.Response:
+    """Return what happened lately, in steps of five minutes, for plots."""
+    principal = await whoever(request)
+    hours = number(request, "hours", default=1, least=1, most=_HOURS_MAX)
+    queue = plain(request, "queue_name") or plain(request, "queue")
+    step = timedelta(seconds=_BUCKET_SECONDS)
+    now = datetime.now(UTC)
+    last = now - timedelta(seconds=now.timestamp() % _BUCKET_SECONDS)
+    buckets = [last - step * back for back in range(hours * _BUCKETS_AN_HOUR)][::-1]
+    names = [queue] if queue else principal.scope
+    figures, rows = Figures(), list[Row]()
+    if queue is None or principal.may(queue):
+        async with borrow(request.app[POOL]) as conn:
+            rows = await tallies.series(
+                conn,
+                organization_id=principal.organization_id,
+                queue_names=names,
+                since=buckets[0],
+            )
+            figures = await tallies.of_organization(
+                conn, organization_id=principal.organization_id, queue_names=names
+            )
+    shown: shapes.Series = {
+        "bucket_seconds": _BUCKET_SECONDS,
+        "points": points(buckets, rows, open_jobs=figures.open),
     }
     return answer(shown)
 

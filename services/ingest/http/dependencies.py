@@ -11,7 +11,6 @@ from libs.common.dependents import release_dependents
 from libs.common.errors import Conflict, NotFound
 from libs.common.ids import parse_id
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew
 from libs.common.store import dependencies, jobs
 from services.ingest.answers import dependencies as shapes
 from services.ingest.http.errors import answer
@@ -86,7 +85,7 @@ async def add(request: web.Request) -> web.Response:
             )
     if added is None:
         raise Conflict("Dependencies cannot be added: the job has begun or ended")
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
     await release_dependents(pool, bus)
     await release_lines(pool, bus)
     async with borrow(pool) as conn:

@@ -44,11 +44,7 @@ PAGE: Final = web.AppKey("page", bytes)
 
 
 def routes() -> list[Route]:
-    """Return the routes: of the page, and of the door.
-
-    The door comes last: should the streamer have a page of its own there, and be passed
-    on, that one is found first.
-    """
+    """Return the route of the page."""
     return [
         Route(
             method="GET",
@@ -58,6 +54,12 @@ def routes() -> list[Route]:
             access="anybody",
             media_type="text/html",
         ),
+    ]
+
+
+def door() -> list[Route]:
+    """Return what answers at the door, where the streamer's pages are not passed on."""
+    return [
         Route(
             method="GET",
             path="/",

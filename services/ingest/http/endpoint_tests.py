@@ -17,7 +17,7 @@ from libs.common.store import receivers
 from services.ingest.answers import endpoints as shapes
 from services.ingest.http.endpoints import ONE, endpoint_in_path
 from services.ingest.http.errors import answer
-from services.ingest.http.reading import BUS, POOL, read_optional, whoever
+from services.ingest.http.reading import BUS, POOL, read_bytes, read_optional, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.checking import as_sent
 from services.ingest.requests.endpoints import SendTest
@@ -98,7 +98,7 @@ async def test(request: web.Request) -> web.Response:
 
 async def _payload(request: web.Request, endpoint_id: UUID) -> str:
     """Return the payload as it was sent, or one that says that it is a test."""
-    body = await request.read()
+    body = await read_bytes(request)
     payload = bytes(as_sent(body, _Raw).payload) if body.strip() else b""
     if not payload:
         payload = orjson.dumps({"test": True, "endpoint_id": str(endpoint_id)})

@@ -5,6 +5,7 @@ One table says it for every kind of error; gRPC has its own of the same kinds.
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -16,8 +17,9 @@ import orjson
 import structlog
 import uuid_utils
 from aiohttp import web
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
+from libs.common import tracing
 from libs.common.errors import (
     BellhopError,
     Conflict,
@@ -36,7 +38,10 @@ from libs.common.errors import (
     Transient,
     Unauthorized,
 )
+from libs.common.metrics import Distribution
 from services.ingest.answers.errors import FieldFault
+from services.ingest.http import audit
+from services.ingest.http.bodies import BODIES
 from services.ingest.http.deadlines import Watchdog
 from services.ingest.http.ignored import ignored_headers
 from services.ingest.http.manners import DEADLINE, MANNERS, takes, wrong_version
@@ -48,7 +53,7 @@ log = structlog.get_logger()
 REQUESTS: Final = Counter(
     "bellhop_api_requests_total", "Requests answered.", ["method", "status"]
 )
-DURATION: Final = Histogram(
+DURATION: Final = Distribution(
     "bellhop_api_request_duration_seconds",
     "From the whole request to the answer.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
@@ -230,13 +235,18 @@ async def translated(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         response: web.StreamResponse | None = manners.preflight(request)
         if response is None:
-            response = await _in_time(request, handler, manners.watchdog)
+            with _traced(request):
+                response = await _in_time(request, handler, manners.watchdog)
     except BellhopError as error:
         if isinstance(error, Transient):
             log.debug("request.postponed", request_id=request_id, cause=str(error))
         response = refused(error)
     except web.HTTPException as error:
         response = _answered(error)
+    except ConnectionResetError as error:
+        # The client left before its request was whole: nobody hears the answer.
+        log.debug("request.abandoned", request_id=request_id, cause=str(error))
+        response = refusal(400, "BAD_REQUEST", "The request broke off")
     except Exception:
         # A bug must not take the neighbours along: here a request ends.
         log.exception("request.crashed", path=request.path, request_id=request_id)
@@ -249,9 +259,18 @@ async def translated(request: web.Request, handler: Handler) -> web.StreamRespon
         response.headers.update(rate_headers(request, request.app[SETTINGS]))
         response.headers.update(ignored_headers(request))
         response.headers["x-request-id"] = request_id
+    audit.tell(request, response.status, request_id)
     _counter(request.method, response.status).inc()
     DURATION.observe(time.perf_counter() - started)
     return response
+
+
+def _traced(request: web.Request) -> AbstractContextManager[None]:
+    if not tracing.is_on():
+        return tracing.OFF
+    resource = request.match_info.route.resource
+    name = f"{request.method} {resource.canonical}" if resource else "unknown route"
+    return tracing.serving(name, request.headers)
 
 
 @lru_cache(maxsize=256)
@@ -275,6 +294,8 @@ async def _in_time(
     except TimeoutError:
         if not deadline.expired:
             raise
+    finally:
+        request.app[BODIES].leave(request)
     seconds = watchdog.seconds
     if request.can_read_body:
         message = f"The request body did not arrive within {seconds:g} seconds"

@@ -39,6 +39,7 @@ from services.ingest.http.reading import (
     SETTINGS,
     SOURCES,
     id_in_path,
+    read_bytes,
     read_json,
     stranger,
     understood,
@@ -212,7 +213,7 @@ async def _receive(request: web.Request, name: ProviderName) -> web.Response:
     recipient = await _recipient(request)
     source = None if recipient is None else recipient.sources.get(name)
     headers = _said_once(request)
-    body = await request.read()
+    body = await read_bytes(request)
     _prove(name, headers, body, source)
     if recipient is None or source is None:
         # Nobody knows what is nobody's: this is for whoever changes the above.

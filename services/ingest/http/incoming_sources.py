@@ -4,6 +4,7 @@ A secret comes in once and is never shown; it is kept sealed.  A new one takes t
 of the one before, which is good for an overlap still: there are never more than two.
 """
 
+import hmac
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -151,7 +152,7 @@ def _secrets(
 def _is(sealer: Sealer, sealed: bytes, secret: str, *, owner: str) -> bool:
     """Whether *secret* is what is sealed: then there is nothing to rotate."""
     try:
-        return sealer.unseal(sealed, owner=owner) == secret.encode()
+        return hmac.compare_digest(sealer.unseal(sealed, owner=owner), secret.encode())
     except Unsealable:
         # Whoever gives it anew mends what nobody can open.
         return False

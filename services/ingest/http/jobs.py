@@ -10,7 +10,7 @@ from aiohttp import web
 from libs.common import quotas
 from libs.common.access import Principal
 from libs.common.db import Row, borrow
-from libs.common.dependents import release_dependents
+from libs.common.dependents import tell_released
 from libs.common.errors import BellhopError, Conflict, Malformed, NotFound
 from libs.common.lines import release_lines
 from libs.common.store import attempts, interventions, jobs, journal
@@ -119,7 +119,12 @@ async def create(request: web.Request) -> web.Response:
     body, data = await read_json(request)
     asked = understood(request, CreateJob, data)
     created = await request.app[PRODUCING].create(
-        principal, asked, body=body, data=data, key=request.headers.get(HEADER)
+        principal,
+        asked,
+        body=body,
+        data=data,
+        key=request.headers.get(HEADER),
+        source="rest",
     )
     return answer(shapes.made(created), status=201 if created.created else 200)
 
@@ -139,7 +144,7 @@ async def create_bulk(request: web.Request) -> web.Response:
             ready[index] = await producing.wanted(principal, asked, spelled[index])
         except BellhopError as error:
             failed.append(_failed(index, error))
-    created = await request.app[INTAKE].create_all(list(ready.values()))
+    created = await request.app[INTAKE].create_all(list(ready.values()), source="rest")
     succeeded = []
     for index, one in zip(ready, created, strict=True):
         if isinstance(one, Malformed):
@@ -172,18 +177,19 @@ async def cancel(request: web.Request) -> web.Response:
     for _ in range(_CANCEL_TRIES):
         # A job that became due, or came back, while we looked is met at the next look.
         async with borrow(request.app[HOT]) as conn:
-            if await interventions.cancel(
+            released = await interventions.cancel(
                 conn,
                 organization_id=principal.organization_id,
                 job_id=job_id,
                 actor=str(principal.api_key_id),
-            ):
-                break
+            )
+        if released is not None:
+            break
     else:
         row = await _row(request, principal, job_id)
         raise Conflict(f"Job cannot be cancelled: it is {row['status']}")
     await wake(request, [])
-    await release_dependents(request.app[HOT], request.app[BUS])
+    await tell_released(request.app[HOT], request.app[BUS], [released])
     await release_lines(request.app[HOT], request.app[BUS])
     return web.Response(status=204)
 

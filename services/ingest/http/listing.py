@@ -85,6 +85,7 @@ async def page(
         limit=limit + 1,
         offset=offset,
         before=before,
+        error=plain(request, "error"),
     )
     if (queue is not None and not principal.may(queue)) or statuses == [Status.FAILED]:
         # Nothing is ever left failed: it retries, or is a dead letter (contract 4.1).

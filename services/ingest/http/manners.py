@@ -96,7 +96,10 @@ class Manners:
             if len(headers) > 1
             else ()
         )
+        vary = headers.get("Vary")
         headers.update(self._security)
+        if vary is not None and headers["Vary"] != vary:
+            headers["Vary"] += f", {vary}"
         headers.update(own)
         origin = request.headers.get("Origin")
         if origin is not None and self._may_read(origin):

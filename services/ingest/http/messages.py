@@ -98,7 +98,8 @@ async def send(request: web.Request) -> web.Response:
             ordering_key=asked.ordering_key,
             idempotency_key=asked.idempotency_key,
             fingerprint=fingerprint_of(asked) if asked.idempotency_key else None,
-        )
+        ),
+        source="rest",
     )
     if key is not None and sent.differs:
         raise reused()

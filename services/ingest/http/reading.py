@@ -1,5 +1,6 @@
 """Requests read and checked: bodies, paths, queries, credentials."""
 
+import asyncio
 import hmac
 import re
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from libs.common.sealing import Sealer
 from services.ingest.allowances import Allowances
 from services.ingest.claims import Claims
 from services.ingest.heartbeats import Heartbeats
+from services.ingest.http.bodies import BODIES
 from services.ingest.http.ignored import note_ignored
 from services.ingest.http.rates import (
     ALLOWANCE,
@@ -61,6 +63,8 @@ RECEPTION: Final = web.AppKey("reception", Reception)
 MESSAGES: Final = web.AppKey("messages", MessageIntake)
 PRODUCING: Final = web.AppKey("producing", Producing)
 SUBSCRIBERS: Final = web.AppKey("subscribers", Subscribers)
+#: Set when this process is to stop: who holds a connection open lets go of it.
+STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 SEALER: Final = web.AppKey("sealer", Sealer)
 ALLOWANCES: Final = web.AppKey("allowances", Allowances)
 
@@ -97,6 +101,11 @@ async def whoever(request: web.Request) -> Principal:
     return principal
 
 
+def known_principal(request: web.Request) -> Principal | None:
+    """Return who asked, if that was found out."""
+    return request.get(_PRINCIPAL)
+
+
 def credential_of(request: web.Request) -> str:
     """Return the credential in the headers (D24); raises `Unauthorized`."""
     given = request.headers.get("Authorization", "")
@@ -131,6 +140,13 @@ def require_admin(request: web.Request) -> None:
         raise NotAdmin("invalid_admin_key", "Invalid admin key")
 
 
+async def read_bytes(request: web.Request) -> bytes:
+    """Return the body as it was sent; raises `Unavailable`, or aiohttp's 413."""
+    known = known_principal(request)
+    owner = None if known is None else known.organization_id
+    return await request.app[BODIES].read(request, owner=owner)
+
+
 async def read_json(request: web.Request) -> tuple[bytes, Any]:
     """Return the body and what it spells; raises `Malformed`, or aiohttp's 415.
 
@@ -138,7 +154,7 @@ async def read_json(request: web.Request) -> tuple[bytes, Any]:
     """
     if "Content-Type" in request.headers and not _JSON.fullmatch(request.content_type):
         raise web.HTTPUnsupportedMediaType(headers={"Accept": "application/json"})
-    body = await request.read()
+    body = await read_bytes(request)
     return body, parsed(body)
 
 
@@ -146,7 +162,7 @@ async def read_optional(request: web.Request, shape: type[Shape]) -> Shape:
     """Return the body as *shape*; an empty body is an empty object."""
     if not request.can_read_body:
         return checked(shape, {})
-    body = await request.read()
+    body = await read_bytes(request)
     if not body.strip():
         return checked(shape, {})
     return await read_body(request, shape)

@@ -10,7 +10,6 @@ from libs.common.access import Principal
 from libs.common.db import Row, borrow
 from libs.common.errors import Conflict, NotFound
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew
 from libs.common.store import jobs, resends, usage
 from libs.common.store.jobs import NewJob
 from services.ingest.answers import jobs as shapes
@@ -86,4 +85,4 @@ async def _tell(request: web.Request, new: NewJob) -> None:
         await bus.ring_lanes([(new.lane_id, True)])
     else:
         await release_lines(request.app[HOT], bus)
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()

@@ -12,7 +12,7 @@ from libs.common.errors import Conflict, NotFound
 from libs.common.firing import Firing
 from libs.common.ids import new_id
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew, SchedulesChanged
+from libs.common.messages import SchedulesChanged
 from libs.common.store import backfills, firings, schedules
 from libs.common.zones import zone_of
 from services.ingest.answers import schedules as shapes
@@ -131,7 +131,7 @@ async def trigger(request: web.Request) -> web.Response:
     bus = request.app[BUS]
     if fired.lane is not None:
         await bus.ring_lanes([fired.lane])
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
     if fired.in_line:
         await release_lines(request.app[HOT], bus)
     triggered: shapes.Triggered = {

@@ -9,7 +9,7 @@ from libs.common.access import Principal
 from libs.common.db import Conn, Row, borrow
 from libs.common.errors import Conflict, NotFound
 from libs.common.ids import new_id
-from libs.common.messages import JournalGrew, SchedulesChanged
+from libs.common.messages import SchedulesChanged
 from libs.common.store import schedules
 from libs.common.ticks import Tick
 from libs.common.zones import EDITION
@@ -300,4 +300,4 @@ def _moves(row: Row, after: schedules.Definition) -> bool:
 async def _tell(request: web.Request) -> None:
     """Say that something may be due earlier than the schedulers think, or be told."""
     await request.app[BUS].ring(SchedulesChanged())
-    await request.app[BUS].ring(JournalGrew())
+    await request.app[BUS].ring_journal()

@@ -1,4 +1,6 @@
-"""The real-time routes, passed on to the streamer: one base URL serves everything.
+"""What the streamer serves, passed on to it: one base URL serves everything.
+
+The real-time routes of the API, and the dashboard's pages, which are no part of it.
 
 Used when ``BELLHOP_STREAMER_URL`` is set; behind a proxy that routes by path it is not.
 """
@@ -13,7 +15,7 @@ from aiohttp import web
 
 from services.ingest.http.errors import refusal
 from services.ingest.http.manners import MANNERS, give_time
-from services.ingest.http.reading import SETTINGS
+from services.ingest.http.reading import SETTINGS, STOPPING
 from services.ingest.http.routing import Route
 from services.ingest.requests.events import (
     EventsQuery,
@@ -24,6 +26,8 @@ from services.ingest.requests.events import (
 
 SESSION: Final = web.AppKey("streams", aiohttp.ClientSession)
 _CONNECT_SECONDS: Final = 5.0
+#: How long the streamer may take to begin an answer: less than this process to stop.
+_ANSWER_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 5.0
 #: How often either end of a WebSocket is asked whether it is there.
 _HEARTBEAT_SECONDS: Final = 30.0
@@ -80,10 +84,21 @@ def routes() -> list[Route]:
     ]
 
 
+#: Where the dashboard is; it reads the rest of the address itself.
+PAGES: Final = ("/", "/dashboard", "/dashboard/{rest:.*}")
+
+
+def pages() -> list[web.RouteDef]:
+    """Return the routes of the dashboard."""
+    return [web.get(path, _pass_on) for path in PAGES]
+
+
 async def opened(app: web.Application) -> AsyncIterator[None]:
     """Hold the session to the streamer for as long as the application runs."""
     async with aiohttp.ClientSession(
         auto_decompress=False,
+        # Who does not say what they can unpack gets nothing packed.
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
     ) as session:
@@ -136,17 +151,23 @@ async def socket(request: web.Request) -> web.StreamResponse:
         return refusal(503, "SERVICE_UNAVAILABLE", "The event streams are away")
     async with far:
         await near.prepare(request)
-        await _join(near, far)
+        await _join(near, far, request.app[STOPPING])
     return near
 
 
 async def _join(
-    near: web.WebSocketResponse, far: aiohttp.ClientWebSocketResponse
+    near: web.WebSocketResponse,
+    far: aiohttp.ClientWebSocketResponse,
+    stopping: asyncio.Event,
 ) -> None:
-    """Carry messages both ways until one end closes; the other is closed alike."""
+    """Carry messages both ways until one end closes; the other is closed alike.
+
+    Both are closed when this door closes.
+    """
     carrying = [
         asyncio.create_task(_carry(near, far)),
         asyncio.create_task(_carry(far, near)),
+        asyncio.create_task(_until(stopping)),
     ]
     try:
         await asyncio.wait(carrying, return_when=asyncio.FIRST_COMPLETED)
@@ -155,9 +176,15 @@ async def _join(
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
         code = far.close_code or near.close_code or aiohttp.WSCloseCode.OK
+        if stopping.is_set():
+            code = aiohttp.WSCloseCode.GOING_AWAY
         with suppress(ConnectionError, TimeoutError):
             await far.close()
             await near.close(code=code)
+
+
+async def _until(stopping: asyncio.Event) -> None:
+    await stopping.wait()
 
 
 async def _carry(source: _End, sink: _End) -> None:
@@ -169,17 +196,19 @@ async def _carry(source: _End, sink: _End) -> None:
 
 
 async def _pass_on(request: web.Request) -> web.StreamResponse:
-    # Streams end by themselves.
+    # Streams end by themselves, or with this door: their clients come again.
     give_time(request, None)
+    stopping = request.app[STOPPING]
     base = request.app[SETTINGS].streamer_url
     try:
-        upstream = await request.app[SESSION].get(
-            f"{base}{request.rel_url}",
-            headers=_onward(request.headers),
-            allow_redirects=False,
-        )
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            upstream = await request.app[SESSION].get(
+                f"{base}{request.rel_url}",
+                headers=_onward(request.headers),
+                allow_redirects=False,
+            )
     except (aiohttp.ClientError, TimeoutError):
-        return refusal(503, "SERVICE_UNAVAILABLE", "The event streams are away")
+        return refusal(503, "SERVICE_UNAVAILABLE", "The streamer is away")
     async with upstream:
         response = web.StreamResponse(
             status=upstream.status,
@@ -189,6 +218,8 @@ async def _pass_on(request: web.Request) -> web.StreamResponse:
         try:
             await response.prepare(request)
             while not upstream.content.at_eof() and _is_there(request):
+                if stopping.is_set():
+                    break
                 try:
                     chunk = await asyncio.wait_for(
                         upstream.content.readany(), _LOOK_SECONDS

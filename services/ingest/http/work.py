@@ -130,6 +130,7 @@ async def fail(request: web.Request) -> web.Response:
             lease_id=said.lease_id,
             error=said.error,
             retry=said.again,
+            retry_after_seconds=said.retry_after_seconds,
         )
     )
     return answer(shapes.DONE)
@@ -174,7 +175,14 @@ async def fail_bulk(request: web.Request) -> web.Response:
 
     def read(index: int, item: object) -> Ended:
         said = checked(FailItem, item, within=f"jobs.{index}")
-        return _ended(principal, bulk, said, error=said.error, retry=said.again)
+        return _ended(
+            principal,
+            bulk,
+            said,
+            error=said.error,
+            retry=said.again,
+            retry_after_seconds=said.retry_after_seconds,
+        )
 
     return await _settle_each(request, bulk.jobs, read)
 
@@ -216,6 +224,7 @@ def _ended(
     result: str | None = None,
     error: str | None = None,
     retry: bool = True,
+    retry_after_seconds: float = 0.0,
 ) -> Ended:
     job_id = parse_id(said.job_id)
     if job_id is None:
@@ -229,6 +238,7 @@ def _ended(
         result=result,
         error=error,
         retry=retry,
+        retry_after_seconds=retry_after_seconds,
     )
 
 

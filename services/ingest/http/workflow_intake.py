@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
 
 from libs.common.access import Principal
-from libs.common.db import Conn, Row, borrow
+from libs.common.db import Conn, borrow
 from libs.common.dependents import release_dependents
 from libs.common.errors import Conflict, LeaseExpired
 from libs.common.ids import parse_id
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew
 from libs.common.store import workflows
 from libs.common.store.jobs import NewJob
+from services.ingest.accepted import counter
 from services.ingest.answers import workflows as shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import (
@@ -38,7 +39,14 @@ from services.ingest.requests.workflows import (
     CreateWorkflow,
     WorkflowJobAsked,
 )
-from services.ingest.workflows import Step, check_graph, create, extend, steps_of
+from services.ingest.workflows import (
+    Step,
+    check_graph,
+    create,
+    extend,
+    hold_organization,
+    steps_of,
+)
 
 
 class RawStep(msgspec.Struct):
@@ -116,13 +124,19 @@ async def add_jobs(request: web.Request) -> web.Response:
     await read_visible(request, principal)
     steps = await _steps(request, principal, asked.jobs, body)
     async with borrow(pool) as conn, conn.transaction():
+        await hold_organization(conn, principal)
+        # The job before its workflow, as who ends it does.
+        held = await _hold_worker(conn, id_, asked)
         row = visible(
             await workflows.lock_workflow(
                 conn, organization_id=organization_id, id_=id_
             ),
             principal,
         )
-        await _require_worker(conn, row, asked)
+        if row["state"] not in ("pending", "running"):
+            raise Conflict(f"Jobs cannot be added: the workflow is {row['state']}")
+        if not held:
+            raise LeaseExpired("No job of this workflow is leased so to this worker")
         keys, rows = await extend(conn, bus, principal, row, steps)
     await tell_created(request, rows)
     if any(new.waits for new in rows):
@@ -133,6 +147,7 @@ async def add_jobs(request: web.Request) -> web.Response:
 
 async def tell_created(request: web.Request, rows: Sequence[NewJob]) -> None:
     """Say what came; who waits for it looks again by itself if this is lost."""
+    counter("rest", "created").inc(len(rows))
     now = datetime.now(UTC)
     bus = request.app[BUS]
     await bus.ring_lanes(
@@ -142,7 +157,7 @@ async def tell_created(request: web.Request, rows: Sequence[NewJob]) -> None:
         and row.line is None
         and (row.run_at is None or row.run_at <= now)
     )
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
     if any(row.line is not None and not row.waits for row in rows):
         await release_lines(request.app[HOT], bus)
 
@@ -172,15 +187,12 @@ async def _steps(
     )
 
 
-async def _require_worker(conn: Conn, row: Row, asked: AddWorkflowJobs) -> None:
-    """Raise unless a worker has a job of a workflow that is not over."""
-    if row["state"] not in ("pending", "running"):
-        raise Conflict(f"Jobs cannot be added: the workflow is {row['state']}")
+async def _hold_worker(conn: Conn, id_: UUID, asked: AddWorkflowJobs) -> bool:
+    """Return whether a worker has a job of a workflow; it keeps it until the commit."""
     lease_id = None if asked.lease_id is None else parse_id(asked.lease_id)
-    held = None
-    if asked.lease_id is None or lease_id is not None:
-        held = await workflows.hold_worker(
-            conn, workflow_id=row["id"], worker_id=asked.worker_id, lease_id=lease_id
-        )
-    if held is None:
-        raise LeaseExpired("No job of this workflow is leased so to this worker")
+    if asked.lease_id is not None and lease_id is None:
+        return False
+    held = await workflows.hold_worker(
+        conn, workflow_id=id_, worker_id=asked.worker_id, lease_id=lease_id
+    )
+    return held is not None

@@ -6,18 +6,22 @@ from aiohttp import web
 
 from libs.common.access import Principal
 from libs.common.db import Row, borrow
-from libs.common.dependents import release_dependents, sweep_workflows
+from libs.common.dependents import (
+    release_dependents,
+    sweep_workflows,
+    tell_released,
+)
 from libs.common.errors import NotFound
 from libs.common.lines import release_lines
-from libs.common.messages import JournalGrew
 from libs.common.store import workflows
+from libs.common.store.workflows import Swept
 from services.ingest.answers import workflows as shapes
 from services.ingest.http.errors import answer
 from services.ingest.http.paging import asked_part
 from services.ingest.http.reading import BUS, HOT, POOL, id_in_path, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.workflows import ListWorkflows
-from services.ingest.workflows import restart
+from services.ingest.workflows import hold_organization, restart
 
 _ONE: Final = "/api/v1/workflows/{id}"
 _STATES: Final = ("pending", "running", "completed", "failed", "cancelled")
@@ -119,17 +123,18 @@ async def cancel(request: web.Request) -> web.Response:
     principal = await whoever(request)
     row = await read_visible(request, principal)
     pool, bus = request.app[HOT], request.app[BUS]
-    left = 0
+    swept: list[Swept] = []
     async with borrow(pool) as conn:
         if await workflows.stop(
             conn, organization_id=principal.organization_id, id_=row["id"]
         ):
-            _, left = await sweep_workflows(
+            swept = await sweep_workflows(
                 conn, ids=[row["id"]], actor=str(principal.api_key_id)
             )
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
+    await tell_released(pool, bus, [each.released for each in swept])
     await release_dependents(pool, bus)
-    if left:
+    if any(each.left_line for each in swept):
         await release_lines(pool, bus)
     return answer(shapes.summary(await read_visible(request, principal)))
 
@@ -143,6 +148,7 @@ async def retry(request: web.Request) -> web.Response:
     organization_id, id_ = principal.organization_id, id_in_path(request)
     pool, bus = request.app[HOT], request.app[BUS]
     async with borrow(pool) as conn, conn.transaction():
+        await hold_organization(conn, principal)
         row = visible(
             await workflows.lock_workflow(
                 conn, organization_id=organization_id, id_=id_
@@ -151,7 +157,7 @@ async def retry(request: web.Request) -> web.Response:
         )
         restarted = await restart(conn, principal, row)
     await bus.ring_lanes((job.lane_id, job.push) for job in restarted if job.is_ready)
-    await bus.ring(JournalGrew())
+    await bus.ring_journal()
     await release_dependents(pool, bus)
     if any(job.in_line for job in restarted):
         await release_lines(pool, bus)

@@ -88,11 +88,13 @@ class Reception:
             if earlier is not None:
                 return earlier
         if webhook.queue_name is None:
-            sent = await self._messages.send(_message(webhook))
+            sent = await self._messages.send(_message(webhook), source="webhook")
             if not sent.created:
                 return await self._repeated(webhook, message_id=sent.message_id)
             return Taken(status="created", message_id=sent.message_id)
-        created = await self._jobs.create(_job(webhook, webhook.queue_name))
+        created = await self._jobs.create(
+            _job(webhook, webhook.queue_name), source="webhook"
+        )
         if not created.created:
             return await self._repeated(webhook, job_id=created.job_id)
         return Taken(

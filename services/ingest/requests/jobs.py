@@ -245,7 +245,8 @@ class RetryDead(BaseModel):
 class PurgeDead(BaseModel):
     """Which dead letters to delete for good; ``confirm`` must be true.
 
-    Who names no queue means those of the whole organization.
+    By id, or the oldest of a queue; who names neither means those of the whole
+    organization.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -261,6 +262,10 @@ class PurgeDead(BaseModel):
     """Only those that died before this moment."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """At most so many, the oldest first."""
+    job_ids: Annotated[list[str], Field(max_length=1000)] | None = None
+    """The ids of the dead letters, up to 100; absent takes the oldest.  With ids
+    ``older_than`` and ``limit`` are not read.
+    """
 
 
 class HistoryPage(LongPage):

@@ -26,6 +26,11 @@ class DeadPage(BaseModel):
     job_type: str | None = Field(
         default=None, max_length=1024, description="Whose payload.job_type is this."
     )
+    error: str | None = Field(
+        default=None,
+        max_length=1024,
+        description="Whose last_error is this, as far as its first 200 characters.",
+    )
     created_after: datetime | None = Field(default=None, description="Inclusive.")
     created_before: datetime | None = Field(default=None, description="Exclusive.")
     order_by: SortKey = "created_at"
@@ -49,11 +54,24 @@ class JobsPage(DeadPage):
     )
 
 
+class DeadGroups(BaseModel):
+    """Which dead letters are grouped."""
+
+    queue_name: str | None = Field(default=None, description="Of this queue only.")
+    queue: str | None = Field(default=None, description="The same.")
+
+
 class StatsQuery(BaseModel):
     """Which jobs are counted."""
 
     queue_name: str | None = Field(default=None, description="Of this queue only.")
     queue: str | None = Field(default=None, description="The same.")
+
+
+class SeriesQuery(StatsQuery):
+    """Which jobs are counted, and how far back."""
+
+    hours: int = Field(default=1, description="So many hours, 1 to 24.")
 
 
 class StatusQuery(BaseModel):

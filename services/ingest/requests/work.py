@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, Field, SkipValidation
 
+from libs.common.backoff import Seconds
 from services.ingest.requests.fields import PlainText, QueueName
 
 #: How much is kept of why an attempt failed, in characters; more is cut.
@@ -70,6 +71,8 @@ class FailItem(BaseModel):
     """False gives the job up, as ``no_retry`` does."""
     no_retry: bool | None = None
     """True gives the job up: a dead letter at once, whatever retries are left."""
+    retry_after_seconds: Seconds = 0
+    """Try again no sooner than so many seconds from now; up to a day."""
 
     @property
     def again(self) -> bool:
@@ -109,6 +112,8 @@ class FailJob(BaseModel):
     """False gives the job up, as ``no_retry`` does."""
     no_retry: bool | None = None
     """True gives the job up: a dead letter at once, whatever retries are left."""
+    retry_after_seconds: Seconds = 0
+    """Try again no sooner than so many seconds from now; up to a day."""
 
     @property
     def again(self) -> bool:

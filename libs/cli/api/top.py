@@ -1,0 +1,163 @@
+"""``bellhop top``: how everything does, live, in a terminal."""
+
+import asyncio
+import importlib
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import click
+
+from libs.cli.api.asking import api_command
+from libs.cli.api.board import Board
+from libs.cli.api.client import Api, at
+from libs.cli.api.stream import follow
+from libs.cli.output import Output, cell
+from libs.cli.settings import Unusable
+
+_QUEUES_MAX: Final = 200
+_SHOWN_MAX: Final = 15
+#: What events do not tell is read anew after so long.
+_STALE_SECONDS: Final = 30.0
+
+
+@api_command()
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two pictures.",
+)
+async def top(api: Api, out: Output, *, interval: float) -> None:
+    """Show queues, rates, workers and failing endpoints as they change; q quits.
+
+    It follows the event stream. With --json a line is printed for each picture.
+    """
+    if not (out.as_json or (sys.stdout.isatty() and sys.stdin.isatty())):
+        raise Unusable("top is for a terminal; programs say --json")
+    board = Board()
+    told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
+    await _read(api, board)
+    async with asyncio.TaskGroup() as tasks:
+        others = [
+            tasks.create_task(_follow(api, board)),
+            tasks.create_task(_keep_fresh(api, board)),
+        ]
+        with _keys(told, out), _screen(out) as draw:
+            while not told.is_set():
+                draw(board, api.access.url)
+                try:
+                    await asyncio.wait_for(told.wait(), interval)
+                except TimeoutError:
+                    continue
+        for task in others:
+            task.cancel()
+
+
+async def _follow(api: Api, board: Board) -> None:
+    """Note what happens, until cancelled; after a break everything is read anew."""
+
+    def broke(_: str) -> None:
+        board.stale = True
+
+    async for frame in follow(api, "/events", params={}, say=broke):
+        board.happened(frame)
+
+
+async def _keep_fresh(api: Api, board: Board) -> None:
+    loop = asyncio.get_running_loop()
+    read_at = loop.time()
+    while True:
+        await asyncio.sleep(1.0)
+        if board.stale or loop.time() - read_at > _STALE_SECONDS:
+            await _read(api, board)
+            read_at = loop.time()
+
+
+async def _read(api: Api, board: Board) -> None:
+    """Read how everything stands."""
+    queues = [row async for row in api.pages("/queues", limit=_QUEUES_MAX)]
+    stats = [
+        await api.ask("GET", at("queues", q["queue_name"], "stats")) for q in queues
+    ]
+    workers, endpoints = await asyncio.gather(
+        api.ask("GET", "/workers"), api.ask("GET", "/endpoints")
+    )
+    rows = [{**queue, **one} for queue, one in zip(queues, stats, strict=True)]
+    board.read(rows, workers, endpoints)
+
+
+@contextmanager
+def _keys(told: asyncio.Event, out: Output) -> Iterator[None]:
+    """Set *told* when q is pressed; the terminal is put back in the end."""
+    if out.as_json:
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    loop = asyncio.get_running_loop()
+
+    def pressed() -> None:
+        if sys.stdin.read(1) in {"q", "Q", "\x03"}:
+            told.set()
+
+    tty.setcbreak(descriptor)
+    loop.add_reader(descriptor, pressed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _screen(out: Output) -> Iterator[Any]:
+    """Give what draws a board."""
+    if out.as_json:
+        yield lambda board, _: out.result(
+            {
+                "queues": board.rows(),
+                "workers": board.at_work(),
+                "failing_endpoints": board.failing(),
+            }
+        )
+        return
+    live = importlib.import_module("rich.live")
+    with live.Live(screen=True, auto_refresh=False) as screen:
+        yield lambda board, url: screen.update(_picture(board, url), refresh=True)
+
+
+def _picture(board: Board, url: str) -> Any:
+    group = importlib.import_module("rich.console").Group
+    text = importlib.import_module("rich.text").Text
+    return group(
+        text(f"Bellhop at {url}: q quits", style="bold"),
+        _table("Queues", board.rows()),
+        _table("Workers", board.at_work()),
+        _table("Failing endpoints", board.failing()),
+    )
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Any:
+    table = importlib.import_module("rich.table")
+    text = importlib.import_module("rich.text")
+    shown = table.Table(title=title, title_justify="left", box=None, min_width=60)
+    if not rows:
+        shown.add_column(text.Text("none", style="dim"))
+        return shown
+    for name in rows[0]:
+        words = name.replace("_per_second", "/s").replace("_", " ")
+        shown.add_column(
+            words, justify="left" if name == next(iter(rows[0])) else "right"
+        )
+    for row in rows[:_SHOWN_MAX]:
+        shown.add_row(*(text.Text(cell(value)) for value in row.values()))
+    if len(rows) > _SHOWN_MAX:
+        shown.caption = f"and {len(rows) - _SHOWN_MAX} more"
+    return shown

@@ -1,0 +1,80 @@
+"""What `bellhop top` knows: what was read, and what came since."""
+
+from libs.cli.api.board import Board
+from libs.cli.api.stream import Frame
+
+COUNTS = {
+    "pending_jobs": 5,
+    "processing_jobs": 1,
+    "scheduled_jobs": 0,
+    "deadletter_jobs": 2,
+}
+
+
+def board():
+    made = Board()
+    made.read(
+        [
+            {"queue_name": "mail", "paused": False, **COUNTS},
+            {"queue_name": "idle", "paused": True, **dict.fromkeys(COUNTS, 0)},
+        ],
+        [{"id": "w1", "queue_name": "mail", "current_jobs": 1, "status": "healthy"}],
+        [],
+    )
+    return made
+
+
+def changed(old, new, queue="mail"):
+    data = {"queue_name": queue, "old_status": old, "new_status": new}
+    return Frame("1", "JobStatusChange", data)
+
+
+def test_events_move_jobs_and_make_rates():
+    made = board()
+    made.happened(Frame("1", "JobCreated", {"queue_name": "mail"}))
+    made.happened(changed("pending", "processing"))
+    made.happened(changed("processing", "completed"))
+    made.happened(Frame("1", "JobFailed", {"queue_name": "mail"}))
+
+    mail, idle = made.rows()
+    assert (mail["pending"], mail["processing"], mail["deadletter"]) == (5, 1, 2)
+    assert mail["created_per_second"] == mail["completed_per_second"] == 0.1
+    assert mail["failed_per_second"] == 0.1
+    assert (idle["queue"], idle["paused"]) == ("idle", True)
+
+
+def test_a_queue_that_was_not_there_is_there_with_its_first_job():
+    made = board()
+    made.happened(Frame("1", "JobCreated", {"queue_name": "new"}))
+    made.happened(changed("scheduled", "pending", queue="new"))
+
+    [new] = [row for row in made.rows() if row["queue"] == "new"]
+    assert (new["pending"], new["scheduled"]) == (2, 0), "and never below nothing"
+
+
+def test_workers_show_themselves_and_queues_are_paused():
+    made = board()
+    beat = {"worker_id": "w2", "queue_name": "mail", "status": "healthy"}
+    made.happened(Frame(None, "WorkerHeartbeat", {**beat, "current_jobs": 3}))
+    made.happened(Frame("1", "QueuePaused", {"queue_name": "mail"}))
+    made.happened(Frame("1", "QueueResumed", {"queue_name": "idle"}))
+
+    assert [row["worker"] for row in made.at_work()] == ["w2", "w1"]
+    assert [row["paused"] for row in made.rows()] == [True, False]
+    assert not made.stale
+    made.happened(Frame("1", "EventsLost", {}))
+    assert made.stale
+
+
+def test_endpoints_that_fail_are_shown_the_longest_first():
+    stats = {"breaker": "open", "waiting": 3, "last_error": "HTTP 500"}
+    endpoints = [
+        {"url": "b", "enabled": True, "stats": {**stats, "failing_since": "2026-02"}},
+        {"url": "fine", "enabled": True, "stats": {**stats, "failing_since": None}},
+        {"url": "a", "enabled": True, "stats": {**stats, "failing_since": "2026-01"}},
+        {"url": "off", "enabled": False, "stats": {**stats, "failing_since": None}},
+    ]
+    made = Board()
+    made.read([], [], endpoints)
+
+    assert [one["url"] for one in made.failing()] == ["a", "b", "off"]
