@@ -37,6 +37,7 @@ class Families(Resting):
 
         expected = self.house.depend(job, parents, mode, kind)
         assert added == (None if expected is None else sorted(expected))
+        self._release()
 
     @while_some(Place.WAITING)
     @rule()
@@ -50,8 +51,6 @@ class Families(Resting):
             how = self.luck.choice(["completed", "completed", "deadlettered"])
             live = [each for each in self.house.live() if each.job_id in child.parents]
             self._settle([(each, how) for each in live])
-            if self.luck.random() < 0.5:
-                self._release()
             return
         for parent in [self.house.jobs[id_] for id_ in child.parents]:
             ending = interventions.cancel(
@@ -60,51 +59,16 @@ class Families(Resting):
                 job_id=parent.id,
                 actor="key",
             )
-            assert self.do(ending) == self.house.cancel(parent)
-
-    @while_some(Place.WAITING)
-    @rule()
-    def release(self):
-        """Somebody looks until there is nothing left to be seen."""
-        self._release()
+            self._cancelled(self.do(ending), self.house.cancel(parent))
 
     def _release(self):
-        limit = self.luck.choice([1, 2, 100])
-        standing = {job.id: job.place for job in self.house.standing()}
-        met = cancelled = joined = 0
-        lanes = set()
-        looked = self.do(dependencies.release(self.conn, limit=limit))
-        while looked.looks:
-            assert looked.looks <= limit
-            met += looked.unblocked
-            cancelled += looked.cancelled
-            joined += looked.joined
-            lanes |= {(id_, True) for id_ in looked.push_lanes}
-            lanes |= {(id_, False) for id_ in looked.work_lanes}
-            looked = self.do(dependencies.release(self.conn, limit=limit))
-
-        self.house.release()
-        moved = [
-            job for job in self.house.standing() if job.place is not standing[job.id]
-        ]
-        self._take_positions([job for job in moved if job.place is Place.HELD])
-        gone = [job for job in moved if job.place is Place.FINISHED]
-        assert (met, cancelled) == (len(moved) - len(gone), len(gone))
-        ready = [job for job in moved if job.place is Place.READY]
-        assert lanes == {(job.lane_id, job.line.push) for job in ready}
-        assert joined == sum(job.place is Place.HELD for job in moved)
-        self._call(looks=self.luck.choice([0, 9]))
-
-    def _take_positions(self, joined):
-        """Of those that joined at once, who was looked at first comes first."""
-        rows = self.do(self.conn.fetch("SELECT job_id FROM lines ORDER BY position"))
-        joined = {job.id for job in joined}
-        for line, order in self.house.turns.order.items():
-            found = [row["job_id"] for row in rows if row["job_id"] in order]
-            settled = [id_ for id_ in order if id_ not in joined]
-            assert found[: len(settled)] == settled
-            assert sorted(found) == sorted(order)
-            self.house.turns.order[line] = found
+        """Look until there is nothing left to be seen, as who adds an edge does."""
+        limit, looks, told = self.luck.choice([1, 2, 100]), 1, []
+        while looks:
+            looks, released = self.do(dependencies.release(self.conn, limit=limit))
+            assert looks <= limit
+            told.append(released)
+        self._let_go(*told)
 
     @while_some(*OPEN, fewer=6)
     @rule()

@@ -24,6 +24,8 @@ class Step:
     mode: str = "all"
     #: What it waits for of whom.
     parents: dict[UUID, str] = field(default_factory=dict)
+    #: It failed before somebody retried another.
+    forgiven: bool = False
 
 
 @dataclass
@@ -41,6 +43,19 @@ class Flow:
     def end(self, step, state):
         step.state = state
         self.noted = True
+
+    def dead(self):
+        return sum(one.state == "dead" for one in self.steps.values())
+
+    def retry(self, steps, state_of):
+        """Let *steps* start over; what else has failed is not held against them."""
+        for step in self.steps.values():
+            step.forgiven = step.state == "dead" and step not in steps
+        for step in steps:
+            step.state = state_of(step)
+        if self.state == "failed":
+            self.told.append("retried")
+        self.state = "running"
 
     def idle(self):
         return [one for one in self.steps.values() if one.state in {"ready", "waiting"}]
@@ -81,7 +96,9 @@ class Flow:
                 )
                 self.told.append(self.state)
             return False
-        failing = self.policy == "fail_fast" and states["dead"]
+        failing = self.policy == "fail_fast" and any(
+            step.state == "dead" and not step.forgiven for step in self.steps.values()
+        )
         if self.state != "cancelled" and not failing:
             return False
         swept = [

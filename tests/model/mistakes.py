@@ -1,7 +1,11 @@
 """Small mistakes in statements; the model test must fail with any of them."""
 
+import asyncio
 from types import ModuleType
 from typing import NamedTuple
+
+import asyncpg
+import pytest
 
 from libs.common.store import (
     claims,
@@ -13,20 +17,38 @@ from libs.common.store import (
     timers,
 )
 from tests.model.mistakes_at_rest import AT_REST
+from tests.model.mistakes_in_flows import IN_FLOWS
 from tests.model.mistakes_in_turns import IN_TURNS
 
 
 class Mistake(NamedTuple):
-    """*right* stands once in a statement, and *wrong* takes its place."""
+    """*right* stands once in a statement, and *wrong* takes its place.
 
-    module: ModuleType
+    Without a module the statement is a function of the schema.
+    """
+
+    module: ModuleType | None
     statement: str
     right: str
     wrong: str
 
-    def made(self) -> str:
-        """Return the statement with the mistake in it."""
-        statement: str = self.module.SQL[self.statement]
+    def make(self, database_url: str, patch: pytest.MonkeyPatch) -> None:
+        """Make the mistake: in a function, in that database."""
+        if self.module is None:
+            asyncio.run(self._change_function(database_url))
+        else:
+            changed = self._wrong(self.module.SQL[self.statement])
+            patch.setitem(self.module.SQL, self.statement, changed)
+
+    async def _change_function(self, database_url: str) -> None:
+        conn = await asyncpg.connect(database_url)
+        definition = await conn.fetchval(
+            "SELECT pg_get_functiondef($1::text::regproc)", self.statement
+        )
+        await conn.execute(self._wrong(definition))
+        await conn.close()
+
+    def _wrong(self, statement: str) -> str:
         assert statement.count(self.right) == 1, "the statement changed: so must this"
         return statement.replace(self.right, self.wrong)
 
@@ -111,8 +133,8 @@ MISTAKES = {
     "promote what is not due": Mistake(
         timers,
         "promote_due",
-        "WHERE run_at <= now()",
-        "WHERE run_at <= now() + '5 min'",
+        "AND now()\n",
+        "AND now() + '5 min'\n",
     ),
     "promote, and stay scheduled": Mistake(
         timers, "promote_due", "(SELECT address FROM due)", "'{}'::tid[]"
@@ -214,14 +236,14 @@ MISTAKES = {
     "do not tell of a settlement": Mistake(
         settlement,
         "settle",
-        "FROM closed\n), ended",
-        "FROM closed\n     WHERE transition <> 'expired'\n), ended",
+        "FROM closed\n    RETURNING job_id\n), ended",
+        "FROM closed WHERE delay_seconds IS NULL\n    RETURNING job_id\n), ended",
     ),
     "settle, and forget who waits": Mistake(
         settlement,
         "settle",
-        "('completed', 'deadlettered', 'expired')\n), awaited",
-        "('completed', 'expired')\n), awaited",
+        "UNION ALL SELECT job_id FROM into_dead\n), awaited",
+        "\n), awaited",
     ),
     "put one job too many under a lease": Mistake(
         claims,
@@ -244,7 +266,7 @@ MISTAKES = {
     "let a job expire, and forget who waits": Mistake(
         claims,
         "claim_work",
-        "WHERE dependencies.parent_id = given.job_id",
+        "WHERE parent_id = ANY (ARRAY(SELECT job_id FROM into_finished))",
         "WHERE false",
     ),
     "recover what ran out since Postgres stood still": Mistake(
@@ -298,19 +320,19 @@ MISTAKES = {
     "cancel without a word": Mistake(
         interventions,
         "cancel",
-        "FROM taken\n), rechecked",
-        "FROM taken WHERE job_id IN (SELECT job_id FROM from_ready)\n), rechecked",
+        "FROM taken\n    RETURNING job_id\n), released",
+        "FROM taken WHERE place = 'ready'\n    RETURNING job_id\n), released",
     ),
     "cancel, and forget who waits": Mistake(
         interventions,
         "cancel",
-        "parent_id = ANY (ARRAY(SELECT job_id FROM taken))",
+        "parent_id = ANY (ARRAY(SELECT job_id FROM into_finished))",
         "false",
     ),
     "expire, and forget who waits": Mistake(
         timers,
         "expire",
-        "parent_id = ANY (ARRAY(SELECT job_id FROM taken))",
+        "parent_id = ANY (ARRAY(SELECT job_id FROM into_finished))",
         "false",
     ),
     "purge, and keep what it waited for": Mistake(
@@ -374,22 +396,40 @@ MISTAKES = {
         "SELECT job_id, true FROM waits WHERE false",
     ),
     "let go before one's time": Mistake(
-        dependencies,
-        "release",
+        None,
+        "move_waiting",
         "coalesce(run_at > now(), false) AS later",
         "false AS later",
     ),
     "let go who has no hope": Mistake(
-        dependencies,
-        "release",
+        None,
+        "move_waiting",
         "WHERE NOT met)",
         "WHERE false)",
     ),
     "cancel a child, and forget who waits for it": Mistake(
-        dependencies,
-        "release",
-        "parent_id = ANY (ARRAY(SELECT job_id FROM hopeless))",
-        "false",
+        None,
+        "let_go",
+        "WHERE parent_id = ANY (ended)",
+        "WHERE false",
+    ),
+    "believe that one of several parents is enough": Mistake(
+        None,
+        "hopes_of",
+        "bool_and(edge.good) FILTER (WHERE mode = 'all')",
+        "bool_or(edge.good) FILTER (WHERE mode = 'all')",
+    ),
+    "wait for the others though one is lost": Mistake(
+        None,
+        "still_waits",
+        "OR kind = 'success'",
+        "OR false",
+    ),
+    "let go before it is written who has ended": Mistake(
+        settlement,
+        "settle",
+        "SELECT job_id FROM into_finished UNION ALL SELECT job_id FROM into_dead",
+        "SELECT job_id FROM closed WHERE transition IN ('completed', 'deadlettered')",
     ),
     "look twice at what was seen": Mistake(
         dependencies,
@@ -399,3 +439,4 @@ MISTAKES = {
     ),
     **{title: Mistake(*mistake) for title, mistake in {**IN_TURNS, **AT_REST}.items()},
 }
+FLOW_MISTAKES = {title: Mistake(*mistake) for title, mistake in IN_FLOWS.items()}

@@ -14,7 +14,7 @@ from libs.common.store import (
 )
 
 #: What stands once in a statement, and what takes its place; as in ``mistakes``.
-IN_TURNS: dict[str, tuple[ModuleType, str, str, str]] = {
+IN_TURNS: dict[str, tuple[ModuleType | None, str, str, str]] = {
     "call one too many": (
         lines,
         "call",
@@ -108,8 +108,8 @@ IN_TURNS: dict[str, tuple[ModuleType, str, str, str]] = {
     "let a retry leave the line": (
         settlement,
         "settle",
-        "('completed', 'deadlettered', 'expired')\n), awaited",
-        "('completed', 'deadlettered', 'expired', 'retrying')\n), awaited",
+        "SELECT job_id FROM into_finished UNION ALL SELECT job_id FROM into_dead",
+        "SELECT job_id FROM closed WHERE transition <> 'released'",
     ),
     "leave a line without a word": (
         settlement,
@@ -184,14 +184,14 @@ IN_TURNS: dict[str, tuple[ModuleType, str, str, str]] = {
         "DELETE FROM lines WHERE false AND",
     ),
     "unblock past the line": (
-        dependencies,
-        "release",
-        "     WHERE NOT later\n       AND line_key IS NULL\n), into_scheduled",
-        "     WHERE NOT later\n), into_scheduled",
+        None,
+        "move_waiting",
+        "WHERE NOT later\n           AND line_key IS NULL\n        RETURNING",
+        "WHERE NOT later\n        RETURNING",
     ),
     "unblock without a word": (
-        dependencies,
-        "release",
+        None,
+        "move_waiting",
         "SELECT DISTINCT scope, key FROM into_lines",
         "SELECT scope, key FROM into_lines WHERE false",
     ),

@@ -49,6 +49,9 @@ class Places(Families):
             key: self.house.keys[key] for key in asked
         }
         self._call(looks=self.luck.choice([0, 1, 9]))
+        if any(job.parents for job in wanted):
+            # Their parents may have ended before.
+            self._release()
 
     @unless_many(Place.HELD, most=2)
     @rule()
@@ -81,7 +84,7 @@ class Places(Families):
         limit, early = self.luck.choice([1, 10]), self.luck.choice([0, 0, 1])
         moments = [job.run_at or 0 for job in self.house.in_place(Place.SCHEDULED)]
         self.wait(self.luck.choice(moments) - self.house.now - early)
-        following = self.do(timers.next_due(self.conn))
+        following = self.do(timers.next_due(self.conn)).seconds
         assert following == (min(moments) - self.house.now) * TICK.total_seconds()
         due = self.house.due(limit)
 
@@ -105,14 +108,13 @@ class Places(Families):
         limit, early = self.luck.choice([1, 10]), self.luck.choice([0, 0, 1])
         moments = [job.expires_at or 0 for job in self.house.may_expire()]
         self.wait(self.luck.choice(moments) - self.house.now - early)
-        if self.luck.random() < 0.5:
-            # Nobody will look at children any more, unless they are noted anew.
-            self._release()
 
-        ended = self.do(timers.expire(self.conn, limit=limit)).job_ids
+        expired = self.do(timers.expire(self.conn, limit=limit))
 
+        ended = expired.job_ids
         assert set(ended) == self.house.expire(limit)
         assert len(ended) == len(set(ended))
+        self._let_go(expired.released)
 
     # --- by hand ----------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Places(Families):
             )
         )
 
-        assert cancelled == (organization_id == owner and self.house.cancel(job))
+        self._cancelled(cancelled, organization_id == owner and self.house.cancel(job))
 
     @while_some(Place.LEASED, fewer=8)
     @rule()
@@ -149,7 +151,7 @@ class Places(Families):
         others = [line.organization_id for line in self.stage.lines]
         organization_id = self.luck.choice([owner, owner, self.luck.choice(others)])
 
-        lane_id = self.do(
+        found = self.do(
             interventions.cancel_in_work(
                 self.conn,
                 organization_id=organization_id,
@@ -159,7 +161,9 @@ class Places(Families):
         )
 
         taken = organization_id == owner and self.house.cancel_in_work(job)
+        lane_id, released = found or (None, None)
         assert lane_id == (job.lane_id if taken else None)
+        self._cancelled(released, taken)
 
     @while_some(Place.DEAD)
     @rule()
@@ -203,6 +207,8 @@ class Places(Families):
     @rule()
     def purge(self):
         organization_id, dead, others = self._choose(None)
+        # Those that waited for others leave edges behind, if nobody takes them away.
+        dead.sort(key=lambda id_: not self.house.jobs[id_].parents)
         chosen = dead[:2] + others
 
         purged = self.do(
@@ -214,14 +220,16 @@ class Places(Families):
             )
         )
 
-        assert purged == sum(
+        assert purged.jobs == sum(
             self.house.purge(job) for job in self._of(organization_id, chosen)
         )
+        self._let_go(purged.released)
 
     def _choose(self, queues) -> tuple[UUID, list[UUID], list[UUID]]:
         """Return an organization, its dead in *queues*, and what is not so."""
         dead = self.house.in_place(Place.DEAD)
-        organization_id = self.luck.choice(dead).line.organization_id
+        waited = [job for job in dead if job.parents]
+        organization_id = self.luck.choice(waited or dead).line.organization_id
         theirs = [
             job.id
             for job in dead

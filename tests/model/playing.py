@@ -2,15 +2,20 @@
 
 from collections import Counter
 
+import asyncpg
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.places import Places
 from tests.model.stage import Stage
 from tests.support.expectation import Seen
 
+#: How a mistake shows; what goes wrong may go wrong otherwise when it is tried again.
+NOTICED = AssertionError, asyncpg.PostgresError, Flaky
 
-def play(database_url: str, *, examples: int = 120, steps: int = 40) -> Seen:
+
+def play(database_url: str, *, examples: int = 160, steps: int = 40) -> Seen:
     """Play the same examples as ever; return how often each move was seen."""
     seen: Seen = Counter()
     Places.stage, Places.seen = Stage(database_url), seen

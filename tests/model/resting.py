@@ -123,7 +123,8 @@ class Resting(Turning):
 
     def _cancel(self, lanes):
         expected = [job for job in self._theirs(*OPEN) if job.lane_id in lanes]
-        cancelled = self.do(
+        gone = self.do(
             closures.cancel_lanes(self.conn, lanes=lanes, limit=100, actor=None)
         )
-        assert cancelled == sum(self.house.cancel(job) for job in expected)
+        assert gone.jobs == sum(self.house.cancel(job) for job in expected)
+        self._let_go(gone.released)

@@ -92,7 +92,7 @@ class Scene(RuleBasedStateMachine):
             expires_at=None if expires_in is None else now + expires_in,
             key=self.luck.choice([None, None, None, "one", "two"]),
             parents=dict.fromkeys(parents, ("all", "success")),
-            turns=self.luck.choice([*[None] * 4, *self.stage.turns]),
+            turns=self.luck.choice([*[None] * 6, *self.stage.turns]),
         )
 
     def new(self, job: Job) -> NewJob:

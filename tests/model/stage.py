@@ -123,6 +123,7 @@ class Stage:
         #: Whose jobs take turns, and how many of each at once.
         self.turns = {
             Line.of_queue(acme, "work", "key"): 2,
+            Line.of_queue(acme, "work", "other"): 2,
             Line.of_endpoint(acme): 1,
             Line.of_endpoint(self.endpoint.endpoint_id, "key"): 1,
         }
