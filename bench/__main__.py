@@ -21,11 +21,13 @@ from libs.common.log import start_logging
 LATEST = Path(__file__).parent / "latest.json"
 
 _LEGEND = """\
-p50, p99   of a request; for latency, from accepted to arrived
+jobs/s     in rows about events, frames that clients were told
+p50, p99   of a request; for latency, from accepted to arrived; for events, until told
 events     how long after the row its last event was announced
 ratio      our rate to that of the slowest part beside it; for latency, the p50 from
            the request on to that of a commit and a post
-beside     the bare parts on the same machine, with their CPU a job
+beside     the bare parts on the same machine, with their CPU a job; for events, how
+           much memory the streamer took
 strangers  cores that other programs kept busy meanwhile: above 0.1, look at ratios only
 """
 
@@ -58,6 +60,12 @@ def _arguments() -> argparse.Namespace:
         "--seconds", type=float, default=5.0, help="length of the other rows (5)"
     )
     parser.add_argument(
+        "--runs",
+        type=int,
+        default=3,
+        help="times to measure each row, of which the middle one counts (3)",
+    )
+    parser.add_argument(
         "--only",
         action="append",
         choices=NAMES,
@@ -70,6 +78,8 @@ def _arguments() -> argparse.Namespace:
         parser.error("--jobs: between 100 and 1000000")
     if not 1 <= arguments.seconds <= 300:
         parser.error("--seconds: between 1 and 300")
+    if not 1 <= arguments.runs <= 99:
+        parser.error("--runs: between 1 and 99")
     return arguments
 
 
@@ -78,11 +88,14 @@ async def _measure(arguments: argparse.Namespace) -> int:
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    options = Options(jobs=arguments.jobs, seconds=arguments.seconds)
+    options = Options(
+        jobs=arguments.jobs, seconds=arguments.seconds, runs=arguments.runs
+    )
     began = time.monotonic()
 
     def tell(row: Row) -> None:
-        print(f"  {row.name:<18} {row.rate:>9,.0f} jobs/s", flush=True)
+        p50 = "" if row.p50_ms is None else f"   p50 {row.p50_ms:,.1f} ms"
+        print(f"  {row.name:<19} {row.rate:>9,.0f} {row.unit}/s{p50}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="bellhop-bench-") as directory:
         async with open_house(Path(directory)) as house:

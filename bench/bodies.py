@@ -18,18 +18,23 @@ def payload(number: int) -> dict[str, Any]:
     }
 
 
-def single(number: int, target: str | None) -> dict[str, Any]:
+def queue_name(number: int) -> str:
+    """Return the name of one queue of many."""
+    return f"{QUEUE}-{number}"
+
+
+def single(number: int, target: str | None, queue: str = QUEUE) -> dict[str, Any]:
     """Return the body of ``POST /api/v1/jobs``."""
-    body: dict[str, Any] = {"queue_name": QUEUE, "payload": payload(number)}
+    body: dict[str, Any] = {"queue_name": queue, "payload": payload(number)}
     if target is not None:
         body["target"] = {"url": target}
     return body
 
 
-def bulk(number: int, target: str | None) -> dict[str, Any]:
+def bulk(number: int, target: str | None, queue: str = QUEUE) -> dict[str, Any]:
     """Return the body of ``POST /api/v1/jobs/bulk`` with a hundred jobs."""
     body: dict[str, Any] = {
-        "queue_name": QUEUE,
+        "queue_name": queue,
         "jobs": [{"payload": payload(number * BULK + i)} for i in range(BULK)],
     }
     if target is not None:
@@ -37,13 +42,19 @@ def bulk(number: int, target: str | None) -> dict[str, Any]:
     return body
 
 
-def requests(kind: str, *, port: int, key: str, target: str | None) -> list[bytes]:
-    """Return whole HTTP requests, to be sent round and round."""
+def requests(
+    kind: str, *, port: int, key: str, target: str | None, queues: int | None = None
+) -> list[bytes]:
+    """Return whole HTTP requests, to be sent round and round.
+
+    They are for one queue, or for so many *queues* in turn.
+    """
     path = "/api/v1/jobs/bulk" if kind == "bulk" else "/api/v1/jobs"
     make = bulk if kind == "bulk" else single
+    names = [QUEUE] * _VARIANTS if queues is None else map(queue_name, range(queues))
+    bodies = [make(number, target, queue) for number, queue in enumerate(names)]
     return [
-        _request(path, json.dumps(make(number, target)).encode(), port=port, key=key)
-        for number in range(_VARIANTS)
+        _request(path, json.dumps(body).encode(), port=port, key=key) for body in bodies
     ]
 
 

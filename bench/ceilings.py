@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -15,10 +16,14 @@ from bench.cpu import Meter
 from bench.house import House
 from bench.load import Plan, Result
 from bench.records import milliseconds
+from libs.common.db import BY_KEY
 from libs.common.ids import new_id
 from libs.common.migrate import migrate
-from libs.common.store import jobs
+from libs.common.store import claims, jobs, settlement
+from libs.common.store.claims import Asked, ClaimedWork
 from libs.common.store.jobs import NewJob
+from libs.common.store.lanes import LaneName, open_lanes
+from libs.common.store.settlement import Settled
 
 _DATABASE = "bench_ceilings"
 _BATCH = 500
@@ -28,6 +33,8 @@ _POSTS = 8_000
 _STEPS = 200
 _ORGANIZATION = UUID(int=1)
 _LANE = 1
+_WORKER = "worker"
+_LEASE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,47 @@ async def inserts(house: House) -> Ceiling:
     return Ceiling(_ROWS / seconds, cpu["postgres"] / _ROWS)
 
 
+async def work(house: House, *, batch: int, jobs_in_all: int = _ROWS) -> Ceiling:
+    """Measure Postgres leasing and completing such jobs, on one connection."""
+    pids = {"postgres": house.pids["postgres"]}
+    async with _database(house) as conn:
+        lane = LaneName(_ORGANIZATION, bodies.QUEUE, "")
+        lane_id = (await open_lanes(conn, names=[lane]))[lane]
+        rows = [_row(number, lane_id=lane_id) for number in range(jobs_in_all)]
+        for first in range(0, jobs_in_all, _BATCH):
+            await jobs.create(conn, jobs=rows[first : first + _BATCH])
+        done, meter, began = 0, Meter(pids), time.monotonic()
+        while given := await _claim(conn, lane_id, batch):
+            closed = await settlement.settle(
+                conn,
+                attempts=[
+                    Settled(
+                        job_id=one.job_id,
+                        lease_id=one.lease_id,
+                        how="completed",
+                        owner=_WORKER,
+                        organization_id=_ORGANIZATION,
+                    )
+                    for one in given
+                ],
+                actor=_WORKER,
+            )
+            done += len(closed)
+        seconds = time.monotonic() - began
+        cpu, _ = meter.stop(pids)
+    return Ceiling(done / seconds, cpu["postgres"] / done)
+
+
+async def _claim(
+    conn: asyncpg.Connection, lane_id: int, limit: int
+) -> list[ClaimedWork]:
+    lease_id = new_id()
+    asked = Asked(
+        lane_id=lane_id, limit=limit, lease_id=lease_id, owner=_WORKER, lease=_LEASE
+    )
+    return (await claims.claim_work(conn, asked=[asked])).work.get(lease_id, [])
+
+
 async def one_by_one_ms(house: House) -> float:
     """Return the p50 of one commit of one job, and one post to the sink."""
     body = json.dumps(bodies.payload(1)).encode()
@@ -106,12 +154,12 @@ async def one_by_one_ms(house: House) -> float:
     return milliseconds(seconds, 0.5)
 
 
-def _row(number: int) -> NewJob:
+def _row(number: int, *, lane_id: int = _LANE) -> NewJob:
     return NewJob(
         id=new_id(),
         organization_id=_ORGANIZATION,
         queue_name=bodies.QUEUE,
-        lane_id=_LANE,
+        lane_id=lane_id,
         payload=json.dumps(bodies.payload(number)),
         rank=100,
         max_retries=3,
@@ -126,7 +174,8 @@ async def _database(house: House) -> AsyncIterator[asyncpg.Connection]:
     try:
         url = house.postgres.url_of(_DATABASE)
         await migrate(url)
-        conn = await asyncpg.connect(url, server_settings={"jit": "off"})
+        # Planned once, as the house has it.
+        conn = await asyncpg.connect(url, server_settings={"jit": "off", **BY_KEY})
         try:
             yield conn
         finally:

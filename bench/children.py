@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -34,20 +34,38 @@ async def carry_out(
 
     Raises `Broken` with what the process said.
     """
-    stem = f"{module}-{next(_numbers)}"
+    told = await carry_out_by(
+        [sys.executable, "-m", f"bench.{module}"],
+        msgspec.json.encode(plan),
+        directory=directory,
+    )
+    return msgspec.json.decode(told, type=result)
+
+
+async def carry_out_by(
+    command: Sequence[str | Path], plan: bytes, *, directory: Path
+) -> bytes:
+    """Run ``COMMAND PLAN RESULT`` to its end; return the result.
+
+    Raises `Broken` with what the process said.
+    """
+    stem = f"{Path(command[-1]).name}-{next(_numbers)}"
     asked, told = directory / f"{stem}.plan", directory / f"{stem}.result"
-    asked.write_bytes(msgspec.json.encode(plan))
+    asked.write_bytes(plan)
     program = Program(directory / f"{stem}.log")
     try:
         await program.start(
-            _command(module, asked, told), environment=tree_environment()
+            dying_with_parent([*command, asked, told], by=signal.SIGKILL),
+            environment=tree_environment(),
         )
         async with asyncio.timeout(_PLAN_SECONDS_MAX):
             if await program.wait() != 0:
-                raise Broken(f"bench.{module} failed:\n{program.last_words()}")
+                raise Broken(f"{command[-1]} failed:\n{program.last_words()}")
+    except TimeoutError:
+        raise Broken(f"{command[-1]} took {_PLAN_SECONDS_MAX:.0f} s") from None
     finally:
         await program.kill()
-    return msgspec.json.decode(told.read_bytes(), type=result)
+    return told.read_bytes()
 
 
 @asynccontextmanager
@@ -56,7 +74,12 @@ async def listening(module: str, *, directory: Path) -> AsyncIterator[tuple[int,
     port = free_port()
     program = Program(directory / f"{module}-{next(_numbers)}.log")
     try:
-        await program.start(_command(module, str(port)), environment=tree_environment())
+        await program.start(
+            dying_with_parent(
+                [sys.executable, "-m", f"bench.{module}", str(port)], by=signal.SIGKILL
+            ),
+            environment=tree_environment(),
+        )
         async with asyncio.timeout(_LISTEN_SECONDS_MAX):
             while is_free(port):
                 if not program.running:
@@ -65,8 +88,3 @@ async def listening(module: str, *, directory: Path) -> AsyncIterator[tuple[int,
         yield port, program.pid
     finally:
         await program.kill()
-
-
-def _command(module: str, *arguments: str | Path) -> list[str | Path]:
-    command: list[str | Path] = [sys.executable, "-m", f"bench.{module}", *arguments]
-    return dying_with_parent(command, by=signal.SIGKILL)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import msgspec
@@ -28,7 +29,8 @@ _HANDLER_SECONDS_MAX = 30.0
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do: a name of `KINDS`, by so many *callers*, over so many *channels*.
 
-    Producers go on for *seconds*; workers until *jobs* are settled.
+    Producers go on for *seconds*; workers until *jobs* are settled, or have followed
+    so many *chains* of *jobs* to their ends.
     """
 
     port: int
@@ -40,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 1
     seconds: float = 1e9
     jobs: int = 10**9
+    chains: int = 1
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +107,13 @@ class Caller:
         if refused:
             raise RuntimeError(f"refused: {refused[0]}")
         return len(answer.items)
+
+    def stream(self, queue: str) -> Any:
+        """Return a stream of the jobs of a queue."""
+        request = pb.StreamJobsRequest(
+            queue_name=queue, worker_id=self.name, lease_duration_secs=_LEASE_SECONDS
+        )
+        return self.queue.StreamJobs(request, metadata=self.metadata)
 
 
 class Load:
@@ -173,14 +183,7 @@ class Load:
 
     async def handle(self, caller: Caller, _: object, began: float) -> None:
         """Enqueue now and then, and time it until the stream gives it."""
-        stream = caller.queue.StreamJobs(
-            pb.StreamJobsRequest(
-                queue_name=self._plan.queue,
-                worker_id=caller.name,
-                lease_duration_secs=_LEASE_SECONDS,
-            ),
-            metadata=caller.metadata,
-        )
+        stream = caller.stream(self._plan.queue)
         request = _enqueue(self._plan, 1)
         while time.monotonic() - began < self._plan.seconds:
             sent = time.monotonic()
@@ -192,6 +195,21 @@ class Load:
             await caller.complete([job])
             await asyncio.sleep(0.02)
         stream.cancel()
+
+    async def follow(self, caller: Caller, _: object, __: float) -> None:
+        """Complete each job of a chain, and time it until the stream gives the next."""
+        for number in range(self._plan.chains):
+            stream = caller.stream(f"{self._plan.queue}-{number}")
+            job = await stream.read()
+            for _ in range(self._plan.jobs - 1):
+                sent = time.monotonic()
+                done = asyncio.create_task(caller.complete([job]))
+                async with asyncio.timeout(_HANDLER_SECONDS_MAX):
+                    job = await stream.read()
+                self._note(time.monotonic() - sent, 1)
+                await done
+            await caller.complete([job])
+            stream.cancel()
 
     async def _timed(self, call: Awaitable[int]) -> None:
         sent = time.monotonic()
@@ -230,6 +248,7 @@ KINDS: dict[str, Step] = {
     "work": Load.work,
     "echo": Load.echo,
     "complete": Load.complete,  # type: ignore[dict-item]  # what _claim_all prepares
+    "follow": Load.follow,
     "handle": Load.handle,
 }
 PREPARE = {**dict.fromkeys(KINDS, _nothing), "complete": _claim_all}

@@ -28,14 +28,13 @@ from libs.common.store import invariants
 
 _LOOK_SECONDS = 0.02
 _QUIET_SECONDS_MAX = 120.0
-_INVARIANTS_SECONDS = 120.0
 _DRAIN_SECONDS = 10.0
 _STARTS_MAX = 3
 
 #: Whether a webhook is on its way.  A probe a lane: jobs for workers wait beside them.
 _ON_THEIR_WAY = """
 SELECT EXISTS (SELECT FROM leased)
-    OR EXISTS (SELECT FROM scheduled)
+    OR EXISTS (SELECT FROM scheduled WHERE run_at < now() + interval '1 hour')
     OR EXISTS (SELECT FROM lanes
                 CROSS JOIN LATERAL (SELECT 1 FROM ready
                                      WHERE ready.lane_id = lanes.id LIMIT 1) AS waits
@@ -61,15 +60,19 @@ class House:
 
     directory: Path
     postgres: PostgresServer
+    nats_url: str
     conn: asyncpg.Connection
     http: aiohttp.ClientSession
     port: int
     grpc_port: int
     api_key: str
     signing_secret: str
+    #: By name, and with them those that a row may start beside them (`spares`).
     services: dict[str, ServiceProcess]
     sink_port: int
     others: dict[str, int] = field(default_factory=dict)
+    #: How long looking whether every job is in its place may take.
+    invariants_seconds: float = 120.0
 
     @property
     def sink_url(self) -> str:
@@ -79,8 +82,26 @@ class House:
     @property
     def pids(self) -> dict[str, int]:
         """Every process of the house, and the sink."""
-        services = {name: service.pid for name, service in self.services.items()}
+        services = {
+            name: service.pid
+            for name, service in self.services.items()
+            if service.running
+        }
         return {**services, **self.others}
+
+    @property
+    def spares(self) -> list[ServiceProcess]:
+        """A second dispatcher and a second delivery, which nobody has started."""
+        return [one for one in self.services.values() if one.name != one.kind]
+
+    async def stop_services(self) -> None:
+        """Leave the machine to others; only Postgres, NATS and the sink stay."""
+        await asyncio.gather(*(service.stop() for service in self.services.values()))
+
+    async def start_services(self) -> None:
+        """Serve again, on the same ports."""
+        services = self.services.values()
+        await asyncio.gather(*(one.start() for one in services if one.name == one.kind))
 
     async def load(self, **plan: object) -> Result:
         """Run the load generator; raises `Broken` when a request was refused."""
@@ -135,6 +156,10 @@ class House:
 
     # --- the database ----------------------------------------------------------------
 
+    async def connect(self) -> asyncpg.Connection:
+        """Return another connection to the database; who asks closes it."""
+        return await asyncpg.connect(self.postgres.url, server_settings={"jit": "off"})
+
     async def settled(self) -> None:
         """Wait until no webhook is on its way; raises `Broken`."""
         await self._until_not(_ON_THEIR_WAY, "webhooks are on their way")
@@ -145,7 +170,7 @@ class House:
 
     async def check_invariants(self) -> None:
         """Every job is in exactly one place; raises `Broken`."""
-        async with asyncio.timeout(_INVARIANTS_SECONDS):
+        async with asyncio.timeout(self.invariants_seconds):
             misplaced = await invariants.misplaced(self.conn)
             unjournaled = await invariants.unjournaled(self.conn)
         if misplaced or unjournaled:
@@ -166,7 +191,11 @@ class House:
 async def open_house(directory: Path) -> AsyncIterator[House]:
     """Run the house in *directory* until the block ends, then stop all of it."""
     settings = StackSettings(
-        data_dir=directory, environment="development", drain_seconds=_DRAIN_SECONDS
+        data_dir=directory,
+        environment="development",
+        drain_seconds=_DRAIN_SECONDS,
+        replicas_dispatcher=2,
+        replicas_delivery=2,
     )
     async with (
         run_postgres(directory / "postgres") as postgres,
@@ -184,6 +213,7 @@ async def open_house(directory: Path) -> AsyncIterator[House]:
                 yield House(
                     directory=directory,
                     postgres=postgres,
+                    nats_url=nats.url,
                     conn=conn,
                     http=http,
                     port=ports.http,
@@ -211,7 +241,7 @@ async def _services(
         ports = Ports(http=free_port(), grpc=free_port())
         services = services_on(Ground(database_url, nats_url, keys, ports), settings)
         try:
-            starts = [service.start() for service in services]
+            starts = [one.start() for one in services if one.name == one.kind]
             failures = await asyncio.gather(*starts, return_exceptions=True)
             failure = next(filter(None, failures), None)
             if failure is None:

@@ -35,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "single"
     #: Where the webhooks go; None creates jobs for workers.
     target: str | None = None
+    #: How many queues the jobs are for in turn; None is the one of all other rows.
+    queues: int | None = None
     connections: int = 64
     seconds: float = 1e9
     requests: int = 10**9
@@ -80,7 +82,13 @@ class Load:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._requests = cycle(
-            requests(plan.kind, port=plan.port, key=plan.key, target=plan.target)
+            requests(
+                plan.kind,
+                port=plan.port,
+                key=plan.key,
+                target=plan.target,
+                queues=plan.queues,
+            )
         )
         # uvloop's own clock counts whole milliseconds.
         self._now = time.monotonic

@@ -191,7 +191,9 @@ async def _worker(plan: Plan, number: int) -> Worker:
 async def _claim_all(plan: Plan, worker: Worker) -> list[list[Job]]:
     """Claim one worker's share."""
     own: list[list[Job]] = []
-    while len(own) < plan.jobs // plan.batch // plan.workers:
+    # Of few jobs the first workers have all.
+    share = max(1, plan.jobs // plan.batch // plan.workers)
+    while len(own) < share:
         jobs = await worker.claim()
         if not jobs:
             break

@@ -1,25 +1,30 @@
 """The rows of the table: how each is measured, and beside which ceilings."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from bench import bodies, ceilings, worker_rows
+from bench import bodies, ceilings, event_rows, worker_rows, workflow_rows
+from bench.ceilings import Ceiling
 from bench.cpu import Meter
 from bench.house import House
 from bench.records import Created, milliseconds, read_created
-from bench.row import REQUEST_P50, REQUEST_P99, Options, Row, close
+from bench.row import REQUEST_P50, REQUEST_P99, Options, Row, close, middle
+from libs.cli.service_process import ServiceProcess
 
 #: Runs before the clock starts: connections, caches and plans are as in daily life.
-_WARM_SECONDS = 1.0
+WARM_SECONDS = 1.0
 #: What counts as an idle house.
-_IDLE_RATE = 50.0
-_CEILING_SECONDS = 2.0
+IDLE_RATE = 50.0
+_CEILING_SECONDS = 4.0
 #: A house slower than this is broken, not slow (jobs per second, and a start).
 _RATE_MIN = 200.0
 _START_SECONDS = 30.0
+#: What counts as no slower than what it is held against: runs differ by as much.
+_NO_SLOWER: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,25 @@ class Passage:
     created: list[Created]
     arrivals: dict[bytes, float]
     load_cpu_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last arrival."""
+        began = min(one.sent for one in self.created)
+        return max(self.arrivals.values()) - began
+
+    @property
+    def waits(self) -> list[float]:
+        """How long each took from accepted to arrived."""
+        # Some are there before their producer hears that they were accepted.
+        return [
+            max(self.arrivals[one.job_id] - one.accepted, 0.0) for one in self.created
+        ]
+
+    @property
+    def ways(self) -> list[float]:
+        """How long each took from the request to its arrival."""
+        return [self.arrivals[one.job_id] - one.sent for one in self.created]
 
 
 async def rest_create(house: House, options: Options) -> Row:
@@ -43,15 +67,45 @@ async def rest_bulk(house: House, options: Options) -> Row:
 
 async def webhook_drain(house: House, options: Options) -> Row:
     """Webhooks that wait, from the first arrival until the last is settled."""
-    jobs = options.jobs // bodies.BULK * bodies.BULK
+    row = await _drain(house, options, [house.services["dispatcher"]])
+    row.target = 2500
+    row.ceilings["signing client"] = await ceilings.client(house)
+    return row
+
+
+async def webhook_drain_two(house: House, options: Options) -> Row:
+    """The same with two dispatchers and two deliveries, beside one of each."""
     dispatcher = house.services["dispatcher"]
-    await dispatcher.stop()
+    one = await _drain(house, options, [dispatcher])
+    second, delivery = house.spares
+    try:
+        await delivery.start()
+        row = await _drain(house, options, [dispatcher, second])
+    finally:
+        # Whoever handed the work out is told how it went to the end.
+        await delivery.stop()
+        await second.stop()
+    row.name = "webhook_drain_two"
+    row.target_ratio = _NO_SLOWER
+    row.ceilings["one of each"] = Ceiling(
+        one.rate, sum(one.cpu_seconds.values()) / one.jobs
+    )
+    return row
+
+
+async def _drain(
+    house: House, options: Options, dispatchers: list[ServiceProcess]
+) -> Row:
+    """Create webhooks while nobody hands them out, then have them delivered."""
+    jobs = options.jobs // bodies.BULK * bodies.BULK
+    for dispatcher in dispatchers:
+        await dispatcher.stop()
     await house.load(
         kind="bulk", target=house.sink_url, connections=4, requests=jobs // bodies.BULK
     )
     await house.announced()
     await house.forget_arrivals()
-    await dispatcher.start()
+    await asyncio.gather(*(dispatcher.start() for dispatcher in dispatchers))
     meter = Meter(house.pids)
     await house.arrived(jobs, at_most=jobs / _RATE_MIN + _START_SECONDS)
     await house.settled()
@@ -62,37 +116,39 @@ async def webhook_drain(house: House, options: Options) -> Row:
         name="webhook_drain",
         jobs=jobs,
         seconds=ended - min(arrivals.values()),
-        target=2500,
         cpu_seconds=cpu_seconds,
         strangers=strangers,
     )
     await close(house, row, since=ended)
-    row.ceilings["signing client"] = await ceilings.client(house)
     return row
 
 
 async def webhook_sustained(house: House, options: Options) -> Row:
     """Webhooks created one a request, from the first request to the last arrival."""
-    await _through(house, seconds=_WARM_SECONDS)
+    await _through(house, seconds=WARM_SECONDS)
     meter = Meter(house.pids)
     passage = await _through(house, seconds=options.seconds)
     ended = time.monotonic()
     cpu_seconds, strangers = meter.stop(house.pids, load=passage.load_cpu_seconds)
-    began = min(one.sent for one in passage.created)
     row = Row(
         name="webhook_sustained",
         jobs=len(passage.created),
-        seconds=max(passage.arrivals.values()) - began,
+        seconds=passage.seconds,
         cpu_seconds=cpu_seconds,
         strangers=strangers,
     )
     await close(house, row, since=ended)
+    row.ceilings["checking server"] = await ceilings.server(
+        house, kind="single", seconds=_CEILING_SECONDS
+    )
+    row.ceilings["inserts"] = await ceilings.inserts(house)
+    row.ceilings["signing client"] = await ceilings.client(house)
     return row
 
 
 async def latency_idle(house: House, options: Options) -> Row:
     """From accepted to arrived, with nothing else to do."""
-    return await _latency(house, options, name="latency_idle", rate=_IDLE_RATE)
+    return await _latency(house, options, name="latency_idle", rate=IDLE_RATE)
 
 
 async def latency_half_load(house: House, options: Options, *, sustained: Row) -> Row:
@@ -110,9 +166,12 @@ _ROWS: Final[dict[str, Measure]] = {
         rest_create,
         rest_bulk,
         webhook_drain,
+        webhook_drain_two,
         webhook_sustained,
         latency_idle,
         *worker_rows.ROWS,
+        *workflow_rows.ROWS,
+        *event_rows.ROWS,
     )
 }
 _SUSTAINED: Final = webhook_sustained.__name__
@@ -133,14 +192,17 @@ async def measure_all(
         measure = _ROWS.get(name) or partial(
             latency_half_load, sustained=rows[_SUSTAINED]
         )
-        rows[name] = await measure(house, options)
-        tell(rows[name])
+        runs = []
+        for _ in range(options.runs):
+            runs.append(await measure(house, options))
+            tell(runs[-1])
+        rows[name] = middle(runs)
     return list(rows.values())
 
 
 async def _creates(house: House, options: Options, *, kind: str) -> Row:
     """Create as fast as answers come."""
-    await house.load(kind=kind, seconds=_WARM_SECONDS)
+    await house.load(kind=kind, seconds=WARM_SECONDS)
     await house.announced()
     meter = Meter(house.pids)
     result = await house.load(kind=kind, seconds=options.seconds)
@@ -165,18 +227,15 @@ async def _creates(house: House, options: Options, *, kind: str) -> Row:
 
 
 async def _latency(house: House, options: Options, *, name: str, rate: float) -> Row:
-    await _through(house, seconds=_WARM_SECONDS, rate=rate)
+    await _through(house, seconds=WARM_SECONDS, rate=rate)
     meter = Meter(house.pids)
     passage = await _through(house, seconds=options.seconds, rate=rate)
     ended = time.monotonic()
     cpu_seconds, strangers = meter.stop(house.pids, load=passage.load_cpu_seconds)
-    created, arrivals = passage.created, passage.arrivals
-    # Some are there before their producer hears that they were accepted.
-    waits = [max(arrivals[one.job_id] - one.accepted, 0.0) for one in created]
-    ways = [arrivals[one.job_id] - one.sent for one in created]
+    waits, ways = passage.waits, passage.ways
     row = Row(
         name=name,
-        jobs=len(created),
+        jobs=len(passage.created),
         seconds=options.seconds,
         p50_ms=milliseconds(waits, 0.5),
         p99_ms=milliseconds(waits, 0.99),

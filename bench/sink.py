@@ -1,6 +1,7 @@
 """Where webhooks arrive: answers at once, and notes when each job came first.
 
-``python -m bench.sink PORT``.  Anything but the questions below is a webhook::
+``python -m bench.sink PORT``.  Anything but the questions below is a webhook; what goes
+to ``/slow`` is answered half a second later::
 
     GET /counts      how many arrived: {"jobs": …, "repeats": …}
     GET /arrivals    when each arrived (see `records`)
@@ -22,6 +23,7 @@ from bench.records import pack_arrivals
 
 _SAMPLE_EVERY = 101
 _SAMPLES_MAX = 200
+_SLOW_SECONDS = 0.5
 _DONE = b"HTTP/1.1 204 No Content\r\n\r\n"
 _HEADERS = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
 
@@ -82,6 +84,10 @@ class Connection(Messages):
             self._notes.forget()
         else:
             self._notes.note(head, body, at=time.monotonic())
+            if head.startswith(b"POST /slow"):
+                loop = asyncio.get_running_loop()
+                loop.call_later(_SLOW_SECONDS, self.transport.write, _DONE)
+                return
         self.transport.write(_DONE)
 
 

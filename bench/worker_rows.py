@@ -10,21 +10,23 @@ from bench.house import House
 from bench.row import Options, Row, close
 from libs.common.ids import new_id
 
-_WORKERS: Final = 8
+WORKERS: Final = 8
 _BATCH: Final = 50
 _WARM_SECONDS: Final = 1.0
-_CEILING_SECONDS: Final = 2.0
+_CEILING_SECONDS: Final = 4.0
 #: Parts of the jobs of a drain that one-by-one rows settle.
 _SHARE_SINGLE: Final = 2
+#: How often the statements alone are run.
+_SQL_JOBS: Final = 400
 
 
 async def grpc_enqueue(house: House, options: Options) -> Row:
     """Jobs for workers, one a call."""
-    await _grpc(house, kind="enqueue", seconds=_WARM_SECONDS)
-    row = await _timed(
+    await over_grpc(house, kind="enqueue", seconds=_WARM_SECONDS)
+    row = await timed(
         house,
         "grpc_enqueue",
-        lambda: _grpc(house, kind="enqueue", seconds=options.seconds),
+        lambda: over_grpc(house, kind="enqueue", seconds=options.seconds),
     )
     row.target_ratio = 0.6
     row.ceilings["grpc echo"] = await ceilings.grpc(
@@ -35,27 +37,28 @@ async def grpc_enqueue(house: House, options: Options) -> Row:
 
 async def grpc_enqueue_batch(house: House, options: Options) -> Row:
     """Jobs for workers, fifty a call."""
-    row = await _timed(
+    row = await timed(
         house,
         "grpc_enqueue_batch",
-        lambda: _grpc(
+        lambda: over_grpc(
             house,
             kind="enqueue_batch",
             batch=_BATCH,
-            callers=_WORKERS,
-            channels=_WORKERS,
+            callers=WORKERS,
+            channels=WORKERS,
             seconds=options.seconds,
         ),
     )
     row.target = 10_000
+    row.ceilings["inserts"] = await ceilings.inserts(house)
     return row
 
 
 async def grpc_complete(house: House, options: Options) -> Row:
     """Claimed jobs completed, one a call."""
     jobs = await _stock(house, options.jobs // _SHARE_SINGLE)
-    row = await _timed(
-        house, "grpc_complete", lambda: _grpc(house, kind="complete", jobs=jobs)
+    row = await timed(
+        house, "grpc_complete", lambda: over_grpc(house, kind="complete", jobs=jobs)
     )
     row.target_ratio = 0.5
     row.ceilings["grpc echo"] = await ceilings.grpc(
@@ -67,15 +70,15 @@ async def grpc_complete(house: House, options: Options) -> Row:
 async def grpc_complete_batch(house: House, options: Options) -> Row:
     """Claimed jobs completed, fifty a call."""
     jobs = await _stock(house, options.jobs)
-    row = await _timed(
+    row = await timed(
         house,
         "grpc_complete_batch",
-        lambda: _grpc(
+        lambda: over_grpc(
             house,
             kind="complete",
             batch=_BATCH,
-            callers=_WORKERS,
-            channels=_WORKERS,
+            callers=WORKERS,
+            channels=WORKERS,
             jobs=jobs,
         ),
     )
@@ -86,53 +89,57 @@ async def grpc_complete_batch(house: House, options: Options) -> Row:
 async def worker_batch_1(house: House, options: Options) -> Row:
     """Jobs claimed and completed over gRPC by eight workers, one at a time."""
     jobs = await _stock(house, options.jobs // _SHARE_SINGLE)
-    return await _timed(
+    row = await timed(
         house,
         "worker_batch_1",
-        lambda: _grpc(
-            house, kind="work", callers=_WORKERS, channels=_WORKERS, jobs=jobs
+        lambda: over_grpc(
+            house, kind="work", callers=WORKERS, channels=WORKERS, jobs=jobs
         ),
     )
+    return await _beside_sql(house, row, batch=1)
 
 
 async def worker_batch_50(house: House, options: Options) -> Row:
     """Jobs claimed and completed over gRPC by eight workers, fifty at a time."""
     jobs = await _stock(house, options.jobs)
-    return await _timed(
+    row = await timed(
         house,
         "worker_batch_50",
-        lambda: _grpc(
+        lambda: over_grpc(
             house,
             kind="work",
             batch=_BATCH,
-            callers=_WORKERS,
-            channels=_WORKERS,
+            callers=WORKERS,
+            channels=WORKERS,
             jobs=jobs,
         ),
     )
+    return await _beside_sql(house, row, batch=_BATCH)
 
 
 async def rest_worker_1(house: House, options: Options) -> Row:
     """Jobs claimed and completed over REST by eight workers, one at a time."""
     jobs = await _stock(house, options.jobs // _SHARE_SINGLE)
-    return await _timed(house, "rest_worker_1", lambda: _rest(house, jobs=jobs))
+    row = await timed(house, "rest_worker_1", lambda: over_rest(house, jobs=jobs))
+    return await _beside_sql(house, row, batch=1)
 
 
 async def rest_worker_50(house: House, options: Options) -> Row:
     """Jobs claimed and completed over REST by eight workers, fifty at a time."""
     jobs = await _stock(house, options.jobs)
-    return await _timed(
-        house, "rest_worker_50", lambda: _rest(house, jobs=jobs, batch=_BATCH)
+    row = await timed(
+        house, "rest_worker_50", lambda: over_rest(house, jobs=jobs, batch=_BATCH)
     )
+    return await _beside_sql(house, row, batch=_BATCH)
 
 
 async def rest_complete_batch(house: House, options: Options) -> Row:
     """Claimed jobs completed over REST, fifty a call."""
     jobs = await _stock(house, options.jobs)
-    row = await _timed(
+    row = await timed(
         house,
         "rest_complete_batch",
-        lambda: _rest(house, jobs=jobs, batch=_BATCH, claimed_ahead=True),
+        lambda: over_rest(house, jobs=jobs, batch=_BATCH, claimed_ahead=True),
     )
     row.target = 10_000
     return row
@@ -140,10 +147,10 @@ async def rest_complete_batch(house: House, options: Options) -> Row:
 
 async def latency_worker(house: House, options: Options) -> Row:
     """From the call that enqueues until a streaming worker has the job, idle."""
-    row = await _timed(
+    row = await timed(
         house,
         "latency_worker",
-        lambda: _grpc(
+        lambda: over_grpc(
             house,
             kind="handle",
             queue=f"idle-{new_id().hex}",
@@ -174,7 +181,7 @@ ROWS: Final[tuple[Measure, ...]] = (
 Result = grpc_load.Result | rest_workers.Result
 
 
-async def _timed(house: House, name: str, load: Callable[[], Awaitable[Result]]) -> Row:
+async def timed(house: House, name: str, load: Callable[[], Awaitable[Result]]) -> Row:
     """Run *load* and make a row of what it did."""
     await house.announced()
     meter = Meter(house.pids)
@@ -193,6 +200,14 @@ async def _timed(house: House, name: str, load: Callable[[], Awaitable[Result]])
     return row
 
 
+async def _beside_sql(house: House, row: Row, *, batch: int) -> Row:
+    """Hold a row about leasing and completing against the statements alone."""
+    row.ceilings["statements"] = await ceilings.work(
+        house, batch=batch, jobs_in_all=_SQL_JOBS * batch
+    )
+    return row
+
+
 async def _stock(house: House, jobs: int) -> int:
     """Create that many jobs for workers, by the hundred; return how many."""
     requests = max(jobs // bodies.BULK, 1)
@@ -200,7 +215,8 @@ async def _stock(house: House, jobs: int) -> int:
     return requests * bodies.BULK
 
 
-async def _grpc(house: House, **plan: Any) -> grpc_load.Result:
+async def over_grpc(house: House, **plan: Any) -> grpc_load.Result:
+    """Carry out a plan of `grpc_load`."""
     return await carry_out(
         "grpc_load",
         grpc_load.Plan(port=house.grpc_port, key=house.api_key, **plan),
@@ -209,7 +225,8 @@ async def _grpc(house: House, **plan: Any) -> grpc_load.Result:
     )
 
 
-async def _rest(house: House, **plan: Any) -> rest_workers.Result:
+async def over_rest(house: House, **plan: Any) -> rest_workers.Result:
+    """Carry out a plan of `rest_workers`."""
     return await carry_out(
         "rest_workers",
         rest_workers.Plan(port=house.port, key=house.api_key, **plan),
