@@ -3,37 +3,67 @@
 #     docker build --build-arg SERVICE=delivery -t bellhop/delivery .
 #
 # An image holds the common library and one service, with that service's packages at
-# the pinned versions, checked by their hashes.
+# the pinned versions, checked by their hashes, and the list of them in /app/sbom.json.
+# Nothing is compiled, so that `docker buildx build --platform linux/amd64,linux/arm64`
+# takes the packages that were built for each.
 
-# The Python that constraints.txt was made with and the tests run on.
-ARG PYTHON_VERSION=3.11
+# The Python that constraints.txt was made with and the tests run on.  A release names
+# it with its digest.
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
-FROM python:${PYTHON_VERSION}-slim AS packages
+FROM ${PYTHON_IMAGE} AS packages
 ARG SERVICE
+ARG VERSION=0
 WORKDIR /build
 COPY pyproject.toml constraints.txt deploy/image/lock.py ./
 RUN python -m venv /venv \
  && python lock.py wanted "${SERVICE:?give --build-arg SERVICE=…}" > wanted.txt \
  && python lock.py pins > pins.txt \
- && /venv/bin/pip install --quiet --dry-run --report report.json -c pins.txt -r wanted.txt \
+ && /venv/bin/pip install --quiet --dry-run --only-binary :all: \
+      --report report.json -c pins.txt -r wanted.txt \
  && python lock.py locked report.json > locked.txt \
- && /venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r locked.txt \
- && /venv/bin/pip check
+ && /venv/bin/pip install --no-cache-dir --only-binary :all: --no-deps \
+      --require-hashes -r locked.txt \
+ && /venv/bin/pip check \
+ && python lock.py sbom report.json "bellhop-${SERVICE}" "${VERSION}" > sbom.json
 
-FROM python:${PYTHON_VERSION}-slim
+# The dashboard, which the streamer serves; other services have none.
+FROM ${PYTHON_IMAGE} AS pages
 ARG SERVICE
-RUN useradd --system --uid 10001 --user-group --no-create-home bellhop
+WORKDIR /build
+COPY libs/cli/bootstrap.py libs/cli/pages.py libs/cli/
+COPY services/streamer/dashboard services/streamer/dashboard
+RUN mkdir -p /made/services \
+ && if [ "$SERVICE" = streamer ]; then \
+      python libs/cli/pages.py /build/environment \
+      && mkdir /made/services/streamer \
+      && mv services/streamer/pages /made/services/streamer/pages; \
+    fi
+
+FROM ${PYTHON_IMAGE}
+ARG SERVICE
+ARG VERSION=0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="bellhop-${SERVICE}" \
+      org.opencontainers.image.description="Bellhop's ${SERVICE} service" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin bellhop
 WORKDIR /app
 COPY --from=packages /venv /venv
+COPY --from=packages /build/sbom.json sbom.json
 COPY libs libs
 COPY services/__init__.py services/__init__.py
 COPY services/${SERVICE} services/${SERVICE}
+COPY --from=pages /made/ ./
 # Compiled here: the file system of a container may be read-only.
 RUN python -m compileall -q libs services
 
 ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
     SERVICE=${SERVICE} \
     BELLHOP_HEALTH_HOST=0.0.0.0 \
     BELLHOP_HEALTH_PORT=9090 \
