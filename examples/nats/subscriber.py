@@ -106,7 +106,10 @@ async def main() -> None:
                 print(f"# {error!r}", flush=True)
                 await asyncio.sleep(1)
     except asyncio.CancelledError:
-        await client.close()
+        # The server is to know that nobody waits here any more, before another begins:
+        # what it still gives to this one comes again only when that was due to be
+        # acknowledged.
+        await client.drain()
 
 
 if __name__ == "__main__":

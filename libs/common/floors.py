@@ -29,8 +29,10 @@ log = structlog.get_logger()
 #: How many jobs must have been taken from a lane to make it worth a look.
 _TAKEN_MIN: Final = 256
 _LOOK_SECONDS: Final = 0.25
-#: Looking takes this part of the time at the most.
+#: Looking takes this part of the time at the most, as long as a look is short: whoever
+#: commits late waits for the next one, however long they take.
 _LOOK_SHARE_MAX: Final = 0.05
+_LOOK_SECONDS_MAX: Final = 2.0
 #: Who commits within this time is seen.
 _AGE: Final = timedelta(seconds=0.5)
 #: For how many looks a floor holds.
@@ -102,7 +104,8 @@ class Floors:
         async with borrow(self._pool) as conn:
             found = await claims.find_floors(conn, lanes=lanes, age=_AGE)
         took = self._loop.time() - began_at
-        self._pause_seconds = max(_LOOK_SECONDS, took / _LOOK_SHARE_MAX)
+        pause_seconds = max(_LOOK_SECONDS, took / _LOOK_SHARE_MAX)
+        self._pause_seconds = min(pause_seconds, _LOOK_SECONDS_MAX)
         until = began_at + self.again_seconds
         for lane_id, since in found.items():
             self._floors[lane_id] = _Floor(since, until)

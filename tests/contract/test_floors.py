@@ -150,6 +150,33 @@ async def test_only_lanes_that_give_much_are_looked_at_and_a_floor_is_soon_forgo
         await until(lambda: not floors.of(lanes), at_most=3 * floors.again_seconds)
 
 
+async def test_whoever_is_late_is_found_soon_however_slow_looks_are(
+    database_url, conn, line, monkeypatch
+):
+    async def slow(conn, *, lanes, age):
+        await asyncio.sleep(0.5)
+        return await find_floors(conn, lanes=lanes, age=age)
+
+    find_floors = claims.find_floors
+    monkeypatch.setattr(claims, "find_floors", slow)
+    async with open_pool(database_url, service="test", size=1) as pool:
+        floors = Floors(pool)
+        stopping = asyncio.Event()
+        looking = asyncio.create_task(floors.look(stopping))
+        floors.took([line.id] * 1000)
+        await until(lambda: floors.of([line.id]))
+        # A look's share of the time would be kept by one in ten seconds.
+        [late] = await stock.create(conn, line)
+        await let_it_be_ready(conn, late, 60 * SECOND)
+        ready_at = await since(conn, late)
+
+        assert floors.again_seconds < 10
+        await until(lambda: floors.of([line.id]) == {line.id: ready_at}, at_most=5)
+
+        stopping.set()
+        await looking
+
+
 @pytest.mark.parametrize("stock_of", STOCKS)
 async def test_a_look_finds_the_front_by_key(stocked, stock_of):
     async def look(conn, line):

@@ -63,9 +63,12 @@ async def running(program, server, acme, *arguments, **environment):
 
 
 async def lines(process, count):
-    """Return the next events that it prints: (type, what it is about)."""
+    """Return the next events that it prints: (type, what it is about).
+
+    What was given to one that ended meanwhile comes again after half a minute.
+    """
     found: list[tuple[str, str]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while len(found) < count:
             line = (await process.stdout.readline()).decode().split()
             assert line, "it ended"
