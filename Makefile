@@ -10,6 +10,7 @@ PAGES := $(RUN) libs/cli/pages.py $(VENV)
 PINS := $(VENV)/pins
 PIP_TOOLS := 7.6.2
 RECEIVER_PORT ?= 9000
+RUNBOOKS ?= docs/runbooks
 WORKERS ?= 2
 SECONDS ?= 60
 SEED ?= 1
@@ -147,9 +148,10 @@ peers-pins: ## Pin the newest packages of other queues, and of what they run on
 	@rm -rf $(PINS)
 
 RULE = deploy/k8s/overlays/production/alerts.yaml
-alerts: ## Make the alerts of Kubernetes from deploy/prometheus/alerts.yml
+alerts: ## Make the alerts of Kubernetes; RUNBOOKS is the address of your docs/runbooks
 	@{ sed '/^spec:$$/q' $(RULE); \
-	   sed -e '/^#/d' -e '/./s/^/  /' deploy/prometheus/alerts.yml; } > $(RULE).new
+	   sed -e '/^ *#/d' -e 's|docs/runbooks|$(RUNBOOKS)|' -e '/./s/^/  /' \
+	     deploy/prometheus/alerts.yml; } > $(RULE).new
 	@mv $(RULE).new $(RULE)
 
 helm: $(READY) ## Make the Helm chart from deploy/k8s

@@ -11,15 +11,18 @@ import yaml
 
 from libs.cli.commands import TREE, Branch, Leaf
 from tests.support.metrics import all_metrics
-from tests.support.promql import series_in
+from tests.support.promql import kept_in, series_in
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())
-ALERTS = [rule for group in RULES["groups"] for rule in group["rules"]]
+ALL = [rule for group in RULES["groups"] for rule in group["rules"]]
+ALERTS = [rule for rule in ALL if "alert" in rule]
+#: What Prometheus keeps for the alerts.
+RECORDED = {rule["record"]: rule["expr"] for rule in ALL if "record" in rule}
 PAGES = sorted((ROOT / "docs/runbooks").glob("*.md"))
 #: What Prometheus itself puts to every series, or says of who is asked.
-OF_PROMETHEUS = {"service", "instance", "job", "le"}
+OF_PROMETHEUS = {"namespace", "cell", "service", "instance", "job", "le"}
 SERIES = {name: one for one in all_metrics() for name in one.series}
 SOURCES = "\n".join(
     path.read_text()
@@ -35,7 +38,7 @@ def name_of(alert):
 def assert_answerable(query):
     """Every series of *query* is one that the code has, with the labels it names."""
     for name, labels in series_in(query):
-        if name == "up" or name.startswith("process_"):
+        if name in RECORDED or name.startswith("process_"):
             continue
         assert name in SERIES, name
         assert labels <= {*SERIES[name].labels, *OF_PROMETHEUS}, (name, labels)
@@ -46,6 +49,23 @@ def test_an_alert_asks_for_what_there_is(alert):
     assert_answerable(alert["expr"])
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"]["summary"].endswith(".")
+
+
+@pytest.mark.parametrize("query", RECORDED.values(), ids=RECORDED)
+def test_what_is_kept_is_there(query):
+    assert_answerable(query)
+
+
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.get("alert", "record"))
+def test_a_rule_is_of_one_house(rule):
+    """Whatever is added up is so within a namespace and a cell, never over them."""
+    assert all({"namespace", "cell"} <= kept for kept in kept_in(rule["expr"]))
+
+
+def test_what_is_of_all_houses_is_noticed():
+    query = "sum by (namespace, cell) (a) > 0 and max(b) > 0 or sum without (c) (d)"
+
+    assert list(kept_in(query)) == [{"namespace", "cell"}, set(), set()]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +136,20 @@ def test_kubernetes_has_the_same():
     assert rule["spec"] == RULES, "make alerts"
 
 
+def test_where_the_pages_are_is_up_to_who_makes_them(tmp_path):
+    rule = tmp_path / "alerts.yaml"
+    shutil.copy(ROOT / "deploy/k8s/overlays/production/alerts.yaml", rule)
+    words = (f"RULE={rule}", "RUNBOOKS=https://wiki.example/bellhop")
+    subprocess.run(["make", "-s", "alerts", *words], cwd=ROOT, check=True)
+
+    [group] = yaml.safe_load(rule.read_text())["spec"]["groups"]
+    told = [one["annotations"] for one in group["rules"] if "alert" in one]
+    assert len(told) == len(ALERTS)
+    for annotations in told:
+        page = annotations["runbook_url"].removeprefix("https://wiki.example/bellhop/")
+        assert ROOT / "docs/runbooks" / page in PAGES
+
+
 def test_each_fires_when_it_should_and_no_sooner():
     promtool = shutil.which("promtool")
     if promtool is None:
@@ -123,7 +157,7 @@ def test_each_fires_when_it_should_and_no_sooner():
     for check in (("check", "config", "--syntax-only", "prometheus.yml"),):
         subprocess.run([promtool, *check], cwd=PROMETHEUS, check=True)
     done = subprocess.run(
-        [promtool, "test", "rules", "alerts_test.yml"],
+        [promtool, "test", "rules", "alerts_test.yml", "alerts_day_test.yml"],
         cwd=PROMETHEUS,
         check=False,
         capture_output=True,

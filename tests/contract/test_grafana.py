@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy/grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 BOARDS = {path.stem: json.loads(path.read_text()) for path in FILES}
-#: What Grafana puts in the place of a word of its own.
-SPOKEN = {"$__rate_interval": "1m"}
+#: What Grafana puts in the place of a word of its own, and of a variable.
+SPOKEN = {"$__rate_interval": "1m", "$namespace": ".*", "$cell": ".*"}
 
 
 def queries(board):
@@ -34,14 +34,36 @@ def test_a_dashboard_asks_for_what_there_is(name):
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_a_dashboard_asks_the_prometheus_that_there_is(name):
-    [source] = yaml.safe_load(
+def test_a_dashboard_asks_the_prometheus_that_is_chosen(name):
+    [provided] = yaml.safe_load(
         (GRAFANA / "provisioning/datasources/prometheus.yml").read_text()
     )["datasources"]
+    source, *others = BOARDS[name]["templating"]["list"]
 
+    assert (source["name"], source["type"]) == ("datasource", "datasource")
+    assert source["query"] == provided["type"]
+    chosen = {"type": provided["type"], "uid": "${datasource}"}
     for panel in BOARDS[name]["panels"]:
-        for part in (panel, *panel["targets"]):
-            assert part["datasource"] == {"type": source["type"], "uid": source["uid"]}
+        for part in (panel, *panel["targets"], *others):
+            assert part["datasource"] == chosen
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_dashboard_shows_the_houses_that_are_chosen(name):
+    """All of them at first, and those whose series have no such label."""
+    _, *variables = BOARDS[name]["templating"]["list"]
+
+    assert [one["name"] for one in variables] == ["namespace", "cell"]
+    for variable in variables:
+        assert variable["current"]["value"] == ["$__all"]
+        assert variable["allValue"] == ".*"
+        asked = variable["query"]["query"].removeprefix("label_values(")
+        query, label = asked.removesuffix(")").rsplit(", ", 1)
+        assert label == variable["name"]
+        assert_answerable(query.replace("$namespace", ".*"))
+    for title, query in queries(BOARDS[name]):
+        for series, labels in series_in(query):
+            assert {"namespace", "cell"} <= labels, (title, series)
 
 
 @pytest.mark.parametrize("name", BOARDS)

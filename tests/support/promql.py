@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import promql_parser
-from promql_parser import VectorSelector
+from promql_parser import AggModifierType, AggregateExpr, VectorSelector
 
 
 def series_in(query: str) -> Iterator[tuple[str, set[str]]]:
@@ -13,15 +13,27 @@ def series_in(query: str) -> Iterator[tuple[str, set[str]]]:
     Raises `ValueError` when it is no query.
     """
 
-    def visit(node: Any) -> Iterator[tuple[str, set[str]]]:
+    for node in _parts(promql_parser.parse(query)):
         if isinstance(node, VectorSelector):
             yield node.name or "", {one.name for one in node.matchers.matchers}
-        for part in ("lhs", "rhs", "expr", "args", "vector_selector"):
-            inner = getattr(node, part, None)
-            if isinstance(inner, list):
-                for one in inner:
-                    yield from visit(one)
-            elif inner is not None:
-                yield from visit(inner)
 
-    yield from visit(promql_parser.parse(query))
+
+def kept_in(query: str) -> Iterator[set[str]]:
+    """Yield the labels by which each aggregation in *query* keeps series apart."""
+    for node in _parts(promql_parser.parse(query)):
+        if isinstance(node, AggregateExpr):
+            by = node.modifier
+            kept = by is not None and by.type == AggModifierType.By
+            yield set(by.labels) if kept else set()
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """Yield *node* and all that is in it."""
+    yield node
+    for part in ("lhs", "rhs", "expr", "args", "vector_selector"):
+        inner = getattr(node, part, None)
+        if isinstance(inner, list):
+            for one in inner:
+                yield from _parts(one)
+        elif inner is not None:
+            yield from _parts(inner)
