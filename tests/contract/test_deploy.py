@@ -353,25 +353,7 @@ def test_delivery_is_scaled_by_the_consumer_that_it_reads_and_by_what_is_due():
     lag = triggers["nats-jetstream"]["metadata"]
     assert (lag["stream"], lag["consumer"]) == (WORK.name, WORK_CONSUMER)
     assert lag["account"] == nats_users.SERVICES
+    # The chart's Service `nats` has no port of monitoring.
+    assert lag["natsServerMonitoringEndpoint"] == "nats-headless.nats.svc:8222"
     due = triggers["postgresql"]
     assert due["authenticationRef"] == {"name": authentication["metadata"]["name"]}
-
-
-async def test_due_jobs_are_counted_by_a_statement_that_postgres_knows(conn):
-    """And by somebody who may read these two tables and nothing else."""
-    scaled, _ = documents(PRODUCTION / "scaled-object.yaml")
-    [query] = [
-        one["metadata"]["query"]
-        for one in scaled["spec"]["triggers"]
-        if one["type"] == "postgresql"
-    ]
-    manual = (ROOT / "docs/operations.md").read_text()
-    [grants] = re.findall(r"^GRANT SELECT ON .*;$", manual, re.MULTILINE)
-    await conn.execute("CREATE ROLE bellhop_keda_test")
-    try:
-        await conn.execute(grants.replace("bellhop_keda", "bellhop_keda_test"))
-        await conn.execute("SET ROLE bellhop_keda_test")
-        assert await conn.fetchval(query) == 0
-    finally:
-        await conn.execute("RESET ROLE; DROP OWNED BY bellhop_keda_test")
-        await conn.execute("DROP ROLE bellhop_keda_test")
