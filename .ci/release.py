@@ -21,6 +21,7 @@ PLACES: Final = {
     "services/ingest/version.py": (r'VERSION: Final = "(NUMBER)"', 1),
     "deploy/k8s/base/kustomization.yaml": (r"newTag: (NUMBER)\}", 5),
     "deploy/k8s/base/migrate.yaml": (r"name: migrate-(DASHED)\n", 1),
+    "deploy/k8s/components/tools/kustomization.yaml": (r"newTag: (NUMBER)\}", 1),
     "deploy/helm/bellhop/Chart.yaml": (r'ersion: "?(NUMBER)"?\n', 2),
 }
 CHANGELOG: Final = "CHANGELOG.md"

@@ -2,100 +2,31 @@
 
     python deploy/helm/make.py [DIRECTORY]
 
-Templates have three forms only: ``{{ path | function … }}`` in the place of a value,
-``{{- if path }}`` … ``{{- end }}`` around lines, with ``not`` or ``and`` before paths.
-Values are put in as JSON, which is YAML, so that no indentation is counted.
+The forms that templates have are in `forms`, what can be said in `values`, and where it
+goes in `filling`.
 """
 
 import json
-import re
 import shutil
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any, Final
 
+import filling
 import values as made
 import yaml
+from forms import each, escaped, only_if, template, value
 
 ROOT: Final = Path(__file__).parents[2]
 KUBERNETES: Final = ROOT / "deploy/k8s"
 SERVICES: Final = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
 TAG: Final = "«.Values.image.tag | default .Chart.AppVersion»"
-HEAD: Final = "# Made from deploy/k8s by `make helm`, where the reasons stand.\n"
-
-
-class Literal(str):
-    """Text that has braces of its own: Prometheus fills them in, and not Helm."""
-
-    __slots__ = ()
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes no anchors, and literals in quotes."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the given signature
-        """Return that nothing is an alias."""
-        return True
-
-
-_Dumper.add_representer(
-    Literal,
-    lambda dumper, text: dumper.represent_scalar(
-        "tag:yaml.org,2002:str", str(text), style="'"
-    ),
-)
 
 
 def documents(path: Path) -> list[Any]:
     """Return what a manifest holds."""
     return [found for found in yaml.safe_load_all(path.read_text()) if found]
-
-
-def value(path: str) -> str:
-    """Return what stands for the value at *path*, whatever it is."""
-    return f"«toJson .Values.{path}»"
-
-
-def only_if(condition: str, what: str) -> str:
-    """Return a value whose key is there only if *condition* holds."""
-    return f"«?{condition}|{what[1:-1]}»"
-
-
-def escaped(node: Any) -> Any:
-    """Return *node* with the braces of others kept from Helm."""
-    if isinstance(node, dict):
-        return {key: escaped(part) for key, part in node.items()}
-    if isinstance(node, list):
-        return [escaped(part) for part in node]
-    if isinstance(node, str) and "{{" in node:
-        return Literal(re.sub(r"\{\{|\}\}", lambda brace: f'«"{brace[0]}"»', node))
-    return node
-
-
-def written(document: Any) -> str:
-    """Return *document* as a part of a template."""
-    text = yaml.dump(
-        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10**6
-    )
-    text = re.sub(
-        r"^( *)([^\n]*): «\?([^|»]*)\|([^»]*)»$",
-        r"\1{{- if \3 }}\n\1\2: {{ \4 }}\n\1{{- end }}",
-        text,
-        flags=re.MULTILINE,
-    )
-    return re.sub(r"«([^»]*)»", r"{{ \1 }}", text)
-
-
-def template(*parts: tuple[str | None, Any]) -> str:
-    """Return a template of documents, each with what it is there for, or None."""
-    told = []
-    for condition, document in parts:
-        text = "---\n" + written(document)
-        if condition is not None:
-            text = f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
-        told.append(text)
-    return HEAD + "".join(told)
 
 
 def fill_pod(document: Any, name: str) -> None:
@@ -133,19 +64,20 @@ def of_service(service: str) -> str:
         condition = None
         if kind == "Deployment":
             fill_pod(document, service)
-            replicas = value(f"{service}.replicas")
+            [main] = spec["template"]["spec"]["containers"]
+            filling.fill_environment(main["env"], service)
+            key = "replicas"
             if service in made.SCALED:
-                replicas = only_if(f"not {scaled}", replicas)
-            document["spec"] = {"replicas": replicas} | {
-                key: part for key, part in spec.items() if key != "replicas"
-            }
+                key = only_if(f"not {scaled}", key)
+            spec.pop("replicas", None)
+            document["spec"] = {key: value(f"{service}.replicas")} | spec
         elif kind in {
             "HorizontalPodAutoscaler",
             "ScaledObject",
             "TriggerAuthentication",
         }:
             condition = scaled
-            made.fill_scaling(document, service, value)
+            filling.fill_scaling(document, service)
         labelled(document)
         parts.append((condition, document))
     return template(*parts)
@@ -172,9 +104,10 @@ def migration() -> str:
 def network_policies() -> str:
     """Return the template of who may reach whom."""
     parts = []
-    for document in documents(KUBERNETES / "base/network-policy.yaml"):
-        made.fill_policy(document, value)
-        parts.append((".Values.networkPolicy.enabled", labelled(document)))
+    for path in ("base/network-policy.yaml", "components/tracing/network-policy.yaml"):
+        for document in documents(KUBERNETES / path):
+            condition = filling.fill_policy(document)
+            parts.append((condition, labelled(document)))
     return template(*parts)
 
 
@@ -187,7 +120,7 @@ def doors() -> dict[str, str]:
     ):
         parts = []
         for document in documents(KUBERNETES / path):
-            condition = made.fill_door(document, value)
+            condition = filling.fill_door(document)
             parts.append((condition, labelled(document)))
         told[f"{name}.yaml"] = template(*parts)
     return told
@@ -197,13 +130,18 @@ def monitoring() -> str:
     """Return the template of what the Prometheus operator reads."""
     place = KUBERNETES / "overlays/production"
     [monitor] = documents(place / "monitoring.yaml")
-    [endpoint] = monitor["spec"]["endpoints"]
-    endpoint["authorization"]["credentials"]["name"] = value("secret.name")
-    endpoint["interval"] = value("monitoring.interval")
     [alerts] = documents(place / "alerts.yaml")
+    component = KUBERNETES / "components/metrics-token/kustomization.yaml"
+    [patch] = yaml.safe_load(component.read_text())["patches"]
+    [addition] = yaml.safe_load(patch["patch"])
+    filling.fill_monitor(monitor, addition["value"])
+    alerts = escaped(alerts)
+    filling.fill_alerts(alerts)
+    for document in (monitor, alerts):
+        labelled(document)["metadata"]["labels"][each("monitoring.labels")] = None
     return template(
-        (".Values.monitoring.enabled", labelled(monitor)),
-        (".Values.monitoring.alerts", labelled(escaped(alerts))),
+        (".Values.monitoring.enabled", monitor),
+        (".Values.monitoring.alerts", alerts),
     )
 
 

@@ -3,7 +3,6 @@
 Whatever the manifests of deploy/k8s say is taken from there.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,6 @@ SECRETS: Final = (
     "BELLHOP_SECRET_KEY",
     "BELLHOP_TOKEN_KEY",
 )
-Value = Callable[[str], str]
 
 COMMENTS: Final = {
     "image": """\
@@ -35,7 +33,11 @@ deploy/k8s/base/secret.example.yaml.  Make it yourself; or let the chart make it
 What all services are told (docs/configuration.md).  A change rolls the pods.""",
     "ingest": """\
 The front door: REST and gRPC.  There are `replicas` of it without autoscaling, which
-is a HorizontalPodAutoscaler by CPU and memory.""",
+is a HorizontalPodAutoscaler by CPU and memory.  extraEnv is variables of its container,
+beside those that it has, as in [{name: BELLHOP_SMTP_HOST, value: mail.example}].
+trustedProxyHops is how many proxies between the client and here add to
+X-Forwarded-For.  externalUrl is what addresses in answers begin with: empty, it is
+https:// and the host of the way in.""",
     "dispatcher": "Who is next, and to whom.",
     "delivery": """\
 Carries webhooks.  autoscaling needs KEDA (2.x), the monitoring port of NATS, and a
@@ -49,8 +51,14 @@ The other way in: routes of the Gateway API (1.1 or newer).  create makes a Gate
 your class; without it name yours in parents.""",
     "networkPolicy": """\
 Who may reach whom.  to is peers of a NetworkPolicy: for a PostgreSQL or a NATS outside
-the cluster say [{ipBlock: {cidr: ADDRESS/32}}].""",
-    "monitoring": "For the Prometheus operator: a ServiceMonitor, and the alerts.",
+the cluster say [{ipBlock: {cidr: ADDRESS/32}}].  dns is who is asked for names: on
+OpenShift the namespace openshift-dns, and port 5353.  collector is where spans go
+(docs/tracing.md): while its `to` is empty, nowhere.""",
+    "monitoring": """\
+For the Prometheus operator: a ServiceMonitor, and the alerts.  labels are put on both,
+as kube-prometheus-stack asks for one (`release`).  token shows BELLHOP_METRICS_TOKEN,
+and is only for a Secret that has one: without it the operator skips the ServiceMonitor.
+runbooks is where docs/runbooks is, as an address for whoever reads an alert.""",
 }
 
 NOTES: Final = """\
@@ -84,6 +92,7 @@ def _of_service(service: str) -> dict[str, Any]:
     told = {
         "replicas": deployment.get("replicas", 2),
         "resources": container["resources"],
+        "extraEnv": [],
     }
     scaler = found.get(("HorizontalPodAutoscaler", service))
     if scaler:
@@ -93,6 +102,16 @@ def _of_service(service: str) -> dict[str, Any]:
             "maxReplicas": scaler["spec"]["maxReplicas"],
         }
     return told
+
+
+def _ingest() -> dict[str, Any]:
+    deployment = _documents("base/ingest.yaml")["Deployment", "ingest"]["spec"]
+    [container] = deployment["template"]["spec"]["containers"]
+    told = {one["name"]: one.get("value") for one in container["env"]}
+    return _of_service("ingest") | {
+        "trustedProxyHops": int(told["BELLHOP_TRUSTED_PROXY_HOPS"]),
+        "externalUrl": "",
+    }
 
 
 def _delivery() -> dict[str, Any]:
@@ -154,6 +173,11 @@ def _network_policy() -> dict[str, Any]:
     for name in ("postgres", "nats"):
         [rule] = found["NetworkPolicy", name]["spec"]["egress"]
         told[name] = {"to": rule["to"], "port": rule["ports"][0]["port"]}
+    [names] = found["NetworkPolicy", "everything"]["spec"]["egress"]
+    told["dns"] = {"to": names["to"], "ports": names["ports"]}
+    collector = _documents("components/tracing/network-policy.yaml")
+    [rule] = collector["NetworkPolicy", "collector"]["spec"]["egress"]
+    told["collector"] = {"to": [], "port": rule["ports"][0]["port"]}
     return told
 
 
@@ -171,7 +195,7 @@ def values() -> dict[str, Any]:
         },
         "secret": {"name": "bellhop", "create": False, "data": {}},
         "settings": _settings(),
-        "ingest": _of_service("ingest"),
+        "ingest": _ingest(),
         "dispatcher": _of_service("dispatcher"),
         "delivery": _delivery(),
         "scheduler": _of_service("scheduler"),
@@ -180,7 +204,14 @@ def values() -> dict[str, Any]:
         "ingress": _ingress(),
         "gateway": _gateway(),
         "networkPolicy": _network_policy(),
-        "monitoring": {"enabled": False, "alerts": False, "interval": "15s"},
+        "monitoring": {
+            "enabled": False,
+            "alerts": False,
+            "interval": "15s",
+            "labels": {},
+            "token": False,
+            "runbooks": "docs/runbooks",
+        },
     }
 
 
@@ -216,6 +247,9 @@ def schema() -> dict[str, Any]:
     shape = _shape(values())
     parts = shape["properties"]
     parts["settings"] = texts
+    parts["monitoring"]["properties"]["labels"] = texts
+    parts["ingest"]["properties"]["trustedProxyHops"] |= {"minimum": 0, "maximum": 16}
+    parts["ingest"]["properties"]["externalUrl"]["pattern"] = "^(https?://[^\\s?#]+)?$"
     parts["secret"]["properties"]["data"] = texts
     parts["secret"] |= {
         "if": {"properties": {"create": {"const": True}}},
@@ -237,65 +271,3 @@ def schema() -> dict[str, Any]:
     # Charts that hold this one hand these down.
     parts["global"] = {"type": "object"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **shape}
-
-
-def fill_scaling(document: Any, service: str, value: Value) -> None:
-    """Let the values say within which bounds a service is scaled."""
-    spec, at = document["spec"], f"{service}.autoscaling"
-    if document["kind"] == "HorizontalPodAutoscaler":
-        spec["minReplicas"] = value(f"{at}.minReplicas")
-        spec["maxReplicas"] = value(f"{at}.maxReplicas")
-    elif document["kind"] == "ScaledObject":
-        spec["minReplicaCount"] = value(f"{at}.minReplicas")
-        spec["maxReplicaCount"] = value(f"{at}.maxReplicas")
-        spec["triggers"][0]["metadata"]["natsServerMonitoringEndpoint"] = value(
-            f"{at}.natsMonitor"
-        )
-    else:
-        spec["secretTargetRef"][0]["name"] = value(f"{at}.secretName")
-
-
-def fill_policy(document: Any, value: Value) -> None:
-    """Let the values say where PostgreSQL and NATS are; keep to our own pods."""
-    name, spec = document["metadata"]["name"], document["spec"]
-    if name == "everything":
-        # A namespace may hold what is not ours.
-        spec["podSelector"] = {"matchLabels": {"app.kubernetes.io/part-of": "bellhop"}}
-    to_nats = spec["egress"][0] if name in {"nats", "delivery"} else None
-    rule = spec["egress"][0] if name == "postgres" else to_nats
-    if rule:
-        peer = "postgres" if name == "postgres" else "nats"
-        rule["to"] = value(f"networkPolicy.{peer}.to")
-        rule["ports"][0]["port"] = value(f"networkPolicy.{peer}.port")
-
-
-def fill_door(document: Any, value: Value) -> str:
-    """Let the values say what a door is called; return when it is there."""
-    kind, name, spec = (
-        document["kind"],
-        document["metadata"]["name"],
-        document["spec"],
-    )
-    if kind == "Ingress":
-        at = "ingress.grpc" if name == "bellhop-grpc" else "ingress.rest"
-        spec["ingressClassName"] = value("ingress.className")
-        spec["tls"] = value(f"{at}.tls")
-        spec["rules"][0]["host"] = value(f"{at}.host")
-        document["metadata"]["annotations"] = value(f"{at}.annotations")
-        return ".Values.ingress.enabled"
-    if kind == "Gateway":
-        spec["gatewayClassName"] = value("gateway.className")
-        for listener in spec["listeners"]:
-            at = "gateway.grpc" if listener["name"] == "grpc" else "gateway.rest"
-            listener["hostname"] = value(f"{at}.host")
-            if "tls" in listener:
-                [certificate] = listener["tls"]["certificateRefs"]
-                certificate["name"] = value(f"{at}.tlsSecretName")
-    else:
-        at = "gateway.grpc" if kind == "GRPCRoute" else "gateway.rest"
-        spec["hostnames"] = [value(f"{at}.host")]
-        if name == "bellhop":
-            spec["parentRefs"] = value(f"{at}.parents")
-    own = kind == "Gateway" or name == "bellhop-redirect"
-    enabled = ".Values.gateway.enabled"
-    return f"and {enabled} .Values.gateway.create" if own else enabled

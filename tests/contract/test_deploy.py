@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from libs.cli import nats_users
+from libs.cli.commands import TREE
 from libs.common import addresses
 from libs.common.messages import WORK, WORK_CONSUMER
 from libs.common.settings import DatabaseSettings
@@ -20,6 +21,7 @@ from libs.common.settings import DatabaseSettings
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "deploy/k8s/base"
 PRODUCTION = ROOT / "deploy/k8s/overlays/production"
+TOOLS = ROOT / "deploy/k8s/components/tools"
 SERVICES = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
 KEY = base64.b64encode(bytes(32)).decode()
 
@@ -178,11 +180,12 @@ def test_a_pod_is_watched_and_has_time_to_leave(service):
         "readinessProbe": "/health/ready",
     }.items():
         assert container[probe]["httpGet"] == {"path": path, "port": "health"}
-    drain = float(configuration()["BELLHOP_DRAIN_SECONDS"])
-    assert pod["terminationGracePeriodSeconds"] == drain + 5
+    needed = float(configuration()["BELLHOP_DRAIN_SECONDS"])
     if "lifecycle" in container:
+        # The time that is given begins before this does.
         [_, seconds] = container["lifecycle"]["preStop"]["exec"]["command"]
-        assert float(seconds) < 5
+        needed += float(seconds)
+    assert pod["terminationGracePeriodSeconds"] == needed + 5
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -237,7 +240,9 @@ def test_the_schema_is_brought_by_a_job_that_needs_no_hook():
     # A Job cannot be changed: each release has one of its own.
     tag = tags["bellhop/ingest"].replace(".", "-")
     assert job["metadata"]["name"] == f"migrate-{tag}"
-    assert "annotations" not in job["metadata"]
+    assert "hook" not in str(job["metadata"])
+    # It tries for as long as PostgreSQL may be away.
+    assert job["spec"]["backoffLimit"] >= 1000
     [container] = job["spec"]["template"]["spec"]["containers"]
     assert container["command"] == compose()["services"]["migrate"]["command"]
     assert [variable["name"] for variable in container["env"]] == ["DATABASE_URL"]
@@ -259,10 +264,36 @@ def test_the_example_secret_names_every_secret_and_is_not_applied():
         for service in SERVICES
         for variable in pod_of(service)["containers"][0]["env"]
         if "valueFrom" in variable
+    } | {
+        variable["valueFrom"]["secretKeyRef"]["key"]
+        for name in ("backup", "doctor")
+        for variable in tool(name)["containers"][0]["env"]
+        if "valueFrom" in variable
     }
 
     assert example["stringData"].keys() == referred
     assert ("Secret", "bellhop") not in resources()
+
+
+def tool(name):
+    """The pod of a CronJob among the tools."""
+    [job] = [
+        document
+        for document in documents(TOOLS / f"{name}.yaml")
+        if document["kind"] == "CronJob"
+    ]
+    return job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("name", ["backup", "doctor"])
+def test_a_tool_is_a_command_that_there_is(name):
+    kustomization = yaml.safe_load((TOOLS / "kustomization.yaml").read_text())
+    [container] = tool(name)["containers"]
+
+    [image] = kustomization["images"]
+    assert container["image"] == image["name"]
+    assert re.findall(r"libs\.cli (\w+)", " ".join(container["command"])) == [name]
+    assert name in TREE
 
 
 def test_delivery_reaches_nothing_private():
@@ -301,7 +332,8 @@ def egress_of(name):
             for one in selector.get("matchExpressions", ())
             for value in one["values"]
         } | set(selector.get("matchLabels", {}).values())
-        if names and name not in names:
+        # All of ours have the label of the whole (see the kustomization).
+        if not names & {name, "bellhop"}:
             continue
         for rule in policy["spec"].get("egress", ()):
             for peer in rule["to"]:
@@ -312,34 +344,20 @@ def egress_of(name):
 
 
 def test_nobody_gets_out_but_delivery_and_delivery_to_nobody_of_ours():
-    dns, nats = "k8s-app=kube-dns", "app.kubernetes.io/name=nats"
+    nats = "app.kubernetes.io/name=nats"
+    dns = {"k8s-app=kube-dns", "k8s-app=node-local-dns", "169.254.20.10/32"}
     postgres = {"app.kubernetes.io/name=postgres", "cnpg.io/cluster=bellhop"}
 
-    assert egress_of("delivery") == {dns, nats, "0.0.0.0/0", "2000::/3"}
-    for service in ("dispatcher", "scheduler", "streamer"):
-        assert egress_of(service) == {dns, nats, *postgres}
+    assert egress_of("delivery") == {*dns, nats, "0.0.0.0/0", "2000::/3"}
+    for service in ("dispatcher", "scheduler", "streamer", "tools"):
+        assert egress_of(service) == {*dns, nats, *postgres}
     streamer = "app.kubernetes.io/name=streamer"
-    assert egress_of("ingest") == {dns, nats, *postgres, streamer}
-    assert egress_of("migrate") == {dns, *postgres}
-    assert egress_of("stranger") == {dns}
+    assert egress_of("ingest") == {*dns, nats, *postgres, streamer}
+    assert egress_of("migrate") == {*dns, *postgres}
 
 
 def _overlap(one, other):
     return one.version == other.version and one.overlaps(other)
-
-
-def test_the_real_time_routes_lead_to_the_streamer():
-    [rule] = resources()["Ingress", "bellhop"]["spec"]["rules"]
-    routes = {
-        path["path"]: path["backend"]["service"]["name"]
-        for path in rule["http"]["paths"]
-    }
-
-    assert routes == {
-        "/api/v1/events": "streamer",
-        "/api/v1/ws": "streamer",
-        "/": "ingest",
-    }
 
 
 def test_delivery_is_scaled_by_the_consumer_that_it_reads_and_by_what_is_due():

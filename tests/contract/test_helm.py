@@ -30,18 +30,41 @@ SECRETS = {
     "BELLHOP_SECRET_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     "BELLHOP_TOKEN_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 }
+OPENSHIFT = {
+    "namespaceSelector": {
+        "matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}
+    }
+}
 CHANGES = {
     "nothing": {},
     "everything": {
         "image": {"repository": "registry.example:5000/team", "tag": "9.8.7"},
         "secret": {"name": "mine", "create": True, "data": SECRETS},
-        "ingest": {"autoscaling": {"enabled": False}, "replicas": 4},
+        "ingest": {
+            "autoscaling": {"enabled": False},
+            "replicas": 4,
+            "trustedProxyHops": 2,
+            "extraEnv": [
+                {"name": "BELLHOP_SMTP_HOST", "value": "mail.example"},
+                {"name": "BELLHOP_MAIL_FROM", "value": "bell@example"},
+            ],
+        },
         "dispatcher": {"replicas": 3},
         "delivery": {"autoscaling": {"enabled": True, "maxReplicas": 9}},
         "ingress": {"enabled": True, "rest": {"host": "a.example", "tls": []}},
         "gateway": {"enabled": True},
-        "networkPolicy": {"nats": {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]}},
-        "monitoring": {"enabled": True, "alerts": True},
+        "networkPolicy": {
+            "nats": {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]},
+            "dns": {"to": [OPENSHIFT], "ports": [{"protocol": "UDP", "port": 5353}]},
+            "collector": {"to": [{"ipBlock": {"cidr": "10.1.2.4/32"}}]},
+        },
+        "monitoring": {
+            "enabled": True,
+            "alerts": True,
+            "labels": {"release": "prometheus"},
+            "token": True,
+            "runbooks": "https://wiki.example/bellhop",
+        },
     },
     "little": {
         "image": {"pullSecrets": [{"name": "registry"}]},
@@ -49,7 +72,21 @@ CHANGES = {
         "networkPolicy": {"enabled": False},
     },
 }
-LINE = re.compile(r"^\{\{- (if (?P<condition>.+)|end) \}\}$")
+#: What templates call, as Helm has it: what is piped comes last.
+FUNCTIONS = {
+    "toJson": json.dumps,
+    "quote": lambda given: json.dumps(str(given)),
+    "list": lambda *given: list(given),
+    "sha256sum": lambda text: hashlib.sha256(text.encode()).hexdigest(),
+    "trunc": lambda length, text: text[:length],
+    "default": lambda otherwise, given: given or otherwise,
+    "ternary": lambda yes, no, so: yes if so else no,
+    "printf": lambda form, given: form % given,
+    "coalesce": lambda *given: next(one for one in given if one),
+}
+LINE = re.compile(
+    r"^\{\{- (if (?P<condition>.+)|range \$key, \$value := (?P<items>.+)|end) \}\}$"
+)
 
 
 def values_with(change):
@@ -75,6 +112,8 @@ class Filling:
     def word(self, word):
         if word.startswith('"'):
             return json.loads(word)
+        if word.startswith("$"):
+            return self.known[word]
         if not word.startswith("."):
             return int(word)
         found = self.known
@@ -88,45 +127,45 @@ class Filling:
             name, *words = stage.split()
             given = [self.word(word) for word in words]
             given += [value] if place else []
-            match name:
-                case "toJson" | "quote":
-                    value = json.dumps(given[0])
-                case "list":
-                    value = given
-                case "sha256sum":
-                    value = hashlib.sha256(given[0].encode()).hexdigest()
-                case "trunc":
-                    value = given[1][: given[0]]
-                case "default":
-                    value = given[1] or given[0]
-                case _:
-                    value = self.word(name)
+            does = FUNCTIONS.get(name)
+            value = does(*given) if does else self.word(name)
         return str(value)
 
     def holds(self, condition):
         first, *rest = condition.split()
         if first == "not":
             return not self.word(rest[0])
-        if first == "and":
-            return all(self.word(word) for word in rest)
+        if first in {"and", "or"}:
+            found = [bool(self.word(word)) for word in rest]
+            return all(found) if first == "and" else any(found)
         return bool(self.word(first))
 
+    def line(self, line):
+        return re.sub(
+            r"\{\{ (.*?) \}\}(?!\")", lambda found: self.expression(found[1]), line
+        )
+
+    def repeated(self, items, line):
+        """Fill *line* in once for each of *items*."""
+        entries = items.items() if isinstance(items, dict) else enumerate(items)
+        for key, value in entries:
+            self.known |= {"$key": key, "$value": value}
+            yield self.line(line)
+
     def text(self, template):
-        told, open_ = [], []
-        for line in template.splitlines():
+        told, open_, lines = [], [], iter(template.splitlines())
+        for line in lines:
             form = LINE.match(line.strip())
             if form and form["condition"]:
                 open_.append(self.holds(form["condition"]))
+            elif form and form["items"]:
+                repeated = self.repeated(self.word(form["items"]), next(lines))
+                told += repeated if all(open_) else ()
+                assert next(lines).strip() == "{{- end }}"
             elif form:
                 open_.pop()
             elif all(open_):
-                told.append(
-                    re.sub(
-                        r"\{\{ (.*?) \}\}(?!\")",
-                        lambda found: self.expression(found[1]),
-                        line,
-                    )
-                )
+                told.append(self.line(line))
         assert not open_
         return "\n".join(told)
 
@@ -235,8 +274,82 @@ def test_what_is_said_is_done(rendered):
     assert rest["host"] == "a.example"
     egress, *_ = found["NetworkPolicy", "delivery"]["spec"]["egress"]
     assert egress["to"] == [{"ipBlock": {"cidr": "10.1.2.3/32"}}]
-    rules = found["PrometheusRule", "bellhop"]["spec"]["groups"][0]["rules"]
-    assert any("{{ $value }}" in rule["annotations"]["summary"] for rule in rules)
+    [names] = found["NetworkPolicy", "everything"]["spec"]["egress"]
+    assert names == {"to": [OPENSHIFT], "ports": [{"protocol": "UDP", "port": 5353}]}
+    [spans] = found["NetworkPolicy", "collector"]["spec"]["egress"]
+    assert spans["to"] == [{"ipBlock": {"cidr": "10.1.2.4/32"}}]
+
+
+def test_what_is_said_of_monitoring_is_done(rendered):
+    found = {
+        document["kind"]: document
+        for document in rendered(CHANGES["everything"])
+        if document["kind"] in {"ServiceMonitor", "PrometheusRule"}
+    }
+    [endpoint] = found["ServiceMonitor"]["spec"]["endpoints"]
+    rules = found["PrometheusRule"]["spec"]["groups"][0]["rules"]
+    told = [rule["annotations"] for rule in rules if "alert" in rule]
+
+    assert {one["metadata"]["labels"]["release"] for one in found.values()} == {
+        "prometheus"
+    }
+    assert endpoint["authorization"]["credentials"]["name"] == "mine"
+    assert any("{{ $value }}" in one["summary"] for one in told)
+    assert {one["runbook_url"].rsplit("/", 1)[0] for one in told} == {
+        "https://wiki.example/bellhop"
+    }
+
+
+def test_a_token_that_nobody_has_is_not_asked_for(rendered):
+    [monitor] = [
+        document
+        for document in rendered({"monitoring": {"enabled": True}})
+        if document["kind"] == "ServiceMonitor"
+    ]
+    [endpoint] = monitor["spec"]["endpoints"]
+
+    assert "authorization" not in endpoint
+
+
+@pytest.mark.parametrize(
+    ("change", "url"),
+    [
+        ({}, None),
+        ({"gateway": {"enabled": True, "rest": {"host": "a.example"}}}, "a.example"),
+        ({"ingress": {"enabled": True, "rest": {"host": "b.example"}}}, "b.example"),
+        (
+            {
+                "gateway": {"enabled": True},
+                "ingest": {"externalUrl": "https://c.example"},
+            },
+            "c.example",
+        ),
+    ],
+)
+def test_ingest_is_told_where_the_outside_reaches_it(rendered, change, url):
+    told = environment_of("ingest", rendered(change))
+
+    assert told["BELLHOP_EXTERNAL_URL"] == (url and f"https://{url}")
+    assert told["BELLHOP_TRUSTED_PROXY_HOPS"] == "1"
+
+
+def test_a_service_is_told_what_else_it_should_know(rendered):
+    found = rendered(CHANGES["everything"])
+
+    told = environment_of("ingest", found)
+    assert told["BELLHOP_TRUSTED_PROXY_HOPS"] == "2"
+    assert told["BELLHOP_SMTP_HOST"] == "mail.example"
+    assert told["BELLHOP_MAIL_FROM"] == "bell@example"
+    assert "BELLHOP_SMTP_HOST" not in environment_of("delivery", found)
+
+
+def environment_of(service, found):
+    """What a service's container is given in so many words."""
+    [pod] = [
+        pod for document, pod in pods(found) if document["metadata"]["name"] == service
+    ]
+    [container] = pod["containers"]
+    return {one["name"]: one.get("value") for one in container["env"]}
 
 
 def test_what_is_left_out_is_not_there(rendered):
@@ -249,7 +362,7 @@ def test_what_is_left_out_is_not_there(rendered):
 def test_each_change_makes_another_job_and_none_is_a_hook(rendered):
     def job(change):
         [found] = [one for one in rendered(change) if one["kind"] == "Job"]
-        assert "annotations" not in found["metadata"]
+        assert "hook" not in str(found["metadata"])
         return found["metadata"]["name"]
 
     assert job({}) == job({}) != job({"image": {"tag": "9.8.7"}})
@@ -264,6 +377,9 @@ def test_each_change_makes_another_job_and_none_is_a_hook(rendered):
         {"secret": {"create": True}},
         {"secret": {"create": True, "data": {"DATABASE_URL": "postgresql://x"}}},
         {"settings": {"BELLHOP_DRAIN_SECONDS": 25}},
+        {"ingest": {"trustedProxyHops": -1}},
+        {"ingest": {"externalUrl": "bellhop.example.com"}},
+        {"monitoring": {"labels": {"release": 1}}},
     ],
 )
 def test_values_that_are_wrong_are_refused(change):

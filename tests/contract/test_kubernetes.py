@@ -6,10 +6,12 @@ them; nothing is asked of a cluster.  Where ``kubectl`` is at hand the
 overlays are looked at as they are applied.
 """
 
+import os
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import jsonschema_rs
 import pytest
@@ -42,6 +44,8 @@ FILES = sorted(
     path for path in KUBERNETES.rglob("*.yaml") if path.name != "kustomization.yaml"
 )
 OVERLAYS = ("development", "production")
+#: All that there are, put upon the production overlay.
+COMPONENTS = ("metrics-token", "tools", "tracing")
 
 
 def documents(text):
@@ -81,6 +85,9 @@ def pods(found):
     for document in found:
         if document["kind"] in {"Deployment", "StatefulSet", "Job"}:
             yield document, document["spec"]["template"]["spec"]
+        elif document["kind"] == "CronJob":
+            job = document["spec"]["jobTemplate"]["spec"]
+            yield document, job["template"]["spec"]
 
 
 def breaches(found):
@@ -93,7 +100,7 @@ def breaches(found):
         told = [sentence for sentence, is_so in wrong.items() if is_so]
         for container in [*pod.get("initContainers", ()), *pod["containers"]]:
             told += of_container(container)
-        if document["kind"] != "Job":
+        if document["kind"] not in {"Job", "CronJob"}:
             told += [
                 f"has no {probe}"
                 for container in pod["containers"]
@@ -166,20 +173,42 @@ def test_routes_lead_to_ports_that_exist():
         assert backend["port"] in {port["port"] for port in ports}
 
 
-@pytest.fixture(params=OVERLAYS)
-def applied(request):
-    """What an overlay applies."""
+def built(directory):
+    """What a kustomization applies."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("needs kubectl, to put the overlays together")
     done = subprocess.run(
-        [kubectl, "kustomize", KUBERNETES / "overlays" / request.param],
+        [kubectl, "kustomize", directory],
         capture_output=True,
         check=False,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     return documents(done.stdout)
+
+
+def everything(directory):
+    """What the production overlay applies with every component that there is."""
+    here = Path(os.path.relpath(KUBERNETES.resolve(), directory.resolve()))
+    (directory / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "namespace": "bellhop",
+                "resources": [str(here / "overlays/production")],
+                "components": [str(here / "components" / one) for one in COMPONENTS],
+            }
+        )
+    )
+    return built(directory)
+
+
+@pytest.fixture(params=[*OVERLAYS, "everything"])
+def applied(request, tmp_path):
+    """What an overlay applies."""
+    if request.param == "everything":
+        return everything(tmp_path)
+    return built(KUBERNETES / "overlays" / request.param)
 
 
 def test_an_overlay_has_the_shape_that_is_asked_for(applied):
@@ -199,7 +228,92 @@ def test_every_setting_of_an_overlay_exists(applied):
         if document["kind"] == "ConfigMap" and document["metadata"]["name"].startswith(
             "bellhop"
         ):
-            assert set(document["data"]) <= known
+            # The SDK of OpenTelemetry reads more of its own.
+            own = {name for name in document["data"] if not name.startswith("OTEL_")}
+            assert own <= known
+
+
+def labels_of(document):
+    """The labels of the pods that something makes."""
+    spec = document["spec"]
+    spec = spec["jobTemplate"]["spec"] if "jobTemplate" in spec else spec
+    return spec["template"]["metadata"]["labels"]
+
+
+def test_our_pods_are_kept_apart_and_nobody_elses(applied):
+    """A PostgreSQL in the same namespace is reached by those whom it is for."""
+    [policy] = [
+        document["spec"]
+        for document in applied
+        if (document["kind"], document["metadata"]["name"])
+        == ("NetworkPolicy", "everything")
+    ]
+    selected = policy["podSelector"]["matchLabels"].items()
+
+    for document, _ in pods(applied):
+        ours = document["kind"] != "StatefulSet"
+        assert (selected <= labels_of(document).items()) is ours, document["metadata"]
+    assert not selected <= {"cnpg.io/cluster": "bellhop"}.items()
+
+
+def test_the_tools_stand_beside_a_chart_as_well():
+    found = built(KUBERNETES / "components/tools")
+
+    assert [fault for document in found for fault in faults(document)] == []
+    assert list(breaches(found)) == []
+    assert {document["metadata"]["name"] for document, _ in pods(found)} == {
+        "backup",
+        "doctor",
+    }
+
+
+def test_in_development_delivery_reaches_receivers_that_are_private():
+    [policy] = [
+        document["spec"]
+        for document in built(KUBERNETES / "overlays/development")
+        if (document["kind"], document["metadata"]["name"])
+        == ("NetworkPolicy", "delivery")
+    ]
+    peers = [peer for rule in policy["egress"] for peer in rule["to"]]
+
+    assert {"namespaceSelector": {}} in peers
+    assert {"ipBlock": {"cidr": "10.0.0.0/8"}} in peers
+
+
+@pytest.mark.parametrize("token", [False, True])
+def test_a_token_is_shown_only_where_there_is_one(token, tmp_path):
+    """The operator skips a monitor whose token it does not find, optional or not."""
+    found = everything(tmp_path) if token else built(KUBERNETES / "overlays/production")
+    [monitor] = [one for one in found if one["kind"] == "ServiceMonitor"]
+    [endpoint] = monitor["spec"]["endpoints"]
+
+    assert ("authorization" in endpoint) is token
+    if token:
+        assert endpoint["authorization"]["credentials"] == {
+            "name": "bellhop",
+            "key": "BELLHOP_METRICS_TOKEN",
+        }
+
+
+def test_spans_have_a_way_to_the_collector_that_is_told(tmp_path):
+    found = everything(tmp_path)
+    [told] = [
+        one["data"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+        for one in found
+        if one["kind"] == "ConfigMap"
+    ]
+    [policy] = [
+        one["spec"]
+        for one in found
+        if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", "collector")
+    ]
+    [rule] = policy["egress"]
+    [peer] = rule["to"]
+
+    url = urlsplit(told)
+    name = peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+    assert url.hostname.split(".")[0] == name
+    assert [port["port"] for port in rule["ports"]] == [url.port]
 
 
 @pytest.mark.parametrize(
