@@ -89,11 +89,15 @@ def test_compose_has_one_door():
 def test_the_gateway_leads_where_the_routes_are():
     """Ingest has every route but the streamer's."""
     configuration = (ROOT / "deploy/gateway/nginx.conf").read_text()
-    [pattern] = re.findall(r"location ~ (\S+) \{", configuration)
+    streams, pages = re.findall(r"location ~ (\S+) \{", configuration)
     for path in ("events", "events/queues/mail", "events/jobs/1", "ws"):
-        assert re.search(pattern, f"/api/v1/{path}")
+        assert re.search(streams, f"/api/v1/{path}")
     for path in ("eventsome", "jobs", "ws/x", "workers"):
-        assert not re.search(pattern, f"/api/v1/{path}")
+        assert not re.search(streams, f"/api/v1/{path}")
+    for path in ("/", "/dashboard", "/dashboard/", "/dashboard/assets/x.js"):
+        assert re.search(pages, path)
+    for path in ("/docs", "/dashboards", "/api/v1/dashboard", "/health/ready"):
+        assert not re.search(pages, path)
 
 
 def test_every_variable_of_compose_stands_in_the_example():
