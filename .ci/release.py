@@ -18,7 +18,7 @@ NUMBER: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 #: Where it stands, with NUMBER in its place, and how often.
 PLACES: Final = {
     "pyproject.toml": (r'(?m)^version = "(NUMBER)"$', 1),
-    "services/ingest/version.py": (r'VERSION: Final = "(NUMBER)"', 1),
+    "libs/common/version.py": (r'VERSION: Final = "(NUMBER)"', 1),
     "deploy/k8s/base/kustomization.yaml": (r"newTag: (NUMBER)\}", 5),
     "deploy/k8s/base/migrate.yaml": (r"name: migrate-(DASHED)\n", 1),
     "deploy/k8s/components/tools/kustomization.yaml": (r"newTag: (NUMBER)\}", 1),

@@ -7,7 +7,6 @@ words: never an organization, a queue, a URL or a job.
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import (
     REGISTRY,
@@ -99,11 +98,3 @@ CLOCK = Gauge(
     "What time it is for this process: to be compared with when it was asked.",
 )
 CLOCK.set_function(time.time)
-
-
-def release() -> str:
-    """Return which release this is, ``unknown`` where it is not installed."""
-    try:
-        return version("bellhop")
-    except PackageNotFoundError:
-        return "unknown"

@@ -10,9 +10,10 @@ import structlog
 import uvloop
 
 from libs.common.log import start_logging
-from libs.common.metrics import BUILD, release
+from libs.common.metrics import BUILD
 from libs.common.settings import ServiceSettings
 from libs.common.tracing import open_tracing
+from libs.common.version import VERSION
 
 log = structlog.get_logger()
 
@@ -26,7 +27,7 @@ def run(service: str, main: Main, settings: ServiceSettings) -> int:
     1: it failed, or did not stop in time.
     """
     start_logging(service, level=settings.log_level)
-    BUILD.labels(version=release()).set(1)
+    BUILD.labels(version=VERSION).set(1)
     _make_room()
     drain_seconds = settings.drain_seconds
     try:

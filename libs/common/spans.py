@@ -19,7 +19,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from libs.common.messages import Delivery, Verdict
-from libs.common.metrics import release
+from libs.common.version import VERSION
 
 _CLOSE_SECONDS: Final = 2.0
 _W3C: Final = TraceContextTextMapPropagator()
@@ -36,12 +36,12 @@ class Spans:
             {
                 "service.name": f"bellhop-{service}",
                 "service.namespace": "bellhop",
-                "service.version": release(),
+                "service.version": VERSION,
             }
         ).merge(OTELResourceDetector().detect())
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        self._tracer = self._provider.get_tracer("bellhop", release())
+        self._tracer = self._provider.get_tracer("bellhop", VERSION)
 
     #: What goes wrong is in the log: a message could have more than a trace may.
     def _current(self, name: str, **more: Any) -> AbstractContextManager[trace.Span]:

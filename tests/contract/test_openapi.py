@@ -14,6 +14,7 @@ import pytest
 from schemathesis.specs.openapi import definitions
 
 from libs.common.health import Health
+from libs.common.version import VERSION
 from services.ingest.http import documentation, openapi, streams
 from services.ingest.http.app import build
 from services.ingest.http.errors import _KINDS, _WORDS
@@ -21,7 +22,6 @@ from services.ingest.http.examples import BODIES
 from services.ingest.http.routing import ROUTES
 from services.ingest.http.schema_words import sample
 from services.ingest.settings import Settings
-from services.ingest.version import VERSION
 from tests.support.house import SECRET_KEY
 
 ROOT = Path(__file__).parents[2]

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from libs.common.lifecycle import Place, Transition
+from libs.common.version import VERSION
 from tests.support.figures import figures_at
 from tests.support.house import assert_invariants, open_api
 from tests.support.processes import run_processes
@@ -131,7 +132,7 @@ async def test_every_service_shows_what_an_operator_expects(
     for name, times in {"created": 7, "completed": 6, "retrying": 1}.items():
         assert scheduler.value(transitions, transition=name) == times
     for name in SERVICES:
-        assert found[name].value("bellhop_build_info") == 1
+        assert found[name].value("bellhop_build_info", version=VERSION) == 1
         assert {"bellhop_bus_connected", "bellhop_clock_timestamp_seconds"} <= found[
             name
         ].names()

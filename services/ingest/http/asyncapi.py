@@ -14,13 +14,13 @@ from libs.common import outgoing
 from libs.common.lifecycle import Transition
 from libs.common.messages import EVENTS, JobChanged, ResourceChanged, Word
 from libs.common.subjects import CONSUMERS, INGEST
+from libs.common.version import VERSION
 from services.ingest.hatch import KEY_HEADER, STATUS_HEADER
 from services.ingest.http.event_words import AFTER, FIELDS, HEADERS, TEXT
 from services.ingest.http.openapi import Json
 from services.ingest.http.routing import Route
 from services.ingest.idempotency import HEADER as IDEMPOTENCY_HEADER
 from services.ingest.requests.consumers import WantedConsumer
-from services.ingest.version import VERSION
 
 #: The document, spelled.
 DOCUMENT: Final = web.AppKey("asyncapi", bytes)

@@ -8,13 +8,13 @@ from aiohttp import web
 from libs.common.db import Row, borrow
 from libs.common.store import overview, tallies
 from libs.common.store.tallies import Figures
+from libs.common.version import VERSION
 from services.ingest.answers import dashboard as shapes
 from services.ingest.answers.series import points
 from services.ingest.http.errors import answer
 from services.ingest.http.reading import POOL, SETTINGS, number, plain, whoever
 from services.ingest.http.routing import Route
 from services.ingest.requests.listing import SeriesQuery
-from services.ingest.version import VERSION
 
 #: When this process began to serve.
 STARTED_AT: Final = web.AppKey("started_at", datetime)

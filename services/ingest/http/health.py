@@ -3,10 +3,10 @@
 from aiohttp import web
 
 from libs.common.health import Health
+from libs.common.version import VERSION
 from services.ingest.answers.health import HealthReport
 from services.ingest.http.errors import answer
 from services.ingest.http.routing import Route
-from services.ingest.version import VERSION
 
 
 def routes(health: Health, *, development: bool) -> list[Route]:

@@ -15,12 +15,12 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import ModelSchema, TypedDictSchema
 
+from libs.common.version import VERSION
 from services.ingest.answers.errors import Problem, Refusal
 from services.ingest.http import ignored
 from services.ingest.http.attribute_words import words_of
 from services.ingest.http.routing import Access, Route
 from services.ingest.incoming.providers import PROVIDERS
-from services.ingest.version import VERSION
 
 Json = dict[str, Any]
 
