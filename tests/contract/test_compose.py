@@ -1,12 +1,22 @@
 """What docker-compose.yml promises the services, read as Docker would read it."""
 
+import base64
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
+
+from libs.cli.settings import StackSettings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
+#: Whose images are made here.
+OURS = {*SERVICES, "migrate", "tools"}
+DOCKER = shutil.which("docker")
 
 
 def compose():
@@ -33,8 +43,7 @@ def test_compose_measures_when_it_is_asked_to():
     services = compose()["services"]
 
     assert {name for name, one in services.items() if "profiles" in one} == {
-        "prometheus",
-        "grafana",
+        *("prometheus", "grafana", "tools")
     }
     scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
     [job] = scraped["scrape_configs"]
@@ -47,11 +56,63 @@ def test_compose_measures_when_it_is_asked_to():
 
 
 def test_compose_runs_nothing_that_may_be_another_tomorrow():
-    images = {
-        one["image"] for one in compose()["services"].values() if "build" not in one
-    }
+    services = compose()["services"]
+    images = {one["image"] for name, one in services.items() if name not in OURS}
 
     assert all(re.search(r":v?\d+\.\d+", image) for image in images), images
+
+
+def test_what_is_made_here_is_made_once_and_never_pulled():
+    services = compose()["services"]
+    built = [one["image"] for one in services.values() if "build" in one]
+
+    assert sorted(built) == sorted(f"bellhop/{name}" for name in (*SERVICES, "tools"))
+    assert {services[name]["image"] for name in OURS} == set(built)
+    assert {services[name]["pull_policy"] for name in OURS} == {"never"}
+    assert services["tools"]["build"]["target"] == "tools"
+
+
+def test_nobody_gains_rights():
+    for name, one in compose()["services"].items():
+        assert one["security_opt"] == ["no-new-privileges:true"], name
+
+
+def test_a_service_can_be_told_more_than_compose_says():
+    services = compose()["services"]
+    everybodys = {"path": "bellhop.env", "required": False}
+    own = {"path": "ingest.env", "required": False}
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+
+    assert services["ingest"]["env_file"] == [everybodys, own]
+    for name in set(SERVICES) - {"ingest"}:
+        assert services[name]["env_file"] == [everybodys]
+    assert {"bellhop.env", "ingest.env", ".env", "backups/"} <= set(ignored)
+
+
+def test_the_tools_reach_what_they_look_at():
+    tools = compose()["services"]["tools"]
+    known = {
+        field.validation_alias or f"BELLHOP_{name.upper()}"
+        for name, field in StackSettings.model_fields.items()
+    }
+
+    # Which Bellhop is asked is an option of the commands, and no setting.
+    assert set(tools["environment"]) - known == {"BELLHOP_URL"}
+    assert set(tools["networks"]) == {"data", "bus", "inside"}
+    assert "depends_on" not in tools
+    assert tools["volumes"] == ["./backups:/backups"]
+
+
+def test_grafana_takes_no_password_of_its_own():
+    grafana = compose()["services"]["grafana"]
+    asked = [part.replace("$$", "$") for part in grafana["entrypoint"]]
+    asked[-1] = asked[-1].replace("/run.sh", "true")
+
+    for password, code in (("", False), ("hush", True)):
+        given = {"GF_SECURITY_ADMIN_PASSWORD": password, "PATH": os.defpath}
+        done = subprocess.run(asked, env=given, check=False, capture_output=True)
+        assert (done.returncode == 0) == code
+    assert grafana["ports"] == ["${GRAFANA_BIND:-127.0.0.1}:${GRAFANA_PORT:-3000}:3000"]
 
 
 def test_each_service_is_its_own_user_of_nats():
@@ -79,11 +140,10 @@ def test_compose_has_one_door():
         assert "inside" in services[service]["networks"]
     networks = compose()["networks"]
     open_ones = {name for name, one in networks.items() if not one.get("internal")}
-    assert [
-        name
-        for name in SERVICES
-        if open_ones & set(services[name]["networks"]) and name != "delivery"
-    ] == []
+    # Delivery for webhooks, ingest for mail.
+    assert {
+        name for name in SERVICES if open_ones & set(services[name]["networks"])
+    } == {"delivery", "ingest"}
 
 
 def test_the_gateway_leads_where_the_routes_are():
@@ -103,11 +163,42 @@ def test_the_gateway_leads_where_the_routes_are():
 def test_every_variable_of_compose_stands_in_the_example():
     text = (ROOT / "docker-compose.yml").read_text()
     example = (ROOT / ".env.example").read_text()
-    required = set(re.findall(r"\$\{(\w+):\?", text))
-    optional = set(re.findall(r"\$\{(\w+):-", text))
+    # $${ is for a shell inside.
+    required = set(re.findall(r"(?<!\$)\$\{(\w+):\?", text))
+    optional = set(re.findall(r"(?<!\$)\$\{(\w+):-", text))
     offered = set(re.findall(r"^(\w+)=", example, re.MULTILINE))
 
     assert required <= offered <= required | optional
+
+
+def filled_example():
+    """The example with every secret filled in, as the variables it gives."""
+    example = (ROOT / ".env.example").read_text()
+    key = base64.b64encode(bytes(32)).decode()
+    return {
+        name: value or (key if name.endswith("_KEY") else "x1")
+        for name, value in re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE)
+    }
+
+
+def test_docker_compose_reads_it(tmp_path):
+    plugin = [DOCKER or "docker", "compose"]
+    if DOCKER is None or subprocess.run([*plugin, "version"], check=False).returncode:
+        pytest.skip("needs docker compose")
+    given = tmp_path / "env"
+    given.write_text("".join(f"{k}={v}\n" for k, v in filled_example().items()))
+    profiles = ("--profile", "monitoring", "--profile", "tools")
+
+    done = subprocess.run(
+        [*plugin, "--env-file", given, *profiles, "config", "--quiet"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nats_takes_a_batch_in_one_message():
