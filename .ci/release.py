@@ -1,9 +1,10 @@
-"""The number of a release: put it everywhere, or check that it is there.
+"""The number of a release, put everywhere or checked; and where its images are.
 
 python .ci/release.py bump 0.2.0      # writes it, and dates the changelog's section
 python .ci/release.py check 0.2.0     # ends with 1 where another stands
 python .ci/release.py notes 0.2.0     # the changelog's section, for whoever publishes
 python .ci/release.py places          # the files that hold it
+python .ci/release.py images ghcr.io/us/bellhop     # into the chart that is published
 """
 
 import argparse
@@ -25,6 +26,7 @@ PLACES: Final = {
     "deploy/helm/bellhop/Chart.yaml": (r'ersion: "?(NUMBER)"?\n', 2),
 }
 CHANGELOG: Final = "CHANGELOG.md"
+VALUES: Final = "deploy/helm/bellhop/values.yaml"
 UNRELEASED: Final = "Unreleased"
 
 
@@ -98,6 +100,20 @@ def bump(tree: Path, number: str, on: str) -> None:
     check(tree, number)
 
 
+def name_images(tree: Path, repository: str) -> None:
+    """Let the chart take its images from *repository*; raises `Wrong`.
+
+    In the tree it names none, and so would fetch what a stranger calls ``bellhop``.
+    """
+    path = tree / VALUES
+    text, times = re.subn(
+        r"(?m)^(image:\n  repository: ).*$", rf"\g<1>{repository}", path.read_text()
+    )
+    if times != 1 or not re.fullmatch(r"[a-z0-9.:-]+(/[a-z0-9._-]+)+", repository):
+        raise Wrong(f"{VALUES}: {repository} is no repository, or there is no place")
+    path.write_text(text)
+
+
 def as_numbers(version: str) -> tuple[int, ...]:
     """Return a version as what can be compared."""
     return tuple(int(part) for part in version.split("."))
@@ -116,8 +132,8 @@ def notes(tree: Path, number: str) -> str:
 def main() -> int:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("deed", choices=["bump", "check", "notes", "places"])
-    parser.add_argument("number", nargs="?", default="")
+    parser.add_argument("deed", choices=["bump", "check", "notes", "places", "images"])
+    parser.add_argument("number", nargs="?", default="", help="or the repository")
     today = dt.datetime.now(dt.UTC).date().isoformat()
     parser.add_argument("--on", default=today, help="the day of the release")
     parser.add_argument("--tree", type=Path, default=ROOT)
@@ -129,6 +145,8 @@ def main() -> int:
             check(said.tree, said.number)
         elif said.deed == "notes":
             sys.stdout.write(notes(said.tree, said.number))
+        elif said.deed == "images":
+            name_images(said.tree, said.number)
         else:
             print("\n".join([*PLACES, CHANGELOG]))
     except Wrong as wrong:

@@ -182,7 +182,8 @@ def test_only_settings_look_at_the_environment():
 @pytest.mark.parametrize(
     "file",
     files("*.py", "*.sql", "*.md", "*.toml", "*.txt", "*.y*ml", "*.conf", "*.sh")
-    + files("Makefile", "Dockerfile", ".ci/run", ".env.example", ".*ignore"),
+    + files("Makefile", "Dockerfile", ".ci/run", ".ci/compose", ".ci/doors")
+    + files(".env.example", ".*ignore"),
     ids=str,
 )
 def test_a_file_is_at_home_on_any_machine(file):

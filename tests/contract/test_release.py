@@ -1,5 +1,6 @@
 """A release has one number, said once and equal wherever it has to stand."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 RELEASE = ROOT / ".ci/release.py"
+WORKFLOWS = ROOT / ".github/workflows"
+VALUES = "deploy/helm/bellhop/values.yaml"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
@@ -77,16 +80,72 @@ def test_a_place_that_says_another_is_found(tree):
     assert "migrate.yaml" in done.stderr
 
 
+def test_the_chart_that_is_published_knows_where_the_images_are(tree):
+    values = tree / VALUES
+    values.parent.mkdir(parents=True, exist_ok=True)
+    values.write_text((ROOT / VALUES).read_text())
+    before = yaml.safe_load(values.read_text())
+
+    done = release("images", "ghcr.io/us/bellhop", tree=tree)
+
+    assert done.returncode == 0, done.stderr
+    after = yaml.safe_load(values.read_text())
+    assert after["image"].pop("repository") == "ghcr.io/us/bellhop"
+    del before["image"]["repository"]
+    assert after == before
+
+
+@pytest.mark.parametrize("repository", ["", "bellhop", "ghcr.io/Us/bellhop", "a b/c"])
+def test_where_images_cannot_be_is_refused(tree, repository):
+    values = tree / VALUES
+    values.parent.mkdir(parents=True, exist_ok=True)
+    values.write_text("image:\n  repository: bellhop\n")
+
+    assert release("images", repository, tree=tree).returncode == 1
+    assert values.read_text() == "image:\n  repository: bellhop\n"
+
+
 def test_the_workflow_of_a_release_only_asks_for_what_it_needs():
-    workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
+    workflow = yaml.safe_load((WORKFLOWS / "release.yml").read_text())
     jobs = workflow["jobs"]
 
     assert workflow["permissions"] == {"contents": "read"}
     # `on` is true to YAML 1.1.
     assert workflow[True]["push"] == {"tags": ["v*"]}
-    assert jobs["images"]["needs"] == "check"
-    services = set(jobs["images"]["strategy"]["matrix"]["service"])
-    assert services == {
+    assert jobs["check"] == {"needs": "number", "uses": "./.github/workflows/ci.yml"}
+    # A chart without its images is of no use to anybody.
+    assert jobs["images"]["needs"] == ["number", "check"]
+    assert jobs["chart"]["needs"] == ["check", "images"]
+    matrix = jobs["images"]["strategy"]["matrix"]
+    assert set(matrix["service"]) == {
         path.parent.name for path in ROOT.glob("services/*/__main__.py")
     }
+    assert matrix["target"] == ["service"]
+    assert matrix["include"] == [{"target": "tools", "service": "tools"}]
     assert set(jobs["release"]["needs"]) == {"check", "images", "chart"}
+
+
+def test_what_a_release_is_tested_with_leaves_nothing_out():
+    workflow = yaml.safe_load((WORKFLOWS / "ci.yml").read_text())
+    jobs = workflow["jobs"]
+    [checkout, *_] = jobs["check"]["steps"]
+    told = " ".join(step.get("run", "") for step in jobs["check"]["steps"])
+
+    assert "workflow_call" in workflow[True]
+    # The test of an upgrade needs the history, others need programs.
+    assert checkout["with"] == {"fetch-depth": 0}
+    assert {"prometheus", "nginx-core"} <= set(told.split())
+    assert jobs["compose"]["steps"][-1] == {"run": ".ci/compose"}
+
+
+def test_actions_cannot_become_others():
+    used = [
+        line.partition("uses: ")[2]
+        for path in WORKFLOWS.glob("*.yml")
+        for line in path.read_text().splitlines()
+        if "uses: " in line and "uses: ./" not in line
+    ]
+
+    assert used
+    for one in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
