@@ -23,7 +23,7 @@ def main() -> int:
     os.umask(0o077)
     out = Output()
     try:
-        code = bellhop.main(prog_name="bellhop", standalone_mode=False, obj=out)
+        code = _run(out)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -37,6 +37,23 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return int(code or 0)
+
+
+def _run(out: Output) -> int | None:
+    """Run the command; of what ended tasks side by side, the first says why."""
+    try:
+        code: int | None = bellhop.main(
+            prog_name="bellhop", standalone_mode=False, obj=out
+        )
+    except BaseExceptionGroup as group:
+        told, bugs = group.split((BellhopError, BrokenPipeError))
+        if told is None or bugs is not None:
+            raise
+        first: BaseException = told
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
+    return code
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What `bellhop top` knows: what was read, and what came since."""
 
-from libs.cli.api.board import Board
+from libs.cli.api.board import SHOWN_MAX, Board, Part
 from libs.cli.api.stream import Frame
 
 COUNTS = {
@@ -12,14 +12,17 @@ COUNTS = {
 
 
 def board():
-    made = Board()
-    made.read(
+    made = Board(stale=set())
+    made.take_queues(
         [
-            {"queue_name": "mail", "paused": False, **COUNTS},
-            {"queue_name": "idle", "paused": True, **dict.fromkeys(COUNTS, 0)},
-        ],
-        [{"id": "w1", "queue_name": "mail", "current_jobs": 1, "status": "healthy"}],
-        [],
+            {"queue_name": "mail", "paused": False},
+            {"queue_name": "idle", "paused": True},
+        ]
+    )
+    made.take_figures("mail", COUNTS)
+    made.take_figures("idle", dict.fromkeys(COUNTS, 0))
+    made.take_workers(
+        [{"id": "w1", "queue_name": "mail", "current_jobs": 1, "status": "healthy"}]
     )
     return made
 
@@ -61,9 +64,48 @@ def test_workers_show_themselves_and_queues_are_paused():
 
     assert [row["worker"] for row in made.at_work()] == ["w2", "w1"]
     assert [row["paused"] for row in made.rows()] == [True, False]
-    assert not made.stale
+    assert made.stale == set()
+    made.happened(Frame("1", "EndpointDisabled", {}))
+    assert made.stale == {Part.ENDPOINTS}
+    made.happened(Frame("1", "WorkerRegistered", {}))
+    assert made.stale == {Part.ENDPOINTS, Part.WORKERS}
     made.happened(Frame("1", "EventsLost", {}))
-    assert made.stale
+    assert made.stale == {*Part}
+
+
+def test_what_happens_while_other_queues_are_read_still_counts():
+    made = board()
+    made.take_figures("mail", {**COUNTS, "pending_jobs": 7})
+    made.happened(Frame("1", "JobCreated", {"queue_name": "mail"}))
+    made.take_figures("idle", dict.fromkeys(COUNTS, 0))
+
+    assert [row["pending"] for row in made.rows()] == [8, 0]
+
+
+def test_a_queue_that_is_gone_is_forgotten():
+    made = board()
+    made.take_queues([{"queue_name": "idle", "paused": False}])
+
+    assert [(row["queue"], row["paused"]) for row in made.rows()] == [("idle", False)]
+
+
+def test_of_many_queues_those_that_are_shown_are_read_and_the_others_in_turn():
+    names = [f"queue-{n:03}" for n in range(100)]
+    made = Board()
+    made.take_queues({"queue_name": name, "paused": False} for name in names)
+    for name in names:
+        made.take_figures(name, COUNTS)
+    made.take_figures("queue-099", {**COUNTS, "pending_jobs": 1000})
+
+    seen = set()
+    for _ in range(100 // SHOWN_MAX + 1):
+        wanted = made.names_to_read()
+        assert wanted[0] == "queue-099"
+        assert len(wanted) <= 2 * SHOWN_MAX
+        for name in wanted[1:]:
+            made.take_figures(name, COUNTS)
+        seen |= {*wanted}
+    assert seen == {*names}
 
 
 def test_endpoints_that_fail_are_shown_the_longest_first():
@@ -74,7 +116,6 @@ def test_endpoints_that_fail_are_shown_the_longest_first():
         {"url": "a", "enabled": True, "stats": {**stats, "failing_since": "2026-01"}},
         {"url": "off", "enabled": False, "stats": {**stats, "failing_since": None}},
     ]
-    made = Board()
-    made.read([], [], endpoints)
+    made = Board(endpoints=endpoints)
 
     assert [one["url"] for one in made.failing()] == ["a", "b", "off"]

@@ -1,9 +1,11 @@
 """What `bellhop top` shows: how things stood when they were read, and what came since.
 
 Nobody is asked again for what events tell; what they do not (purged jobs, figures of
-endpoints) is read anew now and then.
+endpoints) is read anew now and then.  Each queue's figures are taken when they come, so
+that what happens while others are read still counts.
 """
 
+import enum
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
@@ -14,7 +16,28 @@ from libs.cli.api.stream import Frame
 
 #: Rates are of so many seconds.
 WINDOW_SECONDS: Final = 10.0
+#: How many rows of a table a terminal shows.
+SHOWN_MAX: Final = 15
 _PLACES: Final = ("pending", "processing", "scheduled", "deadletter")
+
+
+class Part(enum.Enum):
+    """What may have to be read anew."""
+
+    #: Which queues there are, and the figures of those that are shown.
+    QUEUES = enum.auto()
+    #: The figures of all queues.
+    FIGURES = enum.auto()
+    WORKERS = enum.auto()
+    ENDPOINTS = enum.auto()
+
+
+#: By how the type of an event begins.
+_STALE_AFTER: Final[Mapping[str, frozenset[Part]]] = {
+    "EventsLost": frozenset(Part),
+    "Worker": frozenset([Part.WORKERS]),
+    "Endpoint": frozenset([Part.ENDPOINTS]),
+}
 
 
 @dataclass(slots=True)
@@ -25,30 +48,36 @@ class Board:
     paused: set[str] = field(default_factory=set)
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: list[dict[str, Any]] = field(default_factory=list)
-    #: What should be read anew.
-    stale: bool = True
+    stale: set[Part] = field(default_factory=lambda: {*Part})
+    #: Why nothing could be read the last time, in words.
+    unreachable: str | None = None
     _lately: deque[tuple[float, str, str]] = field(default_factory=deque)
+    _read_at: dict[str, float] = field(default_factory=dict)
 
     # --- what was read ----------------------------------------------------------------
 
-    def read(
-        self,
-        queues: Iterable[Mapping[str, Any]],
-        workers: Iterable[dict[str, Any]],
-        endpoints: list[dict[str, Any]],
-    ) -> None:
-        """Take everything as it was read; what is remembered besides are rates."""
-        self.queues, self.paused = {}, set()
-        for row in queues:
-            name = row["queue_name"]
-            self.queues[name] = Counter(
-                {place: row[f"{place}_jobs"] for place in _PLACES}
-            )
-            if row["paused"]:
-                self.paused.add(name)
-        self.workers = {row["id"]: row for row in workers if row["status"] != "offline"}
-        self.endpoints = endpoints
-        self.stale = False
+    def take_queues(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Take which queues there are, and whether they are paused; forget others."""
+        paused = {row["queue_name"]: row["paused"] for row in rows}
+        self.queues = {name: self._queue(name) for name in paused}
+        self.paused = {name for name, it_is in paused.items() if it_is}
+        self._read_at = {k: v for k, v in self._read_at.items() if k in paused}
+
+    def take_figures(self, name: str, stats: Mapping[str, Any]) -> None:
+        """Take how a queue stands."""
+        places = {place: stats[f"{place}_jobs"] for place in _PLACES}
+        self.queues[name] = Counter(places)
+        self._read_at[name] = time.monotonic()
+
+    def take_workers(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Take the workers."""
+        self.workers = {row["id"]: row for row in rows if row["status"] != "offline"}
+
+    def names_to_read(self) -> list[str]:
+        """Return whose figures are to be read: of what is shown, and the oldest."""
+        shown = [row["queue"] for row in self.rows()[:SHOWN_MAX]]
+        aged = sorted(self.queues, key=lambda name: self._read_at.get(name, 0.0))
+        return [*dict.fromkeys([*shown, *aged[:SHOWN_MAX]])]
 
     # --- what happened ----------------------------------------------------------------
 
@@ -77,10 +106,10 @@ class Board:
                 self.paused.add(queue)
             case "QueueResumed":
                 self.paused.discard(queue)
-            case "EventsLost":
-                self.stale = True
-            case other if other.startswith(("Worker", "Endpoint")):
-                self.stale = True
+            case other:
+                for beginning, parts in _STALE_AFTER.items():
+                    if other.startswith(beginning):
+                        self.stale |= parts
 
     def _queue(self, name: str) -> Counter[str]:
         return self.queues.setdefault(name, Counter())

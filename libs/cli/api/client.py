@@ -4,8 +4,10 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import aiohttp
 
@@ -18,6 +20,9 @@ _PAGE: Final = 100
 _TRIES_MAX: Final = 8
 _WAIT_SECONDS_MAX: Final = 30.0
 _TOO_FAST: Final = 429
+_ELSEWHERE: Final = range(300, 400)
+#: Refusals that pass: too many at once, or a server that is not ready.
+_PASSING: Final = frozenset([429, 502, 503, 504])
 #: From this status on the fault is not the caller's.
 _OURS: Final = 500
 
@@ -36,10 +41,14 @@ class Refused(BellhopError):  # noqa: N818 - what is wrong, no "Error" at the en
         super().__init__(f"{words} ({told.get('code', status)})")
         self.status = status
         self.told = {"status": status, **told}
+        #: Whether the same may be granted later.
+        self.passes = status in _PASSING
 
 
 class Unreachable(BellhopError):  # noqa: N818
     """Nobody answers, or what answers is no Bellhop."""
+
+    passes: Final = True
 
 
 class Api:
@@ -101,11 +110,13 @@ class Api:
                 params=_spelled(params),
                 headers={**headers, "Accept": "text/event-stream"},
                 timeout=patience,
+                allow_redirects=False,
             ) as answer:
+                self._stay(answer, path)
                 if not answer.ok:
                     raise Refused(answer.status, await _told(answer))
                 yield answer
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise self._unreachable(error) from error
 
     @asynccontextmanager
@@ -135,24 +146,40 @@ class Api:
         for tries in range(_TRIES_MAX):
             try:
                 async with self._http.request(
-                    method, self._url(path), json=body, params=_spelled(params or {})
+                    method,
+                    self._url(path),
+                    json=body,
+                    params=_spelled(params or {}),
+                    allow_redirects=False,
                 ) as answer:
+                    self._stay(answer, path)
                     if answer.ok:
                         text = await answer.read()
                         data = await answer.json() if text else None
                         return data, answer.headers
-                    seconds = answer.headers.get("Retry-After")
+                    seconds = _seconds_until(answer.headers.get("Retry-After"))
                     if (
                         answer.status != _TOO_FAST
                         or seconds is None
                         or tries == _TRIES_MAX - 1
                     ):
                         raise Refused(answer.status, await _told(answer))
-            except (aiohttp.ClientError, TimeoutError) as error:
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                 raise self._unreachable(error) from error
-            wait = min(float(seconds), _WAIT_SECONDS_MAX)
+            wait = min(seconds, _WAIT_SECONDS_MAX)
             await asyncio.sleep(wait + random.random())  # noqa: S311 - apart from others
         raise AssertionError("the last try answers or raises")
+
+    def _stay(self, answer: aiohttp.ClientResponse, path: str) -> None:
+        """Raise `Unreachable` when we are sent elsewhere: our key is for one address.
+
+        To be sent on would also make a GET of a POST.
+        """
+        if answer.status not in _ELSEWHERE:
+            return
+        place = urljoin(str(answer.url), answer.headers.get("Location", ""))
+        place = place.partition("?")[0].removesuffix(f"/api/v1{path}")
+        raise Unreachable(f"{self.access.url} is at {place}: give --url {place}")
 
     def _unreachable(self, error: Exception) -> Unreachable:
         words = str(error) or type(error).__name__
@@ -173,6 +200,21 @@ async def _told(answer: aiohttp.ClientResponse) -> Mapping[str, Any]:
     except ValueError:
         data = None
     return data if isinstance(data, dict) else {"message": f"HTTP {answer.status}"}
+
+
+def _seconds_until(text: str | None) -> float | None:
+    """Return how long a ``Retry-After`` asks for: seconds, or a time; else None."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
 def at(*parts: str) -> str:

@@ -13,8 +13,6 @@ from libs.cli.api.client import Api, Refused, Unreachable
 
 _PAUSE_SECONDS_MIN: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 15.0
-#: Refusals that pass: too many streams, or a server that is not ready.
-_PASSING: Final = {429, 502, 503, 504}
 _NOTHING_MORE: Final = 204
 
 
@@ -33,11 +31,13 @@ async def follow(
     *,
     params: Mapping[str, Any],
     say: Callable[[str], None],
+    patient: bool = False,
 ) -> AsyncIterator[Frame]:
     """Give every frame of a stream; connect again, with jitter, when it breaks.
 
     *say* is told of breaks.  The stream of a job ends with the job; others never do.
-    Raises `Refused`, and `Unreachable` when nobody answers the first time.
+    Raises `Refused`, and, unless *patient*, `Unreachable` when nobody answers the first
+    time.
     """
     last_id: str | None = None
     failures = 0
@@ -53,14 +53,10 @@ async def follow(
                     last_id = frame.id or last_id
                     if frame.type:
                         yield frame
-        except Unreachable as error:
-            if last_id is None:
+        except (Refused, Unreachable) as error:
+            if not (error.passes and (patient or last_id is not None)):
                 raise
             say(f"{error}; trying again")
-        except Refused as refused:
-            if last_id is None or refused.status not in _PASSING:
-                raise
-            say(f"{refused}; trying again")
         pause = min(_PAUSE_SECONDS_MAX, _PAUSE_SECONDS_MIN * 2**failures)
         failures = min(failures + 1, 10)
         await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - full jitter

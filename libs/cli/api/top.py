@@ -13,15 +13,19 @@ from typing import Any, Final
 import click
 
 from libs.cli.api.asking import api_command
-from libs.cli.api.board import Board
-from libs.cli.api.client import Api, at
+from libs.cli.api.board import SHOWN_MAX, Board, Part
+from libs.cli.api.client import Api, Refused, Unreachable, at
 from libs.cli.api.stream import follow
 from libs.cli.output import Output, cell
 from libs.cli.settings import Unusable
 
 _QUEUES_MAX: Final = 200
-_SHOWN_MAX: Final = 15
-#: What events do not tell is read anew after so long.
+_ALL: Final = 2**31
+#: How many requests there are at once.
+_SIDE_BY_SIDE: Final = 8
+#: How often it is looked whether something is to be read; what events do not tell is
+#: so after a while.
+_LOOK_SECONDS: Final = 1.0
 _STALE_SECONDS: Final = 30.0
 
 
@@ -36,7 +40,8 @@ _STALE_SECONDS: Final = 30.0
 async def top(api: Api, out: Output, *, interval: float) -> None:
     """Show queues, rates, workers and failing endpoints as they change; q quits.
 
-    It follows the event stream. With --json a line is printed for each picture.
+    It follows the event stream, and goes on when Bellhop is away for a while, which the
+    picture says. With --json a line is printed for each picture.
     """
     if not (out.as_json or (sys.stdout.isatty() and sys.stdin.isatty())):
         raise Unusable("top is for a terminal; programs say --json")
@@ -64,33 +69,68 @@ async def _follow(api: Api, board: Board) -> None:
     """Note what happens, until cancelled; after a break everything is read anew."""
 
     def broke(_: str) -> None:
-        board.stale = True
+        board.stale |= {*Part}
 
-    async for frame in follow(api, "/events", params={}, say=broke):
+    async for frame in follow(api, "/events", params={}, say=broke, patient=True):
         board.happened(frame)
 
 
 async def _keep_fresh(api: Api, board: Board) -> None:
+    """Read anew what is stale, until cancelled; while nobody answers, try again."""
     loop = asyncio.get_running_loop()
     read_at = loop.time()
     while True:
-        await asyncio.sleep(1.0)
-        if board.stale or loop.time() - read_at > _STALE_SECONDS:
+        await asyncio.sleep(_LOOK_SECONDS)
+        if loop.time() - read_at > _STALE_SECONDS:
+            board.stale |= {Part.QUEUES, Part.WORKERS, Part.ENDPOINTS}
+        if not board.stale:
+            continue
+        wanted = {*board.stale}
+        try:
             await _read(api, board)
+        except (Refused, Unreachable) as error:
+            if not error.passes:
+                raise
+            board.stale |= wanted
+            board.unreachable = str(error)
+        else:
+            board.unreachable = None
             read_at = loop.time()
 
 
 async def _read(api: Api, board: Board) -> None:
-    """Read how everything stands."""
-    queues = [row async for row in api.pages("/queues", limit=_QUEUES_MAX)]
-    stats = [
-        await api.ask("GET", at("queues", q["queue_name"], "stats")) for q in queues
-    ]
-    workers, endpoints = await asyncio.gather(
-        api.ask("GET", "/workers"), api.ask("GET", "/endpoints")
-    )
-    rows = [{**queue, **one} for queue, one in zip(queues, stats, strict=True)]
-    board.read(rows, workers, endpoints)
+    """Read what is stale; what becomes so meanwhile is read the next time."""
+    parts, board.stale = board.stale, set()
+    if parts & {Part.QUEUES, Part.FIGURES}:
+        pages = api.pages("/queues", limit=_QUEUES_MAX)
+        board.take_queues([row async for row in pages])
+        everything = Part.FIGURES in parts
+        await _read_figures(
+            api, board, [*board.queues] if everything else board.names_to_read()
+        )
+    if Part.WORKERS in parts:
+        board.take_workers(await _list_workers(api))
+    if Part.ENDPOINTS in parts:
+        pages = api.pages("/endpoints", limit=_ALL)
+        board.endpoints = [row async for row in pages]
+
+
+async def _read_figures(api: Api, board: Board, names: list[str]) -> None:
+    async def one(name: str) -> None:
+        board.take_figures(name, await api.ask("GET", at("queues", name, "stats")))
+
+    for begin in range(0, len(names), _SIDE_BY_SIDE):
+        await asyncio.gather(*map(one, names[begin : begin + _SIDE_BY_SIDE]))
+
+
+async def _list_workers(api: Api) -> list[dict[str, Any]]:
+    """Return the workers that are up, who stand first in the list."""
+    found = []
+    async for row in api.pages("/workers", limit=_ALL):
+        if row["status"] == "offline":
+            break
+        found.append(row)
+    return found
 
 
 @contextmanager
@@ -125,6 +165,7 @@ def _screen(out: Output) -> Iterator[Any]:
                 "queues": board.rows(),
                 "workers": board.at_work(),
                 "failing_endpoints": board.failing(),
+                "unreachable": board.unreachable,
             }
         )
         return
@@ -136,8 +177,10 @@ def _screen(out: Output) -> Iterator[Any]:
 def _picture(board: Board, url: str) -> Any:
     group = importlib.import_module("rich.console").Group
     text = importlib.import_module("rich.text").Text
+    away = board.unreachable and f"{board.unreachable}; this is how it was"
     return group(
         text(f"Bellhop at {url}: q quits", style="bold"),
+        text(cell(away), style="red"),
         _table("Queues", board.rows()),
         _table("Workers", board.at_work()),
         _table("Failing endpoints", board.failing()),
@@ -156,8 +199,8 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Any:
         shown.add_column(
             words, justify="left" if name == next(iter(rows[0])) else "right"
         )
-    for row in rows[:_SHOWN_MAX]:
+    for row in rows[:SHOWN_MAX]:
         shown.add_row(*(text.Text(cell(value)) for value in row.values()))
-    if len(rows) > _SHOWN_MAX:
-        shown.caption = f"and {len(rows) - _SHOWN_MAX} more"
+    if len(rows) > SHOWN_MAX:
+        shown.caption = f"and {len(rows) - SHOWN_MAX} more"
     return shown
