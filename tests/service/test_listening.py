@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import shlex
 import signal
 import sys
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from libs.cli.service_process import tree_environment
+from libs.common.health import serve_http
 from libs.common.listening import URL
 from tests.support.endpoint import HANG, Answer
 from tests.support.endpoints import create_endpoint
@@ -44,8 +47,16 @@ class Listener:
     def secret(self):
         return next(s.split()[1] for s in self.said if s.startswith("Secret: "))
 
-    def is_ready(self):
-        return any(one.startswith("Listening") for one in self.said)
+    def is_ready(self, times=1):
+        return sum(one.startswith("Listening") for one in self.said) >= times
+
+
+def environment_of(house, tenant):
+    return {
+        **{k: v for k, v in tree_environment().items() if "BELLHOP_" not in k},
+        "BELLHOP_URL": house.base_url,
+        "BELLHOP_API_KEY": tenant.api_key,
+    }
 
 
 @asynccontextmanager
@@ -53,11 +64,7 @@ async def listening(house, tenant, forward, *arguments, number=signal.SIGINT):
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "libs.cli", "listen", "--json"),
         *("--forward", forward, *arguments),
-        env={
-            **{k: v for k, v in tree_environment().items() if "BELLHOP_" not in k},
-            "BELLHOP_URL": house.base_url,
-            "BELLHOP_API_KEY": tenant.api_key,
-        },
+        env=environment_of(house, tenant),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -178,6 +185,70 @@ async def test_who_leaves_in_the_middle_did_not_answer(api, house, tenant, endpo
 
     await api.until_status(job_id, "deadletter", at_most=30)
     assert (await api.job(job_id))["last_error"] == "who listened has left"
+
+
+async def test_an_answer_that_comes_in_pieces_is_kept_whole(api, house, tenant):
+    pieces = [b"one ", b"two ", b"three"]
+
+    async def answer(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.1)
+        return response
+
+    app = web.Application()
+    app.router.add_post("/", answer)
+    made = await create_endpoint(api, url=URL)
+    async with serve_http(app, host="127.0.0.1", port=0) as port:
+        forward = f"http://127.0.0.1:{port}/"
+        async with listening(house, tenant, forward, "--endpoint", made["id"]):
+            job_id = await send(api)
+            await api.until_status(job_id, "completed", at_most=30)
+
+    [attempt] = await api.attempts(job_id)
+    assert attempt["response_body"] == b"".join(pieces).decode()
+
+
+async def test_who_hangs_keeps_nobody_from_listening_again(
+    api, house, tenant, endpoint
+):
+    made = await create_endpoint(
+        api, url=URL, retry=QUICK, timeout_seconds=100, max_retries=9
+    )
+    endpoint.answers = [HANG]
+    async with listening(
+        house, tenant, endpoint.url, "--endpoint", made["id"]
+    ) as listener:
+        job_id = await send(api)
+        await endpoint.received(1)
+        await house.stop("ingest")
+        await house.start("ingest")
+        await until(lambda: listener.is_ready(times=2), at_most=30)
+        await api.until_status(job_id, "completed", at_most=30)
+
+
+async def test_who_looks_no_more_ends_it_without_a_traceback(
+    api, house, tenant, endpoint
+):
+    made = await create_endpoint(api, url=URL)
+    command = [sys.executable, "-m", "libs.cli", "listen", "--json"]
+    options = ["--forward", endpoint.url, "--endpoint", made["id"]]
+    process = await asyncio.create_subprocess_shell(
+        f"{shlex.join([*command, *options])} | head -n 1",
+        env=environment_of(house, tenant),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    assert (await process.stderr.readline()).startswith(b"Listening")
+    for _ in range(2):
+        await api.until_status(await send(api), "completed", at_most=30)
+    told, said = await asyncio.wait_for(process.communicate(), 30)
+
+    assert json.loads(told)["status"] == 200
+    assert b"Traceback" not in said
 
 
 async def test_a_test_of_an_endpoint_is_heard_too(api, house, tenant, endpoint):

@@ -111,10 +111,16 @@ async def _serve(
         ) as http,
         asyncio.TaskGroup() as requests,
     ):
+        under_way: set[asyncio.Task[None]] = set()
         async for message in ws:
             if message.type is aiohttp.WSMsgType.TEXT:
                 frame = json.loads(message.data)
-                requests.create_task(_answer(ws, http, out, frame, forward))
+                one = requests.create_task(_answer(ws, http, out, frame, forward))
+                under_way.add(one)
+                one.add_done_callback(under_way.discard)
+        # Nobody hears their answers any more: whoever asked tries again.
+        for one in under_way:
+            one.cancel()
 
 
 async def _answer(
@@ -137,7 +143,7 @@ async def _answer(
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=frame["seconds"]),
         ) as answer:
-            body = await answer.content.read(Answered.BODY_BYTES_MAX)
+            body = await _beginning(answer.content)
             told["status"] = answer.status
             told["headers"] = [*answer.headers.items()]
             told["body"] = base64.b64encode(body).decode()
@@ -150,6 +156,14 @@ async def _answer(
     with suppress(ConnectionError):
         await ws.send_str(json.dumps(told))
     _show(out, frame, told, took_ms)
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """Return of a body as much as an attempt keeps, however it comes in."""
+    try:
+        return await content.readexactly(Answered.BODY_BYTES_MAX)
+    except asyncio.IncompleteReadError as whole:
+        return whole.partial
 
 
 def _show(
