@@ -10,8 +10,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -23,12 +24,15 @@ from libs.cli.embedded.postgres_programs import PostgresPrograms
 from libs.cli.embedded.program import CLEAN_ENVIRONMENT
 from libs.cli.output import Output
 from libs.cli.private_files import write_private
+from libs.cli.progress import progress
 from libs.cli.settings import StackSettings, Unusable
 
 #: What may have happened since the backup, in transactions: numbers that were given out
 #: and are in no dump are not given out again.
 _SINCE: Final = 1_000_000
 _PRIVATE: Final = 0o600
+_MIB: Final = 2**20
+_LOOK_SECONDS: Final = 0.2
 
 
 @click.command(cls=Command)
@@ -41,7 +45,12 @@ def backup(out: Output, file: Path) -> None:
     """
     if file.exists():
         raise Unusable(f"{file}: is there already")
-    told = asyncio.run(_back_up(_database(), file))
+    if not file.parent.is_dir():
+        raise Unusable(f"{file.parent}: is no directory")
+    try:
+        told = asyncio.run(_back_up(_database(), file))
+    except OSError as error:
+        raise Unusable(f"{file}: {error}") from error
     size, rows = file.stat().st_size, sum(told["rows"].values())
     out.result(
         {"file": str(file), "bytes": size, **told},
@@ -84,12 +93,10 @@ def _database() -> str:
 async def _back_up(url: str, file: Path) -> dict[str, Any]:
     copies = importlib.import_module("libs.common.store.copies")
     migrate = importlib.import_module("libs.common.migrate")
-    unfinished = file.with_name(f"{file.name}.unfinished")
     async with _connected(url) as conn, copies.still(conn) as held:
         difference = await migrate.compare(conn)
         if difference.missing or difference.altered or difference.unknown:
             raise Unusable("DATABASE_URL: is not at the schema of this release")
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
         command = await _program(
             "pg_dump",
             "--format=custom",
@@ -98,15 +105,49 @@ async def _back_up(url: str, file: Path) -> dict[str, Any]:
             f"--snapshot={held['snapshot']}",
             server=conn.get_server_version().major,
         )
-        with os.fdopen(handle, "wb") as dump:
-            await _run(command, url=url, stdout=dump.fileno())
-            os.fsync(dump.fileno())
-        rows = await copies.count_rows(conn)
-        told = {"xid": int(held["xid"]), "rows": rows}
-    # The list stands first: a dump without it is none that was finished.
-    write_private(file.with_name(f"{file.name}.json"), json.dumps(told, indent=1))
-    unfinished.rename(file)
+        with _unfinished(file) as (dump, finish):
+            async with _passing(dump, "MiB written", total=None):
+                await _run(command, url=url, stdout=dump)
+            os.fsync(dump)
+            rows = await copies.count_rows(conn)
+            told = {"xid": int(held["xid"]), "rows": rows}
+            # The list stands first: a dump without it is none that was finished.
+            listed = file.with_name(f"{file.name}.json")
+            write_private(listed, json.dumps(told, indent=1))
+            finish()
     return told
+
+
+@contextmanager
+def _unfinished(file: Path) -> Iterator[tuple[int, Callable[[], object]]]:
+    """Give a private file, and what makes it *file*: otherwise it is deleted."""
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    dump = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+    try:
+        yield dump, partial(unfinished.rename, file)
+    finally:
+        os.close(dump)
+        unfinished.unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def _passing(dump: int, text: str, *, total: int | None) -> AsyncIterator[None]:
+    """Show how far a program came in *dump*, whose place it shares with us, in MiB."""
+
+    async def look(done: Callable[[int], None]) -> None:
+        seen = 0
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = os.lseek(dump, 0, os.SEEK_CUR) // _MIB
+            done(max(0, now - seen))
+            seen = max(seen, now)
+
+    with progress(text, total=total) as done:
+        looking = asyncio.create_task(look(done))
+        try:
+            yield
+        finally:
+            looking.cancel()
 
 
 async def _restore(
@@ -126,7 +167,9 @@ async def _restore(
             server=conn.get_server_version().major,
         )
         with file.open("rb") as dump:
-            await _run(command, url=url, stdin=dump.fileno())
+            total = os.fstat(dump.fileno()).st_size // _MIB
+            async with _passing(dump.fileno(), "MiB brought back", total=total):
+                await _run(command, url=url, stdin=dump.fileno())
         found = await copies.count_rows(conn)
         wrong = {
             name: (found.get(name), wanted["rows"].get(name))

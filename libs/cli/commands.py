@@ -102,6 +102,8 @@ TREE: Final[Mapping[str, Leaf | Branch]] = {
         attempts="list what was sent to an endpoint",
         rotate_secret="make a new secret",  # noqa: S106 - the name of a command
         replay="send again what failed, or was missed",
+        replays="list what is sent again, and how far it came",
+        cancel_replay="end a replay",
         delete="forget an endpoint",
     ),
     "schedules": _branch(

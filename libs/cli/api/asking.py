@@ -18,6 +18,7 @@ from libs.cli.api.client import open_api
 from libs.cli.commands import Command
 from libs.cli.output import Output
 from libs.cli.settings import Unusable
+from libs.common.errors import BellhopError
 
 Asking = Callable[..., Coroutine[Any, Any, int | None]]
 
@@ -77,6 +78,13 @@ limit_option: Final = click.option(
     help="At most so many.",
 )
 yes_option: Final = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+#: What ends long work in the middle; how far it came is then said all the same.
+STOPPED: Final = (BellhopError, asyncio.CancelledError)
+
+#: What stands for a value that was not given: null is one.
+ABSENT: Final = object()
 
 
 class Json(click.ParamType[Any]):

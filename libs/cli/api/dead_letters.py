@@ -1,17 +1,28 @@
 """``bellhop dlq``: what failed for good."""
 
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
-from libs.cli.api.asking import api_command, limit_option, make_sure, yes_option
+from libs.cli.api.asking import (
+    STOPPED,
+    api_command,
+    body_of,
+    limit_option,
+    make_sure,
+    yes_option,
+)
 from libs.cli.api.client import Api
-from libs.cli.api.progress import progress
 from libs.cli.output import Output
+from libs.cli.progress import progress
 from libs.cli.settings import Unusable
 
-_RETRY: Final = 100
+#: How many are named at once, and how many are deleted at once.
+_NAMED: Final = 100
 _PURGE: Final = 1000
+_ids = click.argument("job_ids", nargs=-1)
 _queue = click.option("--queue", "queue_name", help="Only of this queue.")
 _all = click.option("--all", "everything", is_flag=True, help="Of all queues.")
 
@@ -28,7 +39,7 @@ async def list_(api: Api, out: Output, *, limit: int, **asked: Any) -> None:
 
 
 @api_command()
-@click.argument("job_ids", nargs=-1)
+@_ids
 @_queue
 @_all
 async def retry(
@@ -41,64 +52,119 @@ async def retry(
 ) -> int:
     """Try dead letters again: those named, all of a --queue, or --all.
 
-    What has become a dead letter again meanwhile is not tried a second time.
+    With ids a --queue says where they must be, as a key limited to queues has to. What
+    has become a dead letter again meanwhile is not tried a second time.
     """
-    if sum((bool(job_ids), queue_name is not None, everything)) != 1:
-        raise Unusable("name job ids, or --queue, or --all")
-    ids = list(job_ids) or await _ids(api, queue_name)
-    retried: list[str] = []
+    _require_aim(job_ids, queue_name, everything=everything)
+    ids = list(job_ids) or await _list_ids(api, queue_name)
+    retried, left = 0, len(ids)
     skipped: list[str] = []
-    with progress("Retrying", total=len(ids)) as done:
-        for begin in range(0, len(ids), _RETRY):
-            batch = ids[begin : begin + _RETRY]
-            body: dict[str, Any] = {"job_ids": batch, "queue_name": queue_name}
-            if queue_name is None:
-                del body["queue_name"]
-            told = await api.ask("POST", "/jobs/dlq/retry", body)
-            retried += told["retried_jobs"]
-            skipped += told["skipped_jobs"]
-            done(len(batch))
+    try:
+        with progress("Retrying", total=len(ids)) as done:
+            for batch in _batches(ids):
+                body = body_of((), job_ids=batch, queue_name=queue_name)
+                told = await api.ask("POST", "/jobs/dlq/retry", body)
+                retried += told["retried_count"]
+                skipped += told["skipped_jobs"]
+                left -= len(batch)
+                done(len(batch))
+    except STOPPED:
+        out.result(
+            {"retried": retried, "skipped": skipped, "left": left},
+            f"{retried} tried again, {len(skipped)} passed over; {left} are left.",
+        )
+        raise
     out.result(
-        {"retried": len(retried), "skipped": skipped},
-        f"{len(retried)} tried again, {len(skipped)} passed over.",
+        {"retried": retried, "skipped": skipped},
+        f"{retried} tried again, {len(skipped)} passed over.",
     )
     return 1 if job_ids and skipped else 0
 
 
-async def _ids(api: Api, queue_name: str | None) -> list[str]:
+def _require_aim(
+    job_ids: tuple[str, ...], queue_name: str | None, *, everything: bool
+) -> None:
+    """Raise `Unusable` unless it is said which are meant."""
+    if everything == (bool(job_ids) or queue_name is not None):
+        raise Unusable("name job ids, or a --queue, or --all")
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    """Return the ids in hundreds."""
+    for begin in range(0, len(ids), _NAMED):
+        yield ids[begin : begin + _NAMED]
+
+
+async def _list_ids(api: Api, queue_name: str | None) -> list[str]:
     """Return who is dead now; what dies again later is not among them."""
     params = {"queue_name": queue_name}
-    letters = api.pages("/jobs/dlq", limit=2**31, params=params)
-    return [letter["id"] async for letter in letters]
+    ids = []
+    with progress("Listing", total=None) as done:
+        async for letter in api.pages("/jobs/dlq", limit=2**31, params=params):
+            ids.append(letter["id"])
+            done(1)
+    return ids
 
 
 @api_command()
+@_ids
 @_queue
 @_all
-@click.option("--older-than", metavar="TIME", help="Only what died before this time.")
+@click.option(
+    "--older-than", metavar="TIME", help="Only what died before this time; else now."
+)
 @yes_option
 async def purge(
     api: Api,
     out: Output,
     *,
+    job_ids: tuple[str, ...],
     queue_name: str | None,
     older_than: str | None,
     everything: bool,
     yes: bool,
-) -> None:
-    """Delete dead letters of a --queue, or --all, with payloads and attempts."""
-    if (queue_name is None) != everything:
-        raise Unusable("name a --queue, or --all")
-    make_sure(f"Delete the dead letters of {queue_name or 'all queues'}?", yes=yes)
-    body: dict[str, Any] = {"confirm": True, "limit": _PURGE}
-    body |= {"queue_name": queue_name} if queue_name else {}
-    body |= {"older_than": older_than} if older_than else {}
+) -> int:
+    """Delete dead letters with their payloads: those named, of a --queue, or --all.
+
+    What dies after the question was answered stays.
+    """
+    _require_aim(job_ids, queue_name, everything=everything)
+    if job_ids and older_than is not None:
+        raise Unusable("--older-than: says nothing of ids")
+    where = "all queues" if queue_name is None else queue_name
+    which = f"{len(job_ids)} dead letters" if job_ids else f"dead letters of {where}"
+    make_sure(f"Delete the {which}?", yes=yes)
+    aim = {"confirm": True, **body_of((), queue_name=queue_name)}
+    if job_ids:
+        counts = _purge_named(api, list(job_ids), aim)
+    else:
+        moment = older_than or datetime.now(UTC).isoformat()
+        counts = _purge_older(api, {**aim, "older_than": moment, "limit": _PURGE})
     purged = 0
-    with progress("Purging", total=None) as done:
-        while True:
-            told = await api.ask("POST", "/jobs/dlq/purge", body)
-            purged += told["purged_count"]
-            done(told["purged_count"])
-            if told["purged_count"] < _PURGE:
-                break
+    try:
+        with progress("Purging", total=len(job_ids) or None) as done:
+            async for count in counts:
+                purged += count
+                done(count)
+    except STOPPED:
+        out.result({"purged": purged}, f"{purged} deleted until then.")
+        raise
     out.result({"purged": purged}, f"{purged} deleted.")
+    return 1 if purged < len(set(job_ids)) else 0
+
+
+async def _purge_named(
+    api: Api, ids: list[str], aim: dict[str, Any]
+) -> AsyncIterator[int]:
+    for batch in _batches(ids):
+        told = await api.ask("POST", "/jobs/dlq/purge", {**aim, "job_ids": batch})
+        yield told["purged_count"]
+
+
+async def _purge_older(api: Api, body: dict[str, Any]) -> AsyncIterator[int]:
+    """Purge until there is nothing: fewer than asked for may be others' doing."""
+    while True:
+        told = await api.ask("POST", "/jobs/dlq/purge", body)
+        if not told["purged_count"]:
+            return
+        yield told["purged_count"]

@@ -137,6 +137,24 @@ async def replay(api: Api, out: Output, *, endpoint_id: str, **named: Any) -> No
 
 @api_command()
 @_id
+@limit_option
+async def replays(api: Api, out: Output, *, endpoint_id: str, limit: int) -> None:
+    """List what an endpoint is sent again and how far that came, the newest first."""
+    pages = api.pages(at("endpoints", endpoint_id, "replays"), limit=limit)
+    rows = [row async for row in pages]
+    shown = ("id", "state", "status", "since", "until", "replayed", "progress_percent")
+    out.rows(rows, shown)
+
+
+@api_command()
+@click.argument("replay_id", metavar="REPLAY")
+async def cancel_replay(api: Api, out: Output, *, replay_id: str) -> None:
+    """End a replay; what was sent again already stays so."""
+    out.record(await api.ask("POST", at("replays", replay_id, "cancel")))
+
+
+@api_command()
+@_id
 @yes_option
 async def delete(api: Api, out: Output, *, endpoint_id: str, yes: bool) -> None:
     """Forget an endpoint."""

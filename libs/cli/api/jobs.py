@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import click
 
 from libs.cli.api.asking import (
+    ABSENT,
+    STOPPED,
     Json,
     api_command,
     body_of,
@@ -16,8 +19,8 @@ from libs.cli.api.asking import (
 from libs.cli.api.client import Api, Refused, at
 from libs.cli.api.events import queue_option, show, since_option, tag_option
 from libs.cli.api.lines import json_lines
-from libs.cli.api.progress import progress
 from libs.cli.output import Output
+from libs.cli.progress import progress
 from libs.cli.settings import Unusable
 
 _BULK: Final = 100
@@ -44,7 +47,7 @@ SHORT: Final = (
 
 @api_command()
 @click.argument("queue_name", metavar="QUEUE")
-@click.argument("payload", type=Json(), required=False)
+@click.argument("payload", type=Json(), required=False, default=ABSENT)
 @click.option("--to", "to_url", metavar="URL", help="Push it to this URL.")
 @click.option("--endpoint", help="Push it to this endpoint.")
 @click.option("--priority", type=int, help="-100 to 100; higher goes first.")
@@ -78,12 +81,13 @@ async def create(
     target = {"url": to_url} if to_url else {"endpoint_id": endpoint}
     common = body_of(fields, **named, target=target if to_url or endpoint else None)
     if file is not None:
-        if payload is not None:
+        if payload is not ABSENT:
             raise Unusable("--file: has the payloads; leave the other one out")
         return await _create_many(
             api, out, queue_name=queue_name, common=common, file=file
         )
-    body = {"queue_name": queue_name, "payload": payload or {}, **common}
+    payload = {} if payload is ABSENT else payload
+    body = {"queue_name": queue_name, "payload": payload, **common}
     made = await api.ask("POST", "/jobs", body)
     known = "" if made["created"] else "  (its idempotency key was known)"
     out.result(made, f"{made['id']}{known}")
@@ -99,40 +103,78 @@ async def _create_many(
     file: Iterable[str],
 ) -> int:
     """Create a job for each line, a hundred at a time; what is refused is told."""
-    created = known = 0
-    failed: list[dict[str, Any]] = []
-    with progress("Creating", total=None) as done:
-        for begin, batch in _batches(file):
-            jobs = [{**common, **job} for job in batch]
-            body = {"queue_name": queue_name, "jobs": jobs}
-            told = await api.ask("POST", "/jobs/bulk", body)
-            created += sum(one["created"] for one in told["succeeded"])
-            known += sum(not one["created"] for one in told["succeeded"])
-            failed += [{"line": begin + f.pop("index"), **f} for f in told["failed"]]
-            done(len(batch))
-    for one in failed if not out.as_json else ():
-        out.say(f"line {one['line']}: {one['error']} ({one['code']})")
-    out.result(
-        {"created": created, "known": known, "failed": failed},
-        f"{created} created, {known} known by their keys, {len(failed)} refused.",
-    )
-    return 1 if failed else 0
+    made = _Made()
+    try:
+        with progress("Creating", total=None) as done:
+            for begin, batch in _batches(file):
+                jobs = [{**common, **job} for job in batch]
+                body = {"queue_name": queue_name, "jobs": jobs}
+                told = await api.ask("POST", "/jobs/bulk", body)
+                made.take(told, begin)
+                made.next_line = begin + len(batch)
+                done(len(batch))
+    except STOPPED:
+        made.show(out, whole=False)
+        raise
+    made.show(out, whole=True)
+    return 1 if made.failed else 0
+
+
+@dataclass(slots=True)
+class _Made:
+    """What became of a file of jobs, up to a line."""
+
+    created: int = 0
+    known: int = 0
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    next_line: int = 1
+
+    def take(self, told: dict[str, Any], begin: int) -> None:
+        """Take note of an answer about the lines from *begin* on."""
+        for one in told["succeeded"]:
+            self.created += one["created"]
+            self.known += not one["created"]
+        self.failed += [{"line": begin + f.pop("index"), **f} for f in told["failed"]]
+
+    def show(self, out: Output, *, whole: bool) -> None:
+        """Print it; of what is not *whole* also where it would go on."""
+        for one in self.failed if not out.as_json else ():
+            out.say(f"line {one['line']}: {one['error']} ({one['code']})")
+        data = {"created": self.created, "known": self.known, "failed": self.failed}
+        text = (
+            f"{self.created} created, {self.known} known by their keys, "
+            f"{len(self.failed)} refused."
+        )
+        if whole:
+            out.result(data, text)
+        else:
+            rest = f"{text} It stopped at line {self.next_line}."
+            out.result({**data, "next_line": self.next_line}, rest)
 
 
 def _batches(file: Iterable[str]) -> Iterable[tuple[int, list[dict[str, Any]]]]:
-    """Return the lines in hundreds, each with the number of its first line."""
+    """Return the lines in hundreds, each with the number of its first line.
+
+    Raises `Unusable` for a line that is no job, behind those before it.
+    """
     batch: list[dict[str, Any]] = []
     begin = 1
-    for number, job in json_lines(file):
-        # Empty lines part batches, so that a place in one says which line it was.
-        if batch and (len(batch) == _BULK or number != begin + len(batch)):
-            yield begin, batch
-            batch = []
-        if not batch:
-            begin = number
-        batch.append(job)
+    wrong: Unusable | None = None
+    try:
+        for number, job in json_lines(file):
+            # Empty lines part batches, so that a place in one says which line it was.
+            if batch and (len(batch) == _BULK or number != begin + len(batch)):
+                yield begin, batch
+                batch = []
+            if not batch:
+                begin = number
+            batch.append(job)
+    except Unusable as error:
+        wrong = error
     if batch:
         yield begin, batch
+    if wrong is not None:
+        raise wrong
 
 
 @api_command()
@@ -181,7 +223,7 @@ async def explain(api: Api, out: Output, *, job_id: str) -> None:
 @api_command()
 @click.argument("job_ids", nargs=-1, required=True)
 async def retry(api: Api, out: Output, *, job_ids: tuple[str, ...]) -> int:
-    """Try jobs again that ended as dead letters or were cancelled."""
+    """Try jobs again that ended as dead letters."""
     return await _each(
         api, out, method="POST", path=("retry",), job_ids=job_ids, done="retried"
     )
@@ -207,16 +249,18 @@ async def _each(
 ) -> int:
     """Do something to each job; one that is refused does not stop the others."""
     results: list[dict[str, Any]] = []
-    with progress(done.capitalize(), total=len(job_ids)) as advance:
-        for job_id in job_ids:
-            try:
-                await api.ask(method, at("jobs", job_id, *path))
-            except Refused as refused:
-                results.append({"id": job_id, "result": "refused", **refused.told})
-            else:
-                results.append({"id": job_id, "result": done})
-            advance(1)
-    out.rows(results, ("id", "result", "message"))
+    try:
+        with progress(done.capitalize(), total=len(job_ids)) as advance:
+            for job_id in job_ids:
+                try:
+                    await api.ask(method, at("jobs", job_id, *path))
+                except Refused as refused:
+                    results.append({"id": job_id, "result": "refused", **refused.told})
+                else:
+                    results.append({"id": job_id, "result": done})
+                advance(1)
+    finally:
+        out.rows(results, ("id", "result", "message"))
     return 1 if any(one["result"] == "refused" for one in results) else 0
 
 

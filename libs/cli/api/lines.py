@@ -12,7 +12,7 @@ def json_lines(file: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Raises `Unusable` with the line that is none.
     """
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(_text(file), 1):
         if not line.strip():
             continue
         try:
@@ -22,3 +22,10 @@ def json_lines(file: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(found, dict):
             raise Unusable(f"line {number}: is no JSON object")
         yield number, found
+
+
+def _text(file: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from file
+    except UnicodeDecodeError as error:
+        raise Unusable(f"the file is no UTF-8: {error}") from None

@@ -15,6 +15,7 @@ from libs.cli.api.asking import (
 )
 from libs.cli.api.client import Api, at
 from libs.cli.output import Output
+from libs.cli.settings import Unusable
 
 _name = click.argument("name")
 
@@ -56,6 +57,7 @@ async def get(api: Api, out: Output, *, name: str) -> None:
 @api_command()
 @_name
 @click.option("--rate-limit", type=int, help="Jobs begun a second.")
+@click.option("--no-rate-limit", "unlimited", is_flag=True, help="As many as come.")
 @click.option("--concurrency", type=int, help="Jobs worked on at once.")
 @click.option("--max-retries", type=int, help="Of jobs that do not say.")
 @click.option("--timeout-seconds", type=int, help="Of jobs that do not say.")
@@ -65,12 +67,18 @@ async def configure(
     out: Output,
     *,
     name: str,
+    rate_limit: int | None,
+    unlimited: bool,
     concurrency: int | None,
     fields: tuple[tuple[str, Any], ...],
     **named: Any,
 ) -> None:
     """Configure a queue; what is not named stays as it is."""
-    body = body_of(fields, **named)
+    if unlimited and rate_limit is not None:
+        raise Unusable("--no-rate-limit: takes away what --rate-limit sets")
+    body = body_of(fields, **named, rate_limit=rate_limit)
+    if unlimited:
+        body["rate_limit"] = None
     if concurrency is not None:
         body["settings"] = {**body.get("settings", {}), "concurrency": concurrency}
     out.record(await api.ask("PUT", at("queues", name, "config"), body))

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from libs.cli.api.asking import (
+    ABSENT,
     Json,
     api_command,
     body_of,
@@ -51,7 +52,13 @@ async def get(api: Api, out: Output, *, schedule_id: str) -> None:
 @click.argument("name")
 @click.argument("cron_expression", metavar="CRON")
 @click.argument("queue_name", metavar="QUEUE")
-@click.argument("payload_template", metavar="PAYLOAD", type=Json(), required=False)
+@click.argument(
+    "payload_template",
+    metavar="PAYLOAD",
+    type=Json(),
+    required=False,
+    default=ABSENT,
+)
 @click.option("--timezone", help="As Europe/Paris; UTC unless said.")
 @click.option("--to", "to_url", metavar="URL", help="Push its jobs to this URL.")
 @set_option
@@ -67,7 +74,8 @@ async def create(
     """Make a schedule: at each time of CRON a job with PAYLOAD in QUEUE."""
     target = {"url": to_url} if to_url else None
     body = body_of(fields, **named, target=target)
-    body.setdefault("payload_template", payload_template or {})
+    payload = {} if payload_template is ABSENT else payload_template
+    body.setdefault("payload_template", payload)
     out.record(await api.ask("POST", "/schedules", body))
 
 

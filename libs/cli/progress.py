@@ -1,6 +1,6 @@
 """How far long work has come: a bar on standard error, where that is a terminal."""
 
-import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 @contextmanager
 def progress(text: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
     """Give what is to be told how many more are done; *total* is None if unknown."""
-    if not sys.stderr.isatty():
+    # An image of one service has nothing to draw with.
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         yield lambda _: None
         return
     rich = importlib.import_module("rich.progress")
@@ -18,7 +19,7 @@ def progress(text: str, *, total: int | None) -> Iterator[Callable[[int], None]]
         rich.TextColumn("{task.description}"),
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
-        rich.TimeRemainingColumn(),
+        rich.TimeElapsedColumn() if total is None else rich.TimeRemainingColumn(),
         console=console,
         transient=True,
     ) as bar:
