@@ -44,6 +44,7 @@ def migrate(out: Output, *, wait: bool) -> None:
     url = settings.database_url.get_secret_value()
     if wait:
         asyncio.run(module.until_migrated(url))
-        return
-    applied = asyncio.run(module.migrate(url))
+        applied = 0
+    else:
+        applied = asyncio.run(module.migrate(url))
     out.result({"applied": applied})

@@ -95,6 +95,22 @@ async def test_who_holds_old_rows_is_named_with_how_to_end_it(
     assert "pg_terminate_backend" in holder.advice
 
 
+async def test_whoever_a_migration_hangs_behind_is_named(
+    database_url, conn, monkeypatch
+):
+    monkeypatch.setattr(database_checks, "_LONG_SECONDS", 0.0)
+    await conn.execute("DELETE FROM migrations WHERE number = 1")
+    other = await asyncpg.connect(database_url)
+    await other.execute("BEGIN; SELECT count(*) FROM jobs")
+    try:
+        said = await found(look_at_database(database_url))
+    finally:
+        await other.close()
+
+    assert said["migrations"].state == "fail"
+    assert said["oldest transaction"].state == "warn"
+
+
 async def test_what_is_left_of_transactions_and_readers_is_told(tmp_path, monkeypatch):
     settings = {"wal_level": "logical", "max_prepared_transactions": "4"}
     async with run_postgres(tmp_path / "postgres", settings=settings) as server:

@@ -24,12 +24,12 @@ LEASED = 7
 AHEAD = 20_000
 
 
-async def bellhop(*command, database_url):
+async def bellhop(*command, database_url, **environment):
     """Run a command; return its exit code and what it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "libs.cli", *command, "--json"),
-        env={**tree_environment(), "DATABASE_URL": database_url},
+        env={**tree_environment(), "DATABASE_URL": database_url, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -222,3 +222,35 @@ async def test_a_backup_is_not_written_over(tmp_path, database_url):
 
     assert code != 0
     assert "is there already" in said
+
+
+async def test_a_backup_that_fails_leaves_nothing_and_says_why(
+    tmp_path, database_url, conn
+):
+    nowhere = tmp_path / "none" / "bellhop.dump"
+    code, said = await bellhop("backup", str(nowhere), database_url=database_url)
+    assert (code, said.count("\n")) == (1, 1)
+    assert json.loads(said)["message"] == f"{nowhere.parent}: is no directory"
+
+    version = conn.get_server_version().major
+    program = tmp_path / "bin" / "pg_dump"
+    program.parent.mkdir()
+    program.write_text(
+        "#!/bin/sh\n"
+        f'test "$1" = --version && echo "pg_dump (PostgreSQL) {version}.0" && exit\n'
+        "echo half; echo the disk is full >&2; exit 1\n"
+    )
+    program.chmod(0o755)
+    code, said = await bellhop(
+        *("backup", str(tmp_path / "bellhop.dump")),
+        database_url=database_url,
+        PATH=f"{program.parent}:/usr/bin:/bin",
+    )
+    assert (code, json.loads(said)["message"]) == (1, "PostgreSQL: the disk is full")
+    assert [one.name for one in tmp_path.iterdir()] == ["bin"]
+
+
+async def test_whoever_waits_for_a_migration_is_told_in_json(database_url):
+    code, said = await bellhop("migrate", "--wait", database_url=database_url)
+
+    assert (code, json.loads(said)) == (0, {"applied": 0})

@@ -34,15 +34,18 @@ async def look_at_database(url: str) -> AsyncIterator[Finding]:
                 server = await checkup.read_server(conn)
                 here = datetime.now(UTC)
                 schema = await compare(conn)
+                holders = await _list_holders(conn)
             yield _version(server)
             yield _durability(server)
             yield clock("clock of Postgres", server["clock"], here)
             yield _schema(schema)
+            # Before the schema is judged enough: a migration may hang behind one.
+            for finding in _holders(holders):
+                yield finding
             if schema.missing or schema.altered or schema.unknown:
                 return
             async with borrow(pool) as conn:
                 findings = [
-                    *_holders(await _list_holders(conn)),
                     _partitions(
                         await checkup.list_partitions_ahead(conn, weeks=_WEEKS)
                     ),
@@ -129,7 +132,7 @@ def _holders(rows: list[Row]) -> list[Finding]:
         text = f"{row['kind']} {row['name']} ({row['what']}){age}"
         advice = {
             "transaction": f"end it: SELECT pg_terminate_backend({row['name']}); "
-            "events wait for it, and tables grow",
+            "events and migrations wait for it, and tables grow",
             "prepared transaction": f"COMMIT or ROLLBACK PREPARED '{row['name']}'",
             "replication slot": "drop it, or let its reader catch up: tables grow",
         }[row["kind"]]
@@ -197,6 +200,7 @@ async def _dead_letters(conn: Conn) -> Finding:
         return warn(
             "dead letters",
             f"{died} of {ended} jobs that ended in the last hour: {worst}",
-            "`bellhop dlq list` says why; `bellhop dlq retry` tries them again",
+            "`bellhop dlq list` says why; `bellhop dlq retry --queue QUEUE` tries "
+            "them again",
         )
     return fine("dead letters", f"{died} in the last hour")
