@@ -179,6 +179,7 @@ async def test_an_attempt_is_kept_with_its_answer(conn, line):
         job_id=claimed.job_id,
         limit=10,
         offset=0,
+        newest_first=False,
     )
     assert (row["attempt"], row["verdict"], row["actor"]) == (1, "refused", "pod")
     assert (row["status_code"], row["error"]) == (500, "HTTP 500")

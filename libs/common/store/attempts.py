@@ -10,11 +10,19 @@ SQL: Final = load(__package__, "attempts")
 
 
 async def list_attempts(
-    conn: Conn, *, organization_id: UUID, job_id: UUID, limit: int, offset: int
+    conn: Conn,
+    *,
+    organization_id: UUID,
+    job_id: UUID,
+    limit: int,
+    offset: int,
+    newest_first: bool,
 ) -> list[Row]:
-    """Return the attempts of one job, the first one first."""
+    """Return the attempts of one job."""
     return list(
-        await conn.fetch(SQL["list_attempts"], organization_id, job_id, limit, offset)
+        await conn.fetch(
+            SQL["list_attempts"], organization_id, job_id, limit, offset, newest_first
+        )
     )
 
 

@@ -33,7 +33,6 @@ from services.ingest.http.waking import wake
 from services.ingest.idempotency import HEADER
 from services.ingest.intake import Created
 from services.ingest.requests.checking import as_sent, checked
-from services.ingest.requests.fields import LongPage
 from services.ingest.requests.jobs import (
     BulkEnqueue,
     BulkItem,
@@ -107,7 +106,7 @@ def _about_one() -> list[Route]:
             method="GET",
             path="/api/v1/jobs/{id}/attempts",
             handler=list_attempts,
-            query=LongPage,
+            query=HistoryPage,
             answers={200: list[shapes.AttemptAnswer]},
         ),
     ]
@@ -226,13 +225,16 @@ async def history(request: web.Request) -> web.Response:
             job_id=job_id,
             limit=part.limit,
             offset=part.offset,
-            newest_first=request.query.get("order_dir") == "desc",
+            newest_first=_newest_first(request),
         )
     return part.of(rows, shapes.happening)
 
 
 async def list_attempts(request: web.Request) -> web.Response:
-    """Return every attempt of a job: when, how long, which answer."""
+    """Return every attempt of a job: when, how long, which answer.
+
+    The first one is first unless asked otherwise.
+    """
     principal = await whoever(request)
     job_id = id_in_path(request)
     await _row(request, principal, job_id)
@@ -244,8 +246,13 @@ async def list_attempts(request: web.Request) -> web.Response:
             job_id=job_id,
             limit=part.limit,
             offset=part.offset,
+            newest_first=_newest_first(request),
         )
     return part.of(rows, partial(shapes.attempt, job_id))
+
+
+def _newest_first(request: web.Request) -> bool:
+    return request.query.get("order_dir") == "desc"
 
 
 async def _row(request: web.Request, principal: Principal, job_id: UUID) -> Row:

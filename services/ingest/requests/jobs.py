@@ -269,7 +269,7 @@ class PurgeDead(BaseModel):
 
 
 class HistoryPage(LongPage):
-    """Which part of a job's history, and which end of it first."""
+    """Which part of what happened to a job, and which end of it first."""
 
     order_dir: Literal["asc", "desc"] = Field(
         default="asc", description="desc is the latest first."
