@@ -1,5 +1,6 @@
 // The API, as the pages ask it: JSON in, JSON out, and errors that say what to do.
 
+import { parse } from "./json";
 import { session } from "./session";
 
 export class Refused extends Error {
@@ -68,7 +69,7 @@ async function ask(method: string, path: string, body?: unknown): Promise<Respon
 async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
   const answer = await ask(method, path, body);
   const text = await answer.text();
-  return (text === "" ? null : JSON.parse(text)) as T;
+  return (text === "" ? null : parse(text)) as T;
 }
 
 export const get = <T>(path: string): Promise<T> => json<T>("GET", path);
@@ -84,7 +85,7 @@ export const remove = (path: string): Promise<null> => json<null>("DELETE", path
 export async function list<T>(path: string): Promise<Page<T>> {
   const answer = await ask("GET", path);
   return {
-    rows: (await answer.json()) as T[],
+    rows: parse(await answer.text()) as T[],
     next: answer.headers.get("X-Next-Cursor"),
     more: answer.headers.get("X-Has-More") === "true",
   };

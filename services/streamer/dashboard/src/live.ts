@@ -28,7 +28,7 @@ export interface Told extends Frame {
   number: number;
 }
 
-type Listener = (frame: Frame) => void;
+type Listener = (told: Told) => void;
 
 const listeners = new Set<Listener>();
 const painters = new Set<() => void>();
@@ -74,12 +74,11 @@ function stand(standing: Standing): void {
 
 function hear(frame: Frame): void {
   count(frame);
-  if (frame.type === "SystemHealth") {
-    if (frame.data.jobs) live.figures = frame.data.jobs as Figures;
-  } else {
-    live.recent = [{ ...frame, number: ++number }, ...live.recent].slice(0, RECENT_MAX);
-  }
-  for (const tell of listeners) tell(frame);
+  const told = { ...frame, number: ++number };
+  if (frame.type !== "SystemHealth") {
+    live.recent = [told, ...live.recent].slice(0, RECENT_MAX);
+  } else if (frame.data.jobs) live.figures = frame.data.jobs as Figures;
+  for (const tell of listeners) tell(told);
   paint();
 }
 

@@ -18,6 +18,8 @@ export interface Me {
 }
 
 const KEPT = "bellhop.session";
+/** What says of a refresh token that it is none, or none any more. */
+const REFUSED: ReadonlySet<number> = new Set([400, 401, 403]);
 
 let tokens: Tokens | null = read();
 const watchers = new Set<() => void>();
@@ -61,7 +63,7 @@ export const session = {
     keep(said as Tokens);
   },
 
-  /** Change a token that has ended for a new one; false signs out. */
+  /** Change a token that has ended for a new one; whether there is one now. */
   async refresh(): Promise<boolean> {
     refreshing ??= renew().finally(() => {
       refreshing = null;
@@ -98,7 +100,7 @@ async function renew(): Promise<boolean> {
     keep({ ...tokens, access_token });
     return true;
   }
-  // Only a refusal ends the session: a server that is away does not.
-  if (answer.status < 500) keep(null);
+  // Only a refusal ends the session: a server that is away, or busy, does not.
+  if (REFUSED.has(answer.status)) keep(null);
   return false;
 }

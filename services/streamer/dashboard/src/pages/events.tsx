@@ -1,27 +1,52 @@
 // What happens, as it happens: a tail that can be narrowed and stopped.
 
-import { useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { brief, timeOfDay } from "../format";
-import type { Told } from "../live";
+import { spelled } from "../json";
+import { live, type Told } from "../live";
 import { useLive } from "../query";
 import { useParams } from "../router";
 import { Badge, Button, Card, Empty, Head, Link } from "../ui/parts";
 
 const SHOWN_MAX = 200;
 
+/** Whether an event has all these words; what is no news has none. */
+function fits(told: Told, words: string[]): boolean {
+  if (told.type === "SystemHealth") return false;
+  const text = `${told.type} ${JSON.stringify(told.data)}`.toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+/** The newest events with all the words of *filter*, however many others come. */
+function useTail(filter: string): Told[] {
+  const words = filter.split(/\s+/).filter(Boolean);
+  const tail = useMemo(() => ({ told: [] as Told[] }), []);
+  const begin = (): void => {
+    const recent = new Set(live.recent.map((one) => one.number));
+    const older = tail.told.filter((one) => !recent.has(one.number));
+    tail.told = [...live.recent, ...older]
+      .filter((one) => fits(one, words))
+      .slice(0, SHOWN_MAX);
+  };
+  useMemo(begin, [filter]);
+  useEffect(() => {
+    begin();
+    return live.listen((one) => {
+      if (fits(one, words)) tail.told = [one, ...tail.told].slice(0, SHOWN_MAX);
+    });
+  }, [filter]);
+  useLive();
+  return tail.told;
+}
+
 export function Events() {
-  const { recent } = useLive();
   const [params, change] = useParams();
   const [held, hold] = useState<Told[] | null>(null);
   const filter = (params.get("filter") ?? "").toLowerCase();
-  const words = filter.split(/\s+/).filter(Boolean);
-  const rows = (held ?? recent)
-    .filter((told) => {
-      const text = `${told.type} ${JSON.stringify(told.data)}`.toLowerCase();
-      return words.every((word) => text.includes(word));
-    })
-    .slice(0, SHOWN_MAX);
-  const missed = held === null ? 0 : (recent[0]?.number ?? 0) - (held[0]?.number ?? 0);
+  const tail = useTail(filter);
+  const rows = held ?? tail;
+  const last = held?.[0]?.number ?? 0;
+  const missed = held === null ? 0 : tail.filter((one) => one.number > last).length;
   return (
     <>
       <Head
@@ -31,7 +56,7 @@ export function Events() {
         <Button
           icon={held === null ? "pause" : "play"}
           aria-pressed={held !== null}
-          onClick={() => hold(held === null ? recent : null)}
+          onClick={() => hold(held === null ? tail : null)}
         >
           {held === null ? "Hold" : `Go on${missed > 0 ? ` (${missed} new)` : ""}`}
         </Button>
@@ -47,7 +72,10 @@ export function Events() {
               maxLength={200}
               spellcheck={false}
               autocomplete="off"
-              onInput={(event) => change({ filter: event.currentTarget.value })}
+              onInput={(event) => {
+                hold(null);
+                change({ filter: event.currentTarget.value });
+              }}
             />
           </label>
         </div>
@@ -93,7 +121,7 @@ function Event({ told }: { told: Told }) {
         )}
       </summary>
       <pre tabIndex={0} role="region" aria-label={`Event ${told.number}`}>
-        {JSON.stringify({ id: told.id, type: told.type, data: told.data }, null, 2)}
+        {spelled({ id: told.id, type: told.type, data: told.data })}
       </pre>
     </details>
   );
