@@ -1,12 +1,14 @@
 // What failed for good: by what it died of, and away with it or once more, in one go.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { get, list, post, spell } from "../api";
+import { get, list, part, spell } from "../api";
+import { batches, type Deed, deal } from "../deeds";
 import { brief, count } from "../format";
 import { useAsked } from "../query";
 import { useParams } from "../router";
-import type { Group, Groups, JobSummary } from "../shapes";
+import type { Dashboard, Group, Groups, JobSummary, QueueStats } from "../shapes";
 import type { Frame } from "../stream";
+import { say } from "../ui/notices";
 import { Paged } from "../ui/pages";
 import {
   Badge,
@@ -19,24 +21,57 @@ import {
   Table,
   When,
 } from "../ui/parts";
-import { say, sure } from "../ui/talk";
+import { sure } from "../ui/talk";
 import { selecting } from "./jobs";
+
+/** More groups than this the API does not show. */
+const GROUPS_MAX = 100;
 
 const aboutDead = (frame: Frame): boolean =>
   frame.data.new_status === "deadletter" || frame.data.old_status === "deadletter";
 
-type Deed = "retry" | "purge";
+/** How many letters there are to deal with: so many, or at least so many. */
+interface Amount {
+  of: number;
+  exact: boolean;
+}
 
-interface Work {
+const spoken = ({ of, exact }: Amount): string =>
+  `${exact ? "" : "at least "}${count(of)}`;
+
+/** Count the letters of a queue, or of an error; null is any. */
+async function counted(queue: string | null, error: string | null): Promise<Amount> {
+  if (error === null) {
+    const of =
+      queue === null
+        ? (await get<Dashboard>("/dashboard")).jobs.deadletter
+        : (await get<QueueStats>(`/queues/${part(queue)}/stats`)).deadletter_jobs;
+    return { of, exact: true };
+  }
+  const path = `/jobs/dlq/groups${spell({ queue_name: queue })}`;
+  const { groups, complete } = await get<Groups>(path);
+  const of = groups
+    .filter((one) => one.error === error)
+    .reduce((sum, one) => sum + one.count, 0);
+  return { of, exact: complete && groups.length < GROUPS_MAX };
+}
+
+type Letter = Pick<JobSummary, "id" | "queue_name">;
+/** What to deal with next, and what to ask for what comes then. */
+type Next = (
+  cursor: string | null,
+) => Promise<{ letters: Letter[]; cursor: string | null }>;
+
+interface Work extends Amount {
   deed: Deed;
   done: number;
-  of: number;
 }
 
 export function DeadLetters() {
   const [params, change] = useParams();
   const [work, setWork] = useState<Work | null>(null);
   const [chosen, choose] = useState<ReadonlySet<string>>(new Set());
+  const [run, setRun] = useState(0);
   const stopped = useRef(false);
   const queue = params.get("queue");
   const error = params.get("error");
@@ -47,27 +82,13 @@ export function DeadLetters() {
   );
   const path = `/jobs/dlq${spell({ queue_name: queue, error, limit: 50 })}`;
   useEffect(() => choose(new Set()), [path]);
-  const total = (groups.data?.groups ?? []).reduce((sum, one) => sum + one.count, 0);
+  const total = groups.data?.examined ?? 0;
 
-  /** Deal with letters a hundred at a time; what is left is named by *next*. */
-  async function carryOut(
-    deed: Deed,
-    of: number,
-    next: (cursor: string | null) => Promise<{ ids: string[]; cursor: string | null }>,
-  ): Promise<void> {
-    const yes = await sure(
-      deed === "retry"
-        ? `Retry ${count(of)} dead letters?`
-        : `Purge ${count(of)} dead letters?`,
-      deed === "retry"
-        ? "They are ready again at once, with all their retries."
-        : "They are deleted for good, with payload and attempts. Nothing brings them back.",
-      deed === "retry" ? "Retry them" : "Purge them",
-      { danger: deed === "purge" },
-    );
-    if (!yes) return;
+  /** Deal with letters in batches, until there are no more or somebody says stop. */
+  async function carryOut(deed: Deed, amount: Amount, next: Next): Promise<void> {
+    if (!(await agreed(deed, amount))) return;
     stopped.current = false;
-    setWork({ deed, done: 0, of });
+    setWork({ deed, done: 0, ...amount });
     let done = 0;
     let left = 0;
     try {
@@ -75,21 +96,13 @@ export function DeadLetters() {
       do {
         const page = await next(cursor);
         cursor = page.cursor;
-        if (page.ids.length === 0) break;
-        const answer = await post<{ retried_count?: number; purged_count?: number }>(
-          `/jobs/dlq/${deed}`,
-          deed === "retry"
-            ? { job_ids: page.ids, ...(queue ? { queue_name: queue } : {}) }
-            : {
-                job_ids: page.ids,
-                confirm: true,
-                ...(queue ? { queue_name: queue } : {}),
-              },
-        );
-        const changed = answer.retried_count ?? answer.purged_count ?? 0;
-        done += changed;
-        left += page.ids.length - changed;
-        setWork({ deed, done, of: Math.max(of, done) });
+        for (const batch of batches(page.letters)) {
+          if (stopped.current) break;
+          const changed = await deal(deed, batch);
+          done += changed;
+          left += batch.job_ids.length - changed;
+          setWork({ deed, done, ...amount, of: Math.max(amount.of, done) });
+        }
       } while (cursor !== null && !stopped.current);
       say(
         `${count(done)} ${deed === "retry" ? "are tried again" : "are purged"}` +
@@ -103,34 +116,29 @@ export function DeadLetters() {
     setWork(null);
     choose(new Set());
     groups.again();
+    setRun((before) => before + 1);
   }
 
-  function all(deed: Deed): Promise<void> {
-    const found = groups.data?.groups.filter(
-      (one) =>
-        (queue === null || one.queue_name === queue) &&
-        (error === null || one.error === error),
-    );
-    const of = (found ?? []).reduce((sum, one) => sum + one.count, 0);
-    return carryOut(deed, of, async (cursor) => {
+  async function all(deed: Deed): Promise<void> {
+    let amount: Amount;
+    try {
+      amount = await counted(queue, error);
+    } catch (failure) {
+      say((failure as Error).message, { bad: true });
+      return;
+    }
+    await carryOut(deed, amount, async (cursor) => {
       const page = await list<JobSummary>(
         `/jobs/dlq${spell({ queue_name: queue, error, limit: 100, cursor })}`,
       );
-      return { ids: page.rows.map((row) => row.id), cursor: page.next };
+      return { letters: page.rows, cursor: page.next };
     });
   }
 
-  function some(deed: Deed): Promise<void> {
-    const ids = [...chosen];
-    return carryOut(deed, ids.length, (cursor) => {
-      const at = Number(cursor ?? 0);
-      const more = at + 100 < ids.length;
-      return Promise.resolve({
-        ids: ids.slice(at, at + 100),
-        cursor: more ? String(at + 100) : null,
-      });
-    });
-  }
+  const some = (deed: Deed, letters: Letter[]): Promise<void> =>
+    carryOut(deed, { of: letters.length, exact: true }, () =>
+      Promise.resolve({ letters, cursor: null }),
+    );
 
   const narrowed = queue !== null || error !== null;
   return (
@@ -142,7 +150,7 @@ export function DeadLetters() {
           total > 0 &&
           (groups.data.complete
             ? `${count(total)} jobs were given up.`
-            : `The newest ${count(groups.data.examined)} are grouped here.`)
+            : `The newest ${count(total)} are grouped here.`)
         }
       >
         {total > 0 && (
@@ -165,24 +173,12 @@ export function DeadLetters() {
         )}
       </Head>
       {work && (
-        <div class="bulk" role="status">
-          <span>
-            {work.deed === "retry" ? "Retrying" : "Purging"}: {count(work.done)} of{" "}
-            {count(work.of)}
-          </span>
-          <progress
-            value={work.done}
-            max={Math.max(1, work.of)}
-            aria-label="Progress"
-          />
-          <Button
-            onClick={() => {
-              stopped.current = true;
-            }}
-          >
-            Stop
-          </Button>
-        </div>
+        <Progress
+          work={work}
+          stop={() => {
+            stopped.current = true;
+          }}
+        />
       )}
       <Shown asked={groups}>
         {(data) =>
@@ -205,65 +201,116 @@ export function DeadLetters() {
           )
         }
       </Shown>
-      {chosen.size > 0 && (
-        <div class="bulk" role="region" aria-label="What is chosen">
-          <span>{chosen.size} chosen</span>
-          <Button
-            icon="play"
-            disabled={work !== null}
-            onClick={() => void some("retry")}
-          >
-            Retry
-          </Button>
-          <Button
-            kind="danger"
-            disabled={work !== null}
-            onClick={() => void some("purge")}
-          >
-            Purge
-          </Button>
-        </div>
-      )}
       {total > 0 && (
-        <Paged<JobSummary> path={path} when={aboutDead} id={(job) => job.id}>
+        <Paged<JobSummary> path={path} when={aboutDead} id={(job) => job.id} run={run}>
           {(rows) => (
-            <Card title={narrowed ? "These letters" : "All letters"} flush>
-              {rows.length === 0 ? (
-                <Empty title="None is left of these." />
-              ) : (
-                <Table
-                  label="Dead letters"
-                  rows={rows}
-                  id={(job) => job.id}
-                  columns={[
-                    selecting(rows, chosen, choose),
-                    {
-                      name: "Job",
-                      cell: (job) => (
-                        <Link to={`/jobs/${job.id}`} class="strong">
-                          <code>{brief(job.id)}</code>
-                          {job.job_type && <span class="sub">{job.job_type}</span>}
-                        </Link>
-                      ),
-                    },
-                    { name: "Queue", cell: (job) => job.queue_name },
-                    {
-                      name: "Died of",
-                      kind: "wide",
-                      cell: (job) => (
-                        <span class="error-text clip">{job.last_error}</span>
-                      ),
-                    },
-                    { name: "Attempts", kind: "number", cell: (job) => job.attempt },
-                    { name: "Died", cell: (job) => <When at={job.completed_at} /> },
-                  ]}
-                />
-              )}
-            </Card>
+            <>
+              <Chosen
+                letters={rows.filter((job) => chosen.has(job.id))}
+                busy={work !== null}
+                run={some}
+              />
+              <Card title={narrowed ? "These letters" : "All letters"} flush>
+                {rows.length === 0 ? (
+                  <Empty title="None is left of these." />
+                ) : (
+                  <Letters rows={rows} chosen={chosen} choose={choose} />
+                )}
+              </Card>
+            </>
           )}
         </Paged>
       )}
     </>
+  );
+}
+
+/** Ask before a deed, and say to how many it is done. */
+function agreed(deed: Deed, amount: Amount): Promise<boolean> {
+  const verb = deed === "retry" ? "Retry" : "Purge";
+  return sure(
+    amount.exact
+      ? `${verb} ${count(amount.of)} dead letters?`
+      : `${verb} all of these dead letters, ${spoken(amount)}?`,
+    deed === "retry"
+      ? "They are ready again at once, with all their retries."
+      : "They are deleted for good, with payload and attempts. Nothing brings them back.",
+    `${verb} them`,
+    { danger: deed === "purge" },
+  );
+}
+
+function Progress({ work, stop }: { work: Work; stop: () => void }) {
+  return (
+    <div class="bulk" role="status">
+      <span>
+        {work.deed === "retry" ? "Retrying" : "Purging"}: {count(work.done)} of{" "}
+        {spoken(work)}
+      </span>
+      <progress value={work.done} max={Math.max(1, work.of)} aria-label="Progress" />
+      <Button onClick={stop}>Stop</Button>
+    </div>
+  );
+}
+
+function Chosen({
+  letters,
+  busy,
+  run,
+}: {
+  letters: Letter[];
+  busy: boolean;
+  run: (deed: Deed, letters: Letter[]) => Promise<void>;
+}) {
+  if (letters.length === 0) return null;
+  return (
+    <div class="bulk" role="region" aria-label="What is chosen">
+      <span>{letters.length} chosen</span>
+      <Button icon="play" disabled={busy} onClick={() => void run("retry", letters)}>
+        Retry
+      </Button>
+      <Button kind="danger" disabled={busy} onClick={() => void run("purge", letters)}>
+        Purge
+      </Button>
+    </div>
+  );
+}
+
+function Letters({
+  rows,
+  chosen,
+  choose,
+}: {
+  rows: JobSummary[];
+  chosen: ReadonlySet<string>;
+  choose: (ids: ReadonlySet<string>) => void;
+}) {
+  return (
+    <Table
+      label="Dead letters"
+      rows={rows}
+      id={(job) => job.id}
+      columns={[
+        selecting(rows, chosen, choose),
+        {
+          name: "Job",
+          cell: (job) => (
+            <Link to={`/jobs/${job.id}`} class="strong">
+              <code>{brief(job.id)}</code>
+              {job.job_type && <span class="sub">{job.job_type}</span>}
+            </Link>
+          ),
+        },
+        { name: "Queue", cell: (job) => job.queue_name },
+        {
+          name: "Died of",
+          kind: "wide",
+          cell: (job) => <span class="error-text clip">{job.last_error}</span>,
+        },
+        { name: "Attempts", kind: "number", cell: (job) => job.attempt },
+        { name: "Died", cell: (job) => <When at={job.completed_at} /> },
+      ]}
+    />
   );
 }
 

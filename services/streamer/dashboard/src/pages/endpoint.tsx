@@ -1,6 +1,6 @@
 // One receiver: how it is, what it was sent, and what can be done about it.
 
-import { get, list, post } from "../api";
+import { get, list, post, spell } from "../api";
 import { count, duration, moment, percent } from "../format";
 import { about, aboutJobs, useAsked } from "../query";
 import { useId, useParams } from "../router";
@@ -183,9 +183,13 @@ function Replays({ path }: { path: string }) {
   );
 }
 
+/** What the API tells apart: failed is refused, unanswered or lost. */
+const OUTCOMES: ReadonlySet<string> = new Set(["delivered", "failed"]);
+
 function Sent({ path }: { path: string }) {
   const [params, change] = useParams();
-  const status = params.get("status");
+  const asked = params.get("status") ?? "";
+  const status = OUTCOMES.has(asked) ? asked : "";
   return (
     <Card
       title="What it was sent"
@@ -193,26 +197,28 @@ function Sent({ path }: { path: string }) {
       aside={
         <select
           aria-label="Which attempts"
-          value={status ?? ""}
+          value={status}
           onChange={(event) => change({ status: event.currentTarget.value })}
         >
           <option value="">all attempts</option>
           <option value="delivered">delivered</option>
-          <option value="refused">refused</option>
-          <option value="unanswered">unanswered</option>
-          <option value="lost">lost</option>
+          <option value="failed">failed</option>
         </select>
       }
     >
       <Paged<EndpointAttempt>
-        path={`${path}/attempts?limit=30${status ? `&status=${encodeURIComponent(status)}` : ""}`}
+        path={`${path}/attempts${spell({ limit: 30, status })}`}
         by="offset"
         when={aboutJobs}
         id={(one) => `${one.job_id}-${one.attempt}`}
       >
         {(rows) =>
           rows.length === 0 ? (
-            <Empty title="Nothing was sent to it yet." />
+            <Empty
+              title={
+                status ? "No attempt is like that." : "Nothing was sent to it yet."
+              }
+            />
           ) : (
             <Table
               label="Attempts"

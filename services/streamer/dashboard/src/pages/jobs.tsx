@@ -1,11 +1,13 @@
 // All jobs: found by what one knows of them, and dealt with many at a time.
 
 import { useEffect, useState } from "preact/hooks";
-import { post, remove, spell } from "../api";
+import { remove, spell } from "../api";
+import { batches, CANCELLABLE, deal } from "../deeds";
 import { brief, duration } from "../format";
 import { aboutJobs } from "../query";
 import { useParams } from "../router";
 import type { JobSummary } from "../shapes";
+import { say } from "../ui/notices";
 import { Paged } from "../ui/pages";
 import {
   Act,
@@ -19,7 +21,7 @@ import {
   Table,
   When,
 } from "../ui/parts";
-import { say, sure } from "../ui/talk";
+import { sure } from "../ui/talk";
 
 const STATUSES = [
   "pending",
@@ -268,18 +270,16 @@ function Filters({
   );
 }
 
-const CANCELLABLE = new Set(["pending", "scheduled", "processing"]);
-
 function Bulk({ rows, done }: { rows: JobSummary[]; done: () => void }) {
   const [progress, set] = useState<string | null>(null);
   if (rows.length === 0 && progress === null) return null;
-  const dead = rows.filter((job) => job.status === "deadletter").map((job) => job.id);
+  const dead = rows.filter((job) => job.status === "deadletter");
   const open = rows.filter((job) => CANCELLABLE.has(job.status)).map((job) => job.id);
 
   async function cancel(): Promise<void> {
     const yes = await sure(
       `Cancel ${open.length} jobs?`,
-      "They end as cancelled. What somebody works on is told to stop.",
+      "They end as cancelled, and nobody will work on them.",
       "Cancel them",
     );
     if (!yes) return;
@@ -305,12 +305,9 @@ function Bulk({ rows, done }: { rows: JobSummary[]; done: () => void }) {
   async function retry(): Promise<void> {
     let retried = 0;
     try {
-      for (let at = 0; at < dead.length; at += 100) {
-        set(`Retrying ${at} of ${dead.length}`);
-        const answer = await post<{ retried_count: number }>("/jobs/dlq/retry", {
-          job_ids: dead.slice(at, at + 100),
-        });
-        retried += answer.retried_count;
+      for (const batch of batches(dead)) {
+        set(`Retrying: ${retried} of ${dead.length}`);
+        retried += await deal("retry", batch);
       }
       say(`${retried} dead letters are tried again`);
     } catch (error) {

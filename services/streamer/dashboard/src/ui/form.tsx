@@ -3,7 +3,7 @@
 import { type ComponentChildren, cloneElement, type VNode } from "preact";
 import { useId, useState } from "preact/hooks";
 import { Button, Copy, Dialog } from "./parts";
-import { say } from "./talk";
+import { say } from "./notices";
 
 /** One control with its name, and what there is to know about it. */
 export function Field({

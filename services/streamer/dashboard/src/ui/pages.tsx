@@ -1,15 +1,25 @@
 // Lists that go on: the pages that were asked for, and a button for the next one.
 
 import type { ComponentChildren } from "preact";
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { list, type Page } from "../api";
 import { useAsked } from "../query";
 import type { Frame } from "../stream";
-import { Button, Failure, Loading } from "./parts";
+import { Act, Button, Failure, Loading } from "./parts";
+
+/** The rows of more than one page, and where the next one begins. */
+interface Kept<T> {
+  path: string;
+  rows: T[];
+  next: string | null;
+}
 
 /**
  * Show a list page by page. *path* asks for the first one and ends so that
  * `&cursor=` may follow; the first page follows the events that *when* names.
+ *
+ * Once there is more than one page they stay as they are, so that nothing is lost
+ * between them: rows change in place, and how many are new is said above.
  */
 export function Paged<T>({
   path,
@@ -17,6 +27,8 @@ export function Paged<T>({
   children,
   id,
   by = "cursor",
+  upwards = false,
+  run = 0,
 }: {
   path: string;
   when?: (frame: Frame) => boolean;
@@ -24,21 +36,28 @@ export function Paged<T>({
   id: (row: T) => string;
   /** How the list is gone through; those without a cursor count. */
   by?: "cursor" | "offset";
+  /** The list begins at its end: what was before is asked for from above. */
+  upwards?: boolean;
+  /** Another number asks for the list anew. */
+  run?: number;
 }) {
   const first = useAsked(path, () => list<T>(path), when);
-  const [more, setMore] = useState<{ path: string; pages: Page<T>[] }>({
-    path,
-    pages: [],
-  });
+  const [more, setMore] = useState<Kept<T> | null>(null);
   const [error, setError] = useState<Error | null>(null);
-  const pages = more.path === path ? more.pages : [];
 
   useEffect(() => setError(null), [path]);
 
   const again = useCallback(() => {
-    setMore({ path, pages: [] });
+    setMore(null);
     first.again();
-  }, [path, first.again]);
+  }, [first.again]);
+
+  const ran = useRef(run);
+  useEffect(() => {
+    if (ran.current === run) return;
+    ran.current = run;
+    again();
+  }, [run, again]);
 
   if (first.data === null) {
     return first.error ? (
@@ -47,35 +66,59 @@ export function Paged<T>({
       <Loading />
     );
   }
-  const all = [first.data, ...pages];
-  const seen = new Set<string>();
-  const rows = all
-    .flatMap((page) => page.rows)
-    .filter((row) => !seen.has(id(row)) && seen.add(id(row)));
-  const last = all.at(-1) as Page<T>;
-  const next = by === "cursor" ? last.next : last.more ? String(rows.length) : null;
+  const fresh = first.data.rows;
+  const kept = more?.path === path ? more : null;
+  const told = new Map(fresh.map((row) => [id(row), row]));
+  const rows = kept === null ? fresh : kept.rows.map((row) => told.get(id(row)) ?? row);
+  const known = new Set(rows.map(id));
+  const news = fresh.filter((row) => !known.has(id(row))).length;
+  const next = kept === null ? following(first.data, by, fresh.length) : kept.next;
+
+  async function showMore(from: string): Promise<void> {
+    setError(null);
+    const joint = path.includes("?") ? "&" : "?";
+    try {
+      const page = await list<T>(`${path}${joint}${by}=${encodeURIComponent(from)}`);
+      setMore({
+        path,
+        rows: [...rows, ...page.rows.filter((row) => !known.has(id(row)))],
+        next: following(page, by, Number(from) + page.rows.length),
+      });
+    } catch (failure) {
+      setError(failure as Error);
+    }
+  }
+
+  const onwards = next !== null && rows.length > 0 && (
+    <div class="more">
+      <Act run={() => showMore(next)}>{upwards ? "Show earlier" : "Show more"}</Act>
+    </div>
+  );
+  const anew = news > 0 && (
+    <div class="more" role="status">
+      <Button onClick={again}>
+        {news === fresh.length ? `${news} or more` : news} new: show them
+      </Button>
+    </div>
+  );
   return (
     <>
       {(first.error ?? error) && (
         <Failure error={(first.error ?? error) as Error} again={again} />
       )}
-      {children(rows, again)}
-      {next !== null && rows.length > 0 && (
-        <div class="more">
-          <Button
-            onClick={() => {
-              setError(null);
-              const joint = path.includes("?") ? "&" : "?";
-              list<T>(`${path}${joint}${by}=${encodeURIComponent(next)}`).then(
-                (page) => setMore({ path, pages: [...pages, page] }),
-                setError,
-              );
-            }}
-          >
-            Show more
-          </Button>
-        </div>
-      )}
+      {upwards ? onwards : anew}
+      {children(upwards ? [...rows].reverse() : rows, again)}
+      {upwards ? anew : onwards}
     </>
   );
+}
+
+/** Where the page after *page* begins, when *sofar* rows were told. */
+function following<T>(
+  page: Page<T>,
+  by: "cursor" | "offset",
+  sofar: number,
+): string | null {
+  if (by === "cursor") return page.next;
+  return page.more && page.rows.length > 0 ? String(sofar) : null;
 }

@@ -2,13 +2,8 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { notices, say } from "./notices";
 import { Button, Dialog } from "./parts";
-
-interface Notice {
-  number: number;
-  text: string;
-  bad: boolean;
-}
 
 interface Question {
   title: string;
@@ -18,26 +13,11 @@ interface Question {
   answer: (yes: boolean) => void;
 }
 
-let notices: Notice[] = [];
 let question: Question | null = null;
-let number = 0;
 const watchers = new Set<() => void>();
 const changed = (): void => {
   for (const tell of watchers) tell();
 };
-
-export function say(text: string, { bad = false } = {}): void {
-  const notice = { number: ++number, text, bad };
-  notices = [...notices, notice].slice(-3);
-  changed();
-  setTimeout(
-    () => {
-      notices = notices.filter((one) => one !== notice);
-      changed();
-    },
-    bad ? 10_000 : 5000,
-  );
-}
 
 /** Do something at the server; say how it went. Returns whether it did. */
 export async function attempt(
@@ -82,15 +62,17 @@ export function Talk() {
   useEffect(() => {
     const tell = (): void => draw((n) => n + 1);
     watchers.add(tell);
+    const stop = notices.watch(tell);
     return () => {
       watchers.delete(tell);
+      stop();
     };
   }, []);
   const asked = question;
   return (
     <>
       <div class="notices" role="status" aria-live="polite">
-        {notices.map((notice) => (
+        {notices.all.map((notice) => (
           <p key={notice.number} class={`notice ${notice.bad ? "bad" : ""}`}>
             {notice.text}
           </p>
