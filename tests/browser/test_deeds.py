@@ -1,23 +1,9 @@
 """What can be done from the dashboard: to one, to those chosen, and to all of them."""
 
 import re
+from datetime import UTC, datetime, timedelta
 
 from playwright.async_api import expect
-
-
-async def dead(api, number, *, queue="billing", error="card declined"):
-    """Let jobs fail for good; return their ids."""
-    ids = []
-    for _ in range(number):
-        await api.create(queue_name=queue)
-    asked = {"queue_name": queue, "worker_id": "w", "limit": number}
-    claimed = await api.ask("POST", "/jobs/claim", json=asked, expect=200)
-    for job in claimed["jobs"]:
-        end = {"worker_id": "w", "lease_id": job["lease_id"], "error": error}
-        path = f"/jobs/{job['id']}/fail"
-        await api.ask("POST", path, json={**end, "no_retry": True}, expect=200)
-        ids.append(job["id"])
-    return ids
 
 
 async def test_a_secret_is_rotated_and_shown_once(window, api, endpoint):
@@ -101,54 +87,6 @@ async def test_a_job_is_found_by_its_id_and_by_words(window, api):
     await expect(page.locator("tbody tr")).to_have_count(1)
 
 
-async def test_a_group_of_dead_letters_is_purged_and_another_retried(window, api):
-    page = window.page
-    await dead(api, 3, error="card declined")
-    kept = await dead(api, 2, queue="mail", error="no such user")
-    await window.go("/dead-letters")
-    await expect(page.get_by_text("5 jobs were given up.")).to_be_visible()
-
-    await page.get_by_role("button", name=re.compile("card declined")).click()
-    await expect(page.locator("tbody tr")).to_have_count(3)
-    await page.get_by_role("button", name="Purge these").click()
-    await page.get_by_role("button", name="Purge them").click()
-    await expect(page.get_by_text("3 are purged")).to_be_visible()
-    await page.get_by_role("button", name=re.compile("no such user")).click()
-    await page.get_by_role("checkbox", name=f"Choose {kept[0]}").check()
-    await (
-        page.get_by_role("region", name="What is chosen")
-        .get_by_role("button", name="Retry")
-        .click()
-    )
-    await page.get_by_role("button", name="Retry them").click()
-    await expect(page.get_by_text("1 are tried again")).to_be_visible()
-    assert (await api.job(kept[0]))["status"] == "pending"
-    assert (await api.job(kept[1]))["status"] == "deadletter"
-
-
-async def test_a_long_purge_shows_how_far_it_is_and_can_be_stopped(window, api):
-    page = window.page
-    await dead(api, 100)
-    await dead(api, 100)
-    await dead(api, 30)
-    await window.go("/dead-letters")
-
-    async def slowly(route):
-        await page.wait_for_timeout(700)
-        await route.continue_()
-
-    await page.route("**/api/v1/jobs/dlq/purge", slowly)
-    await page.get_by_role("button", name="Purge all").click()
-    await page.get_by_role("button", name="Purge them").click()
-    at = page.get_by_role("progressbar", name="Progress")
-    await expect(at).to_have_attribute("max", "230")
-    await expect(page.get_by_text("Purging: 100 of 230")).to_be_visible()
-    await page.get_by_role("button", name="Stop").click()
-    await expect(page.get_by_text("200 are purged")).to_be_visible()
-    left = await api.ask("GET", "/jobs/dlq/groups", expect=200)
-    assert [group["count"] for group in left["groups"]] == [30]
-
-
 async def test_keys_are_made_and_revoked(window, api, house, tenant):
     page = window.page
     await window.go("/settings")
@@ -169,6 +107,47 @@ async def test_keys_are_made_and_revoked(window, api, house, tenant):
     await expect(page.get_by_text("The key is revoked")).to_be_visible()
     status, _, _ = await api.ask("GET", "/jobs", headers=scoped)
     assert status == 401
+    await expect(row).to_contain_text("revoked")
+    await expect(row.get_by_role("button", name="Revoke")).to_have_count(0)
+
+
+async def test_a_key_has_an_end_and_a_rate(window, api):
+    page = window.page
+    await window.go("/settings")
+    await page.get_by_role("button", name="New key").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Name", exact=True).fill("partner")
+    await dialog.get_by_label("Good until").fill("2099-01-01T00:00")
+    await dialog.get_by_label("Requests a minute").fill("60")
+    await dialog.get_by_role("button", name="Make it").click()
+    await dialog.get_by_role("button", name="I have it").click()
+    row = page.get_by_role("row").filter(has_text="partner")
+    await expect(row).to_contain_text("60 a minute")
+    keys = await api.ask("GET", "/api-keys", expect=200)
+    [made] = [key for key in keys if key["name"] == "partner"]
+    assert made["rate_limit"] == 60
+    assert made["expires_at"].startswith(("2098-12-31", "2099-01-01"))
+
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    body = {"name": "short", "expires_at": soon}
+    await api.ask("POST", "/api-keys", json=body, expect=201)
+    await page.reload()
+    row = page.get_by_role("row").filter(has_text="short")
+    await expect(row.locator(".badge")).to_have_text("expired")
+
+
+async def test_a_job_in_work_is_left_to_who_works_on_it(window, api):
+    page = window.page
+    id_ = await api.create(queue_name="mail")
+    asked = {"queue_name": "mail", "worker_id": "w"}
+    await api.ask("POST", "/jobs/claim", json=asked, expect=200)
+    await window.go(f"/jobs/{id_}")
+    await expect(page.locator("main h1 .badge")).to_have_text("processing")
+    await expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    await window.go("/jobs")
+    await page.get_by_role("checkbox", name=f"Choose {id_}").check()
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    await expect(cancel).to_be_disabled()
 
 
 async def test_a_house_that_is_away_is_said_and_found_again(

@@ -3,8 +3,9 @@
 import { useState } from "preact/hooks";
 import { patch, post } from "../api";
 import { duration, moment } from "../format";
+import { parse } from "../json";
 import type { Endpoint, EndpointTest, RotatedSecret } from "../shapes";
-import { Field, Form, ShownOnce } from "../ui/form";
+import { Field, Form, NumberField, numberOf, Secret } from "../ui/form";
 import { Act, Button, Text } from "../ui/parts";
 import { attempt, sure } from "../ui/talk";
 
@@ -54,72 +55,72 @@ export function Actions({ one, again }: { one: Endpoint; again: () => void }) {
 const pathOf = (one: Endpoint): string => `/endpoints/${one.id}`;
 
 function Rotate({ one, close }: Asking) {
-  const [made, setMade] = useState<RotatedSecret | null>(null);
-  const title = "Rotate the signing secret";
-  if (made !== null) {
-    return (
-      <ShownOnce
-        title={title}
-        text="This is the new secret. It is shown once: give it to the receiver now."
-        secret={made.secret}
-        name="secret"
-        close={close}
-      >
-        {made.previous[0] && (
-          <p class="hint">
-            The old one signs as well until {moment(made.previous[0].expires_at)}.
-          </p>
-        )}
-      </ShownOnce>
-    );
-  }
   return (
     <Form
-      title={title}
+      title="Rotate the signing secret"
       yes="Rotate"
-      stay
       close={close}
-      send={async (given) => {
-        const seconds = Math.round(Number(given.get("hours")) * 3600);
-        const body = { overlap_seconds: seconds };
-        setMade(await post<RotatedSecret>(`${pathOf(one)}/secret/rotate`, body));
-      }}
+      send={(given) =>
+        post<RotatedSecret>(`${pathOf(one)}/secret/rotate`, {
+          overlap_seconds: Math.round(Number(given.get("hours")) * 3600),
+        })
+      }
+      once
+      shown={({ secret, previous }) => (
+        <Secret
+          text="This is the new secret. It is shown once: give it to the receiver now."
+          secret={secret}
+          name="secret"
+        >
+          {previous[0] && (
+            <p class="hint">
+              The old one signs as well until {moment(previous[0].expires_at)}.
+            </p>
+          )}
+        </Secret>
+      )}
     >
       <p class="dialog-text">
         Deliveries are signed with the new secret and with the old one until the overlap
         is over, so that the receiver can change in between.
       </p>
-      <Field label="Hours during which the old one signs as well">
-        <input
-          name="hours"
-          type="number"
-          min={0}
-          max={168}
-          step="any"
-          value={24}
-          required
-        />
-      </Field>
+      <NumberField
+        label="Hours during which the old one signs as well"
+        name="hours"
+        min={0}
+        max={168}
+        step="any"
+        defaultValue={24}
+        required
+      />
     </Form>
   );
 }
 
 function Test({ one, close }: Asking) {
-  const [went, setWent] = useState<EndpointTest | null>(null);
   return (
     <Form
       title="Send a test"
       yes="Send"
-      stay
       close={close}
-      send={async (given) => {
-        setWent(null);
-        const body = {
+      send={async (given) =>
+        post<EndpointTest>(`${pathOf(one)}/test`, {
           event_type: String(given.get("type")),
-          payload: JSON.parse(String(given.get("payload"))) as unknown,
-        };
-        setWent(await post<EndpointTest>(`${pathOf(one)}/test`, body));
-      }}
+          payload: parse(String(given.get("payload"))),
+        })
+      }
+      shown={(went) => (
+        <div class={`callout ${went.success ? "is-good" : "is-bad"}`} role="status">
+          <b>
+            {went.success ? "It was taken" : (went.error ?? "It was refused")}
+            {went.status_code && `, HTTP ${went.status_code}`}, after{" "}
+            {duration(went.response_time_ms)}
+          </b>
+          {went.response_body && (
+            <Text label="response body of the test" value={went.response_body} />
+          )}
+        </div>
+      )}
     >
       <Field label="Event type">
         <input name="type" defaultValue="endpoint.test" required maxLength={100} />
@@ -132,18 +133,6 @@ function Test({ one, close }: Asking) {
           defaultValue={'{"hello": "world"}'}
         />
       </Field>
-      {went && (
-        <div class={`callout ${went.success ? "is-good" : "is-bad"}`} role="status">
-          <b>
-            {went.success ? "It was taken" : (went.error ?? "It was refused")}
-            {went.status_code && `, HTTP ${went.status_code}`}, after{" "}
-            {duration(went.response_time_ms)}
-          </b>
-          {went.response_body && (
-            <Text label="response body of the test" value={went.response_body} />
-          )}
-        </div>
-      )}
     </Form>
   );
 }
@@ -176,28 +165,24 @@ function StartReplay({ one, close }: Asking) {
           <option value="all">everything</option>
         </select>
       </Field>
-      <Field label="Of the last hours">
-        <input
-          name="hours"
-          type="number"
-          min={0.1}
-          max={720}
-          step="any"
-          value={24}
-          required
-        />
-      </Field>
-      <Field label="At most so many a second">
-        <input
-          name="rate"
-          type="number"
-          min={0.1}
-          max={1000}
-          step="any"
-          value={10}
-          required
-        />
-      </Field>
+      <NumberField
+        label="Of the last hours"
+        name="hours"
+        min={0.1}
+        max={720}
+        step="any"
+        defaultValue={24}
+        required
+      />
+      <NumberField
+        label="At most so many a second"
+        name="rate"
+        min={0.1}
+        max={1000}
+        step="any"
+        defaultValue={10}
+        required
+      />
     </Form>
   );
 }
@@ -210,32 +195,28 @@ function Rate({ one, close, again }: Asking) {
       done="It holds at once"
       close={close}
       send={async (given) => {
-        const rate = String(given.get("rate"));
         await patch(pathOf(one), {
-          rate_limit_per_second: rate === "" ? null : Number(rate),
-          max_concurrency: Number(given.get("together")),
+          rate_limit_per_second: numberOf(given, "rate"),
+          max_concurrency: numberOf(given, "together"),
         });
         again();
       }}
     >
-      <Field label="Deliveries a second" hint="Empty is no limit.">
-        <input
-          name="rate"
-          type="number"
-          min={0.01}
-          step="any"
-          value={one.rate_limit_per_second ?? ""}
-        />
-      </Field>
-      <Field label="At the same time">
-        <input
-          name="together"
-          type="number"
-          min={1}
-          value={one.max_concurrency}
-          required
-        />
-      </Field>
+      <NumberField
+        label="Deliveries a second"
+        hint="Empty is no limit."
+        name="rate"
+        min={0.01}
+        step="any"
+        defaultValue={one.rate_limit_per_second ?? ""}
+      />
+      <NumberField
+        label="At the same time"
+        name="together"
+        min={1}
+        defaultValue={one.max_concurrency}
+        required
+      />
     </Form>
   );
 }

@@ -5,7 +5,7 @@ import { get, post, put } from "../api";
 import { count, duration } from "../format";
 import { about, aboutJobs, useAsked } from "../query";
 import type { Queue, QueueStats } from "../shapes";
-import { Field, Form } from "../ui/form";
+import { Form, NumberField, numberOf } from "../ui/form";
 import { Paged } from "../ui/pages";
 import {
   Act,
@@ -201,27 +201,29 @@ function Limits({
       done="It holds at once"
       close={close}
       send={async (given) => {
-        const rate = String(given.get("rate"));
         await put(`/queues/${encodeURIComponent(queue.queue_name)}/config`, {
-          max_retries: Number(given.get("retries")),
-          ...(rate === "" ? {} : { rate_limit: Number(rate) }),
+          max_retries: numberOf(given, "retries"),
+          rate_limit: numberOf(given, "rate"),
         });
         done();
       }}
     >
-      <Field label="Jobs begun a second" hint="At most, over all workers and pods.">
-        <input name="rate" type="number" min={1} value={queue.rate_limit ?? ""} />
-      </Field>
-      <Field label="Retries" hint="Of jobs that name no number of their own.">
-        <input
-          name="retries"
-          type="number"
-          min={0}
-          max={100}
-          value={queue.max_retries}
-          required
-        />
-      </Field>
+      <NumberField
+        label="Jobs begun a second"
+        hint="At most, over all workers and pods. Empty is no limit."
+        name="rate"
+        min={1}
+        defaultValue={queue.rate_limit ?? ""}
+      />
+      <NumberField
+        label="Retries"
+        hint="Of jobs that name no number of their own."
+        name="retries"
+        min={0}
+        max={100}
+        defaultValue={queue.max_retries}
+        required
+      />
     </Form>
   );
 }

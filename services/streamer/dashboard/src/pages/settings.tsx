@@ -3,10 +3,10 @@
 import { useState } from "preact/hooks";
 import { get, post, remove } from "../api";
 import { count, percent } from "../format";
-import { useAsked } from "../query";
+import { useAsked, useClock } from "../query";
 import type { Me } from "../session";
 import type { Key, NewKey, Usage } from "../shapes";
-import { Field, Form, ShownOnce } from "../ui/form";
+import { Field, Form, NumberField, numberOf, Secret } from "../ui/form";
 import { Paged } from "../ui/pages";
 import {
   Act,
@@ -56,41 +56,32 @@ export function Settings() {
                       </span>
                     ),
                   },
-                  {
-                    name: "State",
-                    cell: (key) => <Badge of={key.is_active ? "active" : "disabled"} />,
-                  },
+                  { name: "State", cell: (key) => <State of={key} /> },
                   {
                     name: "Queues",
                     cell: (key) =>
                       key.queues.length === 0 ? "all" : key.queues.join(", "),
+                  },
+                  {
+                    name: "Rate",
+                    cell: (key) =>
+                      key.rate_limit === null
+                        ? "the plan's"
+                        : `${count(key.rate_limit)} a minute`,
                   },
                   { name: "Last used", cell: (key) => <When at={key.last_used} /> },
                   { name: "Expires", cell: (key) => <When at={key.expires_at} /> },
                   {
                     name: "",
                     kind: "tail",
-                    cell: (key) => (
-                      <Act
-                        kind="quiet"
-                        aria-label={`Revoke ${key.name}`}
-                        run={async () => {
-                          const own = key.id === me.data?.api_key_id;
-                          const yes = await sure(
-                            `Revoke ${key.name}?`,
-                            own
-                              ? "It is the key that you are signed in with: you are signed out, too."
-                              : "Whoever uses it is refused from now on.",
-                            "Revoke it",
-                          );
-                          const run = () => remove(`/api-keys/${key.id}`);
-                          if (yes && (await attempt(run, "The key is revoked")))
-                            again();
-                        }}
-                      >
-                        Revoke
-                      </Act>
-                    ),
+                    cell: (key) =>
+                      key.is_active && (
+                        <Revoke
+                          one={key}
+                          own={key.id === me.data?.api_key_id}
+                          again={again}
+                        />
+                      ),
                   },
                 ]}
               />
@@ -126,36 +117,34 @@ export function Settings() {
 }
 
 function Making({ close, done }: { close: () => void; done: () => void }) {
-  const [made, setMade] = useState<NewKey | null>(null);
-  if (made !== null) {
-    return (
-      <ShownOnce
-        title="New key"
-        text="This is the key. It is shown once: keep it now."
-        secret={made.key}
-        name="key"
-        close={close}
-      />
-    );
-  }
   return (
     <Form
       title="New key"
       yes="Make it"
-      stay
       close={close}
       send={async (given) => {
         const queues = String(given.get("queues"))
           .split(/[\s,]+/)
           .filter(Boolean);
-        setMade(
-          await post<NewKey>("/api-keys", {
-            name: String(given.get("name")),
-            ...(queues.length > 0 ? { queues } : {}),
-          }),
-        );
+        const rate = numberOf(given, "rate");
+        const end = String(given.get("end"));
+        const made = await post<NewKey>("/api-keys", {
+          name: String(given.get("name")),
+          ...(queues.length > 0 && { queues }),
+          ...(rate !== null && { rate_limit: rate }),
+          ...(end !== "" && { expires_at: new Date(end).toISOString() }),
+        });
         done();
+        return made;
       }}
+      once
+      shown={({ key }) => (
+        <Secret
+          text="This is the key. It is shown once: keep it now."
+          secret={key}
+          name="key"
+        />
+      )}
     >
       <Field label="Name">
         <input name="name" required maxLength={100} placeholder="mailer" />
@@ -166,6 +155,55 @@ function Making({ close, done }: { close: () => void; done: () => void }) {
       >
         <input name="queues" spellcheck={false} />
       </Field>
+      <Field label="Good until" hint="Empty is for ever.">
+        <input name="end" type="datetime-local" />
+      </Field>
+      <NumberField
+        label="Requests a minute"
+        hint="At most. Empty is what the plan allows."
+        name="rate"
+        min={1}
+        max={10_000}
+      />
     </Form>
   );
+}
+
+function Revoke({
+  one,
+  own,
+  again,
+}: {
+  one: Key;
+  /** Whether who looks is signed in with it. */
+  own: boolean;
+  again: () => void;
+}) {
+  return (
+    <Act
+      kind="quiet"
+      aria-label={`Revoke ${one.name}`}
+      run={async () => {
+        const yes = await sure(
+          `Revoke ${one.name}?`,
+          own
+            ? "It is the key that you are signed in with: you are signed out, too."
+            : "Whoever uses it is refused from now on.",
+          "Revoke it",
+        );
+        const run = () => remove(`/api-keys/${one.id}`);
+        if (yes && (await attempt(run, "The key is revoked"))) again();
+      }}
+    >
+      Revoke
+    </Act>
+  );
+}
+
+/** Whether a key is let in: not once it is revoked, or its time is over. */
+function State({ of }: { of: Key }) {
+  const now = useClock();
+  if (!of.is_active) return <Badge of="disabled">revoked</Badge>;
+  const over = of.expires_at !== null && Date.parse(of.expires_at) <= now;
+  return <Badge of={over ? "expired" : "active"} />;
 }

@@ -2,8 +2,8 @@
 
 import { type ComponentChildren, cloneElement, type VNode } from "preact";
 import { useId, useState } from "preact/hooks";
-import { Button, Copy, Dialog } from "./parts";
 import { say } from "./notices";
+import { Button, Copy, Dialog } from "./parts";
 
 /** One control with its name, and what there is to know about it. */
 export function Field({
@@ -34,14 +34,49 @@ export function Field({
   );
 }
 
-/** A dialog with fields.  It closes when *send* went well, unless it is to *stay*. */
-export function Form({
+/** A number with its name: what it is at first is its `defaultValue`. */
+export function NumberField({
+  label,
+  hint,
+  ...input
+}: {
+  label: string;
+  hint?: string;
+  name: string;
+  min: number;
+  max?: number;
+  step?: "any";
+  defaultValue?: number | "";
+  required?: boolean;
+}) {
+  return (
+    <Field label={label} {...(hint && { hint })}>
+      <input type="number" {...input} />
+    </Field>
+  );
+}
+
+/** What a field of a form holds, as a number; null when it is empty. */
+export function numberOf(given: FormData, name: string): number | null {
+  const text = String(given.get(name) ?? "").trim();
+  return text === "" ? null : Number(text);
+}
+
+/**
+ * A dialog with fields.  When *send* went well it closes, unless there is something to
+ * be shown of the answer.
+ *
+ * What a field holds is its own: it is given a `defaultValue`, for a `value` would be
+ * written over what is typed whenever an event draws the page anew.
+ */
+export function Form<R>({
   title,
   yes,
   done,
   send,
+  shown,
+  once = false,
   close,
-  stay = false,
   children,
 }: {
   title: string;
@@ -49,13 +84,30 @@ export function Form({
   yes: string;
   /** What is said when it went well. */
   done?: string;
-  send: (given: FormData) => Promise<unknown>;
+  send: (given: FormData) => Promise<R>;
+  /** What is shown of the answer, under the fields. */
+  shown?: (answer: R) => ComponentChildren;
+  /** Show it instead of the fields: it is there once. */
+  once?: boolean;
   close: () => void;
-  stay?: boolean;
   children: ComponentChildren;
 }) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState("");
+  const [said, setSaid] = useState<{ answer: R } | null>(null);
+  const heard = shown && said && shown(said.answer);
+  if (once && heard) {
+    return (
+      <Dialog title={title} close={close}>
+        {heard}
+        <div class="dialog-actions">
+          <Button kind="main" onClick={close}>
+            I have it
+          </Button>
+        </div>
+      </Dialog>
+    );
+  }
   return (
     <Dialog title={title} close={close}>
       <form
@@ -63,11 +115,13 @@ export function Form({
           event.preventDefault();
           setBusy(true);
           setError("");
+          setSaid(null);
           send(new FormData(event.currentTarget))
             .then(
-              () => {
+              (answer) => {
                 if (done) say(done);
-                if (!stay) close();
+                if (shown) setSaid({ answer });
+                else close();
               },
               (failure: Error) => setError(failure.message),
             )
@@ -75,13 +129,14 @@ export function Form({
         }}
       >
         {children}
+        {heard}
         {error && (
           <p class="failure" role="alert">
             {error}
           </p>
         )}
         <div class="dialog-actions">
-          <Button onClick={close}>{stay ? "Close" : "Leave it"}</Button>
+          <Button onClick={close}>{shown && !once ? "Close" : "Leave it"}</Button>
           <Button kind="main" type="submit" disabled={busy} aria-busy={busy}>
             {yes}
           </Button>
@@ -92,35 +147,26 @@ export function Form({
 }
 
 /** A secret that nobody can ask for again. */
-export function ShownOnce({
-  title,
+export function Secret({
   text,
   secret,
   name,
-  close,
   children,
 }: {
-  title: string;
   text: string;
   secret: string;
   /** What it is, for the button that copies it. */
   name: string;
-  close: () => void;
   children?: ComponentChildren;
 }) {
   return (
-    <Dialog title={title} close={close}>
+    <>
       <p class="dialog-text">{text}</p>
       <p class="secret">
         <code>{secret}</code>
         <Copy text={secret} label={`Copy the ${name}`} />
       </p>
       {children}
-      <div class="dialog-actions">
-        <Button kind="main" onClick={close}>
-          I have it
-        </Button>
-      </div>
-    </Dialog>
+    </>
   );
 }
