@@ -42,6 +42,7 @@ async def test_shortcuts_go_everywhere_and_the_help_says_so(window):
     page = window.page
     await page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    await expect(dialog).to_be_visible()
     keys = [
         (
             await row.locator("kbd").all_inner_texts(),
@@ -80,6 +81,63 @@ async def test_rows_are_walked_and_opened(window, api):
     await expect(page.locator("main h1")).to_contain_text(ids[1][-12:])
     await page.go_back()
     await expect(page.locator("tbody tr")).to_have_count(3)
+
+
+async def test_rows_without_a_link_are_walked_as_well(window, api):
+    page = window.page
+    for hostname in ("a1", "b2"):
+        body = {"queue_name": "mail", "hostname": hostname}
+        await api.ask("POST", "/workers/register", json=body, expect=201)
+    await window.go("/workers")
+    rows = page.locator("tbody tr")
+    await expect(rows).to_have_count(2)
+    await page.keyboard.press("j")
+    await expect(rows.first).to_be_focused()
+    await page.keyboard.press("j")
+    await expect(rows.last).to_be_focused()
+    await window.go("/queues")
+    await api.create(queue_name="mail")
+    await expect(page.locator(".cards > li")).to_have_count(1)
+    await page.keyboard.press("j")
+    await expect(page.get_by_role("link", name="mail", exact=True)).to_be_focused()
+
+
+async def test_single_keys_can_be_turned_off(window):
+    page = window.page
+    switch = page.get_by_role("checkbox", name="Single keys do something")
+    help_ = page.get_by_role("button", name="Keyboard shortcuts")
+    await help_.click()
+    await switch.uncheck()
+    await page.keyboard.press("Escape")
+    await page.reload()
+    await window.settled()
+    for key in ("?", "/", "g", "q"):
+        await page.keyboard.press(key)
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(page.locator("#find")).not_to_be_focused()
+    await expect(page.locator("main h1")).to_have_text("Overview")
+
+    await help_.click()
+    await switch.check()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("g")
+    await page.keyboard.press("q")
+    await expect(page.locator("main h1")).to_have_text("Queues")
+
+
+async def test_who_goes_to_a_page_begins_at_its_name(window, api):
+    page = window.page
+    id_ = await api.create(queue_name="mail")
+    await page.get_by_role("link", name="Jobs", exact=True).click()
+    title = page.locator("main h1")
+    await expect(title).to_have_text("Jobs")
+    await expect(title).to_be_focused()
+    await page.locator("tbody a").click()
+    await expect(title).to_contain_text(id_[-12:])
+    await expect(title).to_be_focused()
+    await page.go_back()
+    await expect(title).to_have_text("Jobs")
+    await expect(title).to_be_focused()
 
 
 @pytest.fixture

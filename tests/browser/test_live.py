@@ -113,6 +113,11 @@ async def test_a_workflow_is_drawn_and_changes_its_colours(window, api):
     await expect(page.get_by_role("link", name="scan dead letter")).to_be_visible()
     await expect(page.locator("main h1 .badge")).to_have_text("failed")
 
+    await page.evaluate("globalThis.loaded = 'once'")
+    await page.get_by_role("link", name="scan dead letter").click()
+    await expect(page.locator("main h1 .badge")).to_have_text("dead letter")
+    assert await page.evaluate("globalThis.loaded") == "once"
+
 
 async def test_a_schedule_is_triggered_and_paused(window, api):
     page = window.page

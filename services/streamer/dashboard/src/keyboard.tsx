@@ -1,5 +1,6 @@
 // What the keyboard does: go somewhere with two keys, find, ask for help; and j and k
-// walk through the rows of a list.
+// walk through the rows of a list.  Who speaks to the machine may want single keys to
+// do nothing (WCAG 2.1.4): that can be chosen, and is remembered here.
 
 import { useEffect, useState } from "preact/hooks";
 import { PAGES } from "./pages";
@@ -7,6 +8,15 @@ import { go } from "./router";
 import { Dialog } from "./ui/parts";
 
 const PAUSE_MS_MAX = 1200;
+const KEPT = "bellhop.shortcuts";
+const ROWS = [".table tbody tr", ".rows > li", ".cards > li", ".attempts > li"]
+  .concat(".tail > li", ".moment")
+  .map((rows) => `main ${rows}`)
+  .join();
+/** What Enter opens of a row; a row without is walked to itself. */
+const OPENS = "a[href], summary, button.row-link";
+
+const areOn = (): boolean => localStorage.getItem(KEPT) !== "off";
 
 function isTyping(target: EventTarget | null): boolean {
   return (
@@ -15,16 +25,20 @@ function isTyping(target: EventTarget | null): boolean {
   );
 }
 
-/** Focus the first link of the next row, or of the one before. */
+/** Focus the next row, or the one before. */
 function walk(step: 1 | -1): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("main tbody tr")];
+  const rows = [...document.querySelectorAll<HTMLElement>(ROWS)];
   const at = rows.findIndex((row) => row.contains(document.activeElement));
   const next = rows[at < 0 ? (step > 0 ? 0 : rows.length - 1) : at + step];
-  next?.querySelector<HTMLElement>("a")?.focus();
+  if (next === undefined) return;
+  const opens = next.querySelector<HTMLElement>(OPENS);
+  if (opens === null) next.tabIndex = -1;
+  (opens ?? next).focus();
 }
 
 export function useShortcuts() {
   const [shown, set] = useState(false);
+  const [on, turn] = useState(areOn);
 
   useEffect(() => {
     let going = 0;
@@ -33,7 +47,8 @@ export function useShortcuts() {
       if (event.key === "Escape" && isTyping(event.target)) {
         (event.target as HTMLElement).blur();
       }
-      if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+      if (!on || isTyping(event.target)) return;
+      if (document.querySelector("dialog[open]")) return;
       const page = PAGES.find((one) => one.key === event.key);
       if (page && Date.now() - going < PAUSE_MS_MAX) {
         going = 0;
@@ -63,12 +78,24 @@ export function useShortcuts() {
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
-  }, []);
+  }, [on]);
 
   return {
     show: () => set(true),
     dialog: shown && (
       <Dialog title="Keyboard shortcuts" close={() => set(false)}>
+        <label class="switch">
+          <input
+            type="checkbox"
+            checked={on}
+            onChange={(event) => {
+              const { checked } = event.currentTarget;
+              localStorage.setItem(KEPT, checked ? "on" : "off");
+              turn(checked);
+            }}
+          />
+          Single keys do something
+        </label>
         <dl class="keys">
           {PAGES.map((page) => (
             <div key={page.key}>

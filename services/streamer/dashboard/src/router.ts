@@ -5,6 +5,10 @@ import { useEffect, useState } from "preact/hooks";
 export const BASE = "/dashboard";
 
 const watchers = new Set<() => void>();
+/** The page that is shown. */
+let shown = here();
+/** Where the focus was when this page was gone to; null once it was moved here. */
+let left: { focus: Element | null } | null = null;
 
 /** Return the path below the dashboard, e.g. "/jobs/123"; "/" is the overview. */
 export function here(): string {
@@ -24,32 +28,44 @@ export function go(path: string, { replace = false } = {}): void {
 }
 
 function changed(): void {
+  if (here() !== shown) {
+    shown = here();
+    left = { focus: document.activeElement };
+  }
   for (const tell of watchers) tell();
+}
+
+/** Whether another page was gone to, and the focus is still where it was: once. */
+export function arrived(): boolean {
+  const from = left;
+  left = null;
+  const now = document.activeElement;
+  return from !== null && (now === from.focus || now === document.body);
 }
 
 addEventListener("popstate", changed);
 
 // Links of our own change the page without loading it; all others are the browser's.
+// They are asked for their attributes: what is drawn (SVG) has links as well.
 document.addEventListener("click", (event) => {
-  const link = (event.target as Element).closest?.("a");
+  const link = (event.target as Element).closest?.("a[href]");
+  if (!link || link.hasAttribute("target") || link.hasAttribute("download")) return;
+  const to = new URL(link.getAttribute("href") ?? "", location.href);
   if (
-    !link ||
-    link.target ||
-    link.hasAttribute("download") ||
     event.defaultPrevented ||
     event.button !== 0 ||
     event.metaKey ||
     event.ctrlKey ||
     event.shiftKey ||
     event.altKey ||
-    link.origin !== location.origin ||
-    !(link.pathname === "/" || link.pathname.startsWith(BASE)) ||
-    (link.hash && link.pathname === location.pathname)
+    to.origin !== location.origin ||
+    !(to.pathname === "/" || to.pathname.startsWith(BASE)) ||
+    (to.hash && to.pathname === location.pathname)
   ) {
     return;
   }
   event.preventDefault();
-  history.pushState(null, "", link.href);
+  history.pushState(null, "", to.href);
   scrollTo(0, 0);
   changed();
 });

@@ -268,6 +268,8 @@ export interface Schedule {
   state: string;
   last_run_at: string | null;
   next_run_at: string | null;
+  /** The same without the jitter. */
+  next_tick: string | null;
   run_count: number;
   target: Target | null;
   misfire: string;

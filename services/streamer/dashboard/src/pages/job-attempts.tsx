@@ -1,15 +1,23 @@
 // The attempts of a job: what was sent, what came back, how long it took.
 
 import type { ComponentChildren } from "preact";
+import { get } from "../api";
 import { duration, moment } from "../format";
-import type { Attempt, Job } from "../shapes";
+import { useAsked } from "../query";
+import type { Attempt, Endpoint, Job } from "../shapes";
 import { Badge, Empty, Facts, Link, Text } from "../ui/parts";
 
+/** Show attempts, the latest first. */
 export function Attempts({ job, attempts }: { job: Job; attempts: Attempt[] }) {
+  const id = job.target?.endpoint_id;
+  // A key of some queues may not see it: then it is a link without an address.
+  const endpoint = useAsked(id ?? "", () =>
+    id ? get<Endpoint>(`/endpoints/${id}`).catch(() => null) : Promise.resolve(null),
+  ).data;
   if (attempts.length === 0) return <Empty title="No attempt yet." />;
   return (
     <ul class="attempts">
-      {[...attempts].reverse().map((attempt, n) => (
+      {attempts.map((attempt, n) => (
         <li key={attempt.attempt}>
           <details open={n === 0}>
             <summary>
@@ -22,7 +30,7 @@ export function Attempts({ job, attempts }: { job: Job; attempts: Attempt[] }) {
             <div class="exchange">
               <section>
                 <h3>Request</h3>
-                <Request job={job} attempt={attempt} />
+                <Request job={job} attempt={attempt} endpoint={endpoint} />
               </section>
               <section>
                 <h3>Answer</h3>
@@ -40,31 +48,70 @@ export function Attempts({ job, attempts }: { job: Job; attempts: Attempt[] }) {
 const ownWords = (attempt: Attempt): string | null =>
   attempt.error === `HTTP ${attempt.status_code}` ? null : attempt.error;
 
-function Request({ job, attempt }: { job: Job; attempt: Attempt }) {
+const SCHEMES: Record<string, string> = { v1: "HMAC-SHA256", v1a: "ed25519" };
+
+/** What a request was signed with, as far as that is kept: the signature is not. */
+function signed(
+  job: Job,
+  attempt: Attempt,
+  scheme: string,
+): [string, ComponentChildren][] {
+  const second = Math.floor(Date.parse(attempt.started_at) / 1000);
+  return [
+    ["webhook-id", <code key="id">{job.webhook_id ?? job.id}</code>],
+    [
+      "webhook-timestamp",
+      <span key="at">
+        about <code>{second}</code>: when it was sent
+      </span>,
+    ],
+    [
+      "webhook-signature",
+      <span key="by">
+        {scheme && (
+          <>
+            <code>{scheme}</code>, {SCHEMES[scheme] ?? "signed"}{" "}
+          </>
+        )}
+        of <code>id.timestamp.body</code>, by every secret that was good then; it is not
+        kept
+      </span>,
+    ],
+  ];
+}
+
+function Request({
+  job,
+  attempt,
+  endpoint,
+}: {
+  job: Job;
+  attempt: Attempt;
+  endpoint: Endpoint | null;
+}) {
   const target = job.target;
   const own = Object.entries(target?.headers ?? {});
+  const scheme = target?.endpoint_id ? (endpoint?.signature_scheme ?? "") : "v1";
   return (
     <>
       <Facts
         of={[
           ["Began", moment(attempt.started_at)],
+          ["Took", duration(attempt.duration_ms)],
           ["Made by", attempt.worker_id],
           [
             "To",
             target?.endpoint_id ? (
-              <Link to={`/endpoints/${target.endpoint_id}`}>its endpoint</Link>
+              <Link to={`/endpoints/${target.endpoint_id}`}>
+                {endpoint ? `its endpoint, now ${endpoint.url}` : "its endpoint"}
+              </Link>
             ) : target?.url ? (
               `${target.method} ${target.url}`
             ) : (
               "a worker, who asked for it"
             ),
           ],
-          ...(target === null
-            ? []
-            : ([
-                ["webhook-id", <code key="id">{job.webhook_id ?? job.id}</code>],
-                ["Signed", "its webhook-id, the second it was sent, and the body"],
-              ] as [string, ComponentChildren][])),
+          ...(target === null ? [] : signed(job, attempt, scheme)),
         ]}
       />
       {own.length > 0 && (

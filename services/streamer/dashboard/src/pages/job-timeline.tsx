@@ -1,8 +1,8 @@
-// Every transition of a job in order, with how long lay between, and how each attempt
-// that ended with it went.
+// Every transition of a job in order, with how long lay between, and how the attempt
+// went that ended with it.
 
 import { duration, moment, timeOfDay } from "../format";
-import type { Attempt, Happening } from "../shapes";
+import type { Happening } from "../shapes";
 
 const SPOKEN: Record<string, string> = {
   created: "Created",
@@ -38,62 +38,45 @@ const NAMES: Record<string, string> = {
   run_at: "again at",
   retry_count: "retries used",
 };
-/** What ends an attempt. */
-const ENDING = new Set(["completed", "retrying", "deadlettered"]);
 
-export function Timeline({
-  happenings,
-  attempts,
-  more,
-}: {
-  happenings: Happening[];
-  attempts: Attempt[];
-  more: boolean;
-}) {
-  const byNumber = new Map(attempts.map((attempt) => [attempt.attempt, attempt]));
+export function Timeline({ happenings }: { happenings: Happening[] }) {
   return (
-    <>
-      <ol class="timeline">
-        {happenings.map((happening, n) => {
-          const what = happening.event_type.replace("job.", "");
-          const before = happenings[n - 1];
-          const attempt = ENDING.has(what)
-            ? byNumber.get(happening.attempt)
-            : undefined;
-          return (
-            <li key={happening.id} class={`moment ${MOODS[what] ?? ""}`}>
-              <div class="moment-head">
-                <span class="moment-what">{SPOKEN[what] ?? what}</span>
-                <time
-                  dateTime={happening.created_at}
-                  title={moment(happening.created_at)}
-                >
-                  {timeOfDay(happening.created_at)}
-                  {before && (
-                    <span class="faint">
-                      {" "}
-                      +
-                      {duration(
-                        Date.parse(happening.created_at) -
-                          Date.parse(before.created_at),
-                      )}
-                    </span>
-                  )}
-                </time>
-              </div>
-              <p class="moment-more">
-                {happening.attempt > 0 && `attempt ${happening.attempt}`}
-                {attempt?.status_code && ` · HTTP ${attempt.status_code}`}
-                {attempt && ` · ${duration(attempt.duration_ms)}`}
-                {happening.worker_id && ` · ${happening.worker_id}`}
-              </p>
-              <Details of={happening.details} />
-            </li>
-          );
-        })}
-      </ol>
-      {more && <p class="faint">Only the first hundred are shown.</p>}
-    </>
+    <ol class="timeline">
+      {happenings.map((happening, n) => {
+        const what = happening.event_type.replace("job.", "");
+        const before = happenings[n - 1];
+        const { status_code: status, duration_ms: took } = happening.details ?? {};
+        return (
+          <li key={happening.id} class={`moment ${MOODS[what] ?? ""}`}>
+            <div class="moment-head">
+              <span class="moment-what">{SPOKEN[what] ?? what}</span>
+              <time
+                dateTime={happening.created_at}
+                title={moment(happening.created_at)}
+              >
+                {timeOfDay(happening.created_at)}
+                {before && (
+                  <span class="faint">
+                    {" "}
+                    +
+                    {duration(
+                      Date.parse(happening.created_at) - Date.parse(before.created_at),
+                    )}
+                  </span>
+                )}
+              </time>
+            </div>
+            <p class="moment-more">
+              {happening.attempt > 0 && `attempt ${happening.attempt}`}
+              {typeof status === "number" && ` · HTTP ${status}`}
+              {typeof took === "number" && ` · ${duration(took)}`}
+              {happening.worker_id && ` · ${happening.worker_id}`}
+            </p>
+            <Details of={happening.details} />
+          </li>
+        );
+      })}
+    </ol>
   );
 }
 

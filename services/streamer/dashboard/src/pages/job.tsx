@@ -1,10 +1,13 @@
 // What happened to a job: all of it, and why it is where it is.
 
-import { get, list, post, remove } from "../api";
+import { useState } from "preact/hooks";
+import { get, post, remove } from "../api";
+import { CANCELLABLE, OPEN } from "../deeds";
 import { brief, count, moment } from "../format";
 import { aboutJob, useAsked } from "../query";
 import { go, useId } from "../router";
 import type { Attempt, Explanation, Happening, Job as Shape } from "../shapes";
+import { Paged } from "../ui/pages";
 import {
   Act,
   Badge,
@@ -21,27 +24,15 @@ import { attempt, sure } from "../ui/talk";
 import { Attempts } from "./job-attempts";
 import { Timeline } from "./job-timeline";
 
-const OPEN = new Set(["pending", "scheduled", "processing"]);
-
 export function Job() {
   const id = useId();
   const when = aboutJob(id);
   const path = `/jobs/${encodeURIComponent(id)}`;
   const job = useAsked(path, () => get<Shape>(path), when);
-  const history = useAsked(
-    `${path}/history`,
-    () => list<Happening>(`${path}/history?limit=100`),
-    when,
-  );
-  const attempts = useAsked(
-    `${path}/attempts`,
-    () => list<Attempt>(`${path}/attempts?limit=100`),
-    when,
-  );
+  const [run, setRun] = useState(0);
   const again = (): void => {
     job.again();
-    history.again();
-    attempts.again();
+    setRun(run + 1);
   };
   return (
     <Shown asked={job}>
@@ -81,21 +72,28 @@ export function Job() {
           <div class="columns job">
             <div class="stack">
               <Card title="What happened" id="timeline">
-                <Shown asked={history}>
-                  {(page) => (
-                    <Timeline
-                      happenings={page.rows}
-                      attempts={attempts.data?.rows ?? []}
-                      more={page.more}
-                    />
-                  )}
-                </Shown>
+                <Paged<Happening>
+                  path={`${path}/history?order_dir=desc&limit=100`}
+                  by="offset"
+                  upwards
+                  when={when}
+                  id={(one) => one.id}
+                  run={run}
+                >
+                  {(rows) => <Timeline happenings={rows} />}
+                </Paged>
               </Card>
-              {(data.target !== null || (attempts.data?.rows.length ?? 0) > 0) && (
+              {(data.target !== null || data.attempt > 0) && (
                 <Card title="Attempts" flush>
-                  <Shown asked={attempts}>
-                    {(page) => <Attempts job={data} attempts={page.rows} />}
-                  </Shown>
+                  <Paged<Attempt>
+                    path={`${path}/attempts?order_dir=desc&limit=50`}
+                    by="offset"
+                    when={when}
+                    id={(one) => String(one.attempt)}
+                    run={run}
+                  >
+                    {(rows) => <Attempts job={data} attempts={rows} />}
+                  </Paged>
                 </Card>
               )}
             </div>
@@ -164,16 +162,14 @@ function Actions({ job, again }: { job: Shape; again: () => void }) {
           Send again
         </Act>
       )}
-      {OPEN.has(job.status) && (
+      {CANCELLABLE.has(job.status) && (
         <Act
           kind="danger"
           icon="close"
           run={async () => {
             const yes = await sure(
               "Cancel this job?",
-              job.status === "processing"
-                ? "Somebody works on it, and is told that it was in vain."
-                : "It ends as cancelled, and nobody will work on it.",
+              "It ends as cancelled, and nobody will work on it.",
               "Cancel it",
             );
             if (yes && (await attempt(() => remove(path), "It is cancelled"))) again();
@@ -298,8 +294,11 @@ function About({ job }: { job: Shape }) {
 
 function Tags({ of }: { of: unknown }) {
   const words = Array.isArray(of)
-    ? of.map(String)
-    : Object.entries(Object(of)).map(([name, value]) => `${name}: ${String(value)}`);
+    ? of.map((word) => (typeof word === "string" ? word : JSON.stringify(word)))
+    : Object.entries(Object(of)).map(
+        ([name, value]) =>
+          `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`,
+      );
   return (
     <span class="tags">
       {words.map((word) => (

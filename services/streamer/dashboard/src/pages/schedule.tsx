@@ -22,8 +22,9 @@ import {
 import { attempt } from "../ui/talk";
 import { PauseOrResume } from "./schedules";
 
+const FIRES_SHOWN = 8;
+
 interface Fire {
-  local: string;
   utc: string;
 }
 
@@ -83,7 +84,12 @@ export function Schedule() {
                     ],
                     ["When missed", one.misfire.replace("_", " ")],
                     ["When one still runs", one.overlap.replace("_", " ")],
-                    ["Jitter", one.jitter_seconds ? `${one.jitter_seconds} s` : "none"],
+                    [
+                      "Jitter",
+                      one.jitter_seconds
+                        ? `up to ${one.jitter_seconds} s later than is said above`
+                        : "none",
+                    ],
                     ["From", one.start_at && moment(one.start_at)],
                     ["Until", one.end_at && moment(one.end_at)],
                     ["Runs", one.run_count],
@@ -101,20 +107,30 @@ export function Schedule() {
   );
 }
 
+/** When it fires: as it will next, and from there on as its rule says, to its end. */
+async function firesOf(one: Shape): Promise<Fire[]> {
+  const { next_run_at: first, next_tick: tick } = one;
+  if (first === null || tick === null) return [];
+  const { fires } = await post<{ fires: Fire[] }>("/schedules/preview", {
+    cron_expression: one.cron_expression,
+    timezone: one.timezone,
+    from: tick,
+    count: FIRES_SHOWN - 1,
+  });
+  const end = one.end_at === null ? Number.POSITIVE_INFINITY : Date.parse(one.end_at);
+  return [{ utc: first }, ...fires.filter((fire) => Date.parse(fire.utc) < end)];
+}
+
 function Fires({ one }: { one: Shape }) {
-  const asked = useAsked(
-    `fires-${one.id}-${one.cron_expression}-${one.run_count}`,
-    () =>
-      post<{ fires: Fire[] }>("/schedules/preview", {
-        cron_expression: one.cron_expression,
-        timezone: one.timezone,
-        count: 8,
-      }),
+  const rule = [one.cron_expression, one.timezone, one.next_run_at, one.end_at];
+  const asked = useAsked(JSON.stringify(["fires", one.id, ...rule]), () =>
+    firesOf(one),
   );
+  if (one.state === "ended") return <Empty title="It has ended, and fires no more." />;
   if (!one.is_active) return <Empty title="It is paused, and fires nothing." />;
   return (
     <Shown asked={asked}>
-      {({ fires }) => (
+      {(fires) => (
         <ol class="rows">
           {fires.map((fire) => (
             <li key={fire.utc} class="row-link">

@@ -3,8 +3,10 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ago, moment } from "../format";
+import { indented, spelled } from "../json";
 import { useClock } from "../query";
-import { url } from "../router";
+import { arrived, url } from "../router";
+import { copied } from "./clipboard";
 import { Icon, type IconName } from "./icons";
 
 export function Head({
@@ -19,6 +21,11 @@ export function Head({
   note?: ComponentChildren;
   children?: ComponentChildren;
 }) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  // Who reads by ear, or goes by keys, begins at the page's name.
+  useEffect(() => {
+    if (arrived()) heading.current?.focus({ preventScroll: true });
+  }, []);
   return (
     <header class="head">
       <div class="head-words">
@@ -27,7 +34,9 @@ export function Head({
             <Link to={of[0]}>{of[1]}</Link>
           </p>
         )}
-        <h1 tabIndex={-1}>{title}</h1>
+        <h1 ref={heading} tabIndex={-1}>
+          {title}
+        </h1>
         {note && <p class="note">{note}</p>}
       </div>
       {children && <div class="actions">{children}</div>}
@@ -290,7 +299,10 @@ export function Copy({ text, label }: { text: string; label: string }) {
       class="copy"
       aria-label={done ? "Copied" : label}
       title={done ? "Copied" : label}
-      onClick={() => void navigator.clipboard.writeText(text).then(() => set(true))}
+      onClick={(event) => {
+        const beside = event.currentTarget.parentElement;
+        void copied(text, beside?.querySelector("pre, code") ?? null).then(set);
+      }}
     >
       <Icon name={done ? "check" : "copy"} size={15} />
     </button>
@@ -299,8 +311,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
 
 /** Text of somebody else's, as it is; JSON is indented when it is JSON. */
 export function Text({ label, value }: { label: string; value: unknown }) {
-  const text =
-    typeof value === "string" ? pretty(value) : JSON.stringify(value, null, 2);
+  const text = typeof value === "string" ? indented(value) : spelled(value);
   return (
     <div class="text">
       <Copy text={text} label={`Copy ${label}`} />
@@ -309,15 +320,6 @@ export function Text({ label, value }: { label: string; value: unknown }) {
       </pre>
     </div>
   );
-}
-
-function pretty(text: string): string {
-  if (!/^\s*[[{]/.test(text)) return text;
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
 }
 
 /** Names with their values. */

@@ -1,7 +1,7 @@
 // Plots over time: uPlot on a canvas, in the colours of the page, with its figures as
 // a table for who cannot see it.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useTheme } from "./theme";
@@ -121,10 +121,7 @@ export function Plot({
   read.current = (at) =>
     [
       hour(times[at] ?? 0),
-      ...lines.map((line) => {
-        const value = line.values[at];
-        return `${line.name} ${value === null || value === undefined ? "–" : unit(value)}`;
-      }),
+      ...lines.map((line) => `${line.name} ${spoken(line.values[at], unit)}`),
     ].join("  ·  ");
 
   return (
@@ -146,13 +143,70 @@ export function Plot({
           <p class="undrawn">Nothing to measure yet.</p>
         )}
       </div>
+      <Figures label={label} times={times} lines={lines} unit={unit} />
     </figure>
   );
 }
 
+/** What is drawn, as a table: made when it is asked for, the latest first. */
+function Figures({
+  label,
+  times,
+  lines,
+  unit,
+}: {
+  label: string;
+  times: number[];
+  lines: Line[];
+  unit: (value: number) => string;
+}) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>As a table</summary>
+      {open && (
+        <div class="scroll" tabIndex={0} role="region" aria-label={`${label}, a table`}>
+          <table>
+            <caption class="visually-hidden">{label}</caption>
+            <thead>
+              <tr>
+                <th scope="col">Time</th>
+                {lines.map((line) => (
+                  <th key={line.name} scope="col">
+                    {line.name}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {times
+                .map((at, n) => (
+                  <tr key={at}>
+                    <th scope="row">{hour(at)}</th>
+                    {lines.map((line) => (
+                      <td key={line.name}>{spoken(line.values[n], unit)}</td>
+                    ))}
+                  </tr>
+                ))
+                .reverse()}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </details>
+  );
+}
+
+const spoken = (
+  value: number | null | undefined,
+  unit: (value: number) => string,
+): string => (value === null || value === undefined ? "–" : unit(value));
+
 function latest(values: (number | null)[], unit: (value: number) => string): string {
-  const value = values.findLast((one) => one !== null);
-  return value === null || value === undefined ? "–" : unit(value);
+  return spoken(
+    values.findLast((one) => one !== null),
+    unit,
+  );
 }
 
 function hour(seconds: number): string {
