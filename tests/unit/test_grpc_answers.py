@@ -5,11 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from libs.common.lifecycle import Status
 from libs.common.pb import spooled_pb2 as pb
 from services.ingest.grpc import answers
+from services.ingest.grpc.sizes import JOB_BYTES_MAX
 
 
 def shown(**columns):
@@ -48,3 +52,27 @@ def test_a_delivery_of_a_forgotten_message_has_an_empty_payload():
     job = shown(payload=None, message_payload=None)
 
     assert (job.HasField("payload"), dict(job.payload)) == (True, {})
+
+
+@given(st.integers())
+def test_an_integer_is_shown_as_it_was_sent(number):
+    spelled = f'{{"in": [{{"n": {number}}}]}}'
+    job = shown(payload=spelled, result=spelled, status="completed")
+
+    # Whoever knows the `Struct` alone sees what a double has of it.
+    assert job.payload["in"][0]["n"] == job.result["in"][0]["n"] == float(number)
+    if abs(number) <= 2**53:
+        assert not job.HasField("payload_json")
+        assert not job.HasField("result_json")
+    else:
+        assert (job.payload_json, job.result_json) == (spelled, spelled)
+
+
+def test_an_exact_integer_takes_no_room_that_there_is_not():
+    spelled = orjson.dumps({"n": [2**60 + 1] + [1] * 250_000}).decode()
+    job = shown(payload=spelled, result=spelled, status="completed")
+
+    # Both of the payload would leave too little for the result, whatever that is.
+    assert (job.payload_json, dict(job.payload)) == (spelled, {})
+    assert (job.result_json, len(job.result["n"])) == (spelled, 250_001)
+    assert job.ByteSize() <= JOB_BYTES_MAX

@@ -17,7 +17,7 @@ VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-(2.0**53), 2.0**53)
     | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner),
     max_leaves=12,
@@ -27,11 +27,41 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.text(), VALUES))
 def test_what_goes_in_comes_out(data):
     struct = Struct()
-    fill(struct, data)
+    exact = fill(struct, data)
     read, spelled = to_json(struct, field="payload")
 
+    assert exact
     assert read == data == orjson.loads(spelled)
     assert json_format.MessageToDict(struct) == data
+
+
+@given(
+    st.dictionaries(st.text(), VALUES),
+    st.integers(-(2**63), 2**64 - 1),
+    st.integers(0, 2),
+)
+def test_an_integer_comes_out_as_it_went_in_or_it_is_said_that_it_may_not(
+    data, number, depth
+):
+    data |= {"n": number}
+    for _ in range(depth):
+        data = {"beside": 1, "in": [True, data]}
+    struct = Struct()
+    exact = fill(struct, data)
+    read, _ = to_json(struct, field="payload")
+
+    assert exact == (abs(number) <= 2**53)
+    if exact:
+        assert read == data
+        assert f'"n":{number}'.encode() in orjson.dumps(read)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_comes_out_as_it_went_in(number):
+    struct = Struct()
+    fill(struct, {"n": number})
+
+    assert to_json(struct, field="payload")[0] == {"n": number}
 
 
 def test_whole_numbers_are_integers():

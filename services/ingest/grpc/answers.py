@@ -1,5 +1,6 @@
 """Jobs as gRPC shows them."""
 
+from enum import Enum, auto
 from typing import Final
 
 import orjson
@@ -19,6 +20,15 @@ from services.ingest.settlement import RESULT_BYTES_MAX
 _STATUSES: Final = {status: f"JOB_STATUS_{status.upper()}" for status in Status} | {
     Status.EXPIRED: "JOB_STATUS_CANCELLED"
 }
+
+
+class Fit(Enum):
+    """How much of some JSON a `Struct` carries."""
+
+    WHOLE = auto()
+    #: All of it, but numbers beyond 2^53 may have become others.
+    ROUNDED = auto()
+    NOT = auto()
 
 
 def claimed(claim: Claim, work: ClaimedWork) -> pb.Job:
@@ -72,9 +82,8 @@ def job(row: Row) -> pb.Job:
     # Whatever the payload takes up, the result fits as JSON.
     kept = 0 if result is None else RESULT_BYTES_MAX
     _put_payload(found, payload, room=_room(found) - kept)
-    if result is not None and not _fits(found.result, result, room=_room(found)):
-        found.ClearField("result")
-        found.result_json = result
+    if result is not None:
+        _put_result(found, result, room=_room(found))
     return found
 
 
@@ -90,19 +99,36 @@ def _room(job: pb.Job) -> int:
 
 def _put_payload(job: pb.Job, spelled: str, *, room: int) -> None:
     """Put the payload where it fits; the `Struct` is always there."""
-    if not _fits(job.payload, spelled, room=room):
+    fit = _fit(job.payload, spelled, room=room)
+    if fit is Fit.NOT:
         job.payload.Clear()
         job.payload.SetInParent()
+    if fit is not Fit.WHOLE:
         job.payload_json = spelled
 
 
-def _fits(struct: Struct, spelled: str, *, room: int) -> bool:
-    """Put JSON into *struct*, and return whether it can be sent there."""
+def _put_result(job: pb.Job, spelled: str, *, room: int) -> None:
+    """Put the result where it fits."""
+    fit = _fit(job.result, spelled, room=room)
+    if fit is Fit.NOT:
+        job.ClearField("result")
+    if fit is not Fit.WHOLE:
+        job.result_json = spelled
+
+
+def _fit(struct: Struct, spelled: str, *, room: int) -> Fit:
+    """Put JSON into *struct*, and return how much of it can be sent there.
+
+    What is to stand beside the JSON must leave room for it.
+    """
     data = orjson.loads(spelled)
     if not isinstance(data, dict):
-        return False
+        return Fit.NOT
     try:
-        fill(struct, data)
+        exact = fill(struct, data)
     except RecursionError:
-        return False
-    return struct.ByteSize() <= room
+        return Fit.NOT
+    if exact:
+        return Fit.WHOLE if struct.ByteSize() <= room else Fit.NOT
+    both = struct.ByteSize() + len(spelled.encode())
+    return Fit.ROUNDED if both <= room else Fit.NOT
