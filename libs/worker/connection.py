@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
@@ -30,8 +31,23 @@ _OPTIONS: Final = (
 _PAUSE_SECONDS_MIN: Final = 0.1
 _PAUSE_SECONDS_MAX: Final = 5.0
 _Code: Final = grpc.StatusCode
-#: What passes by itself.
-_PASSING: Final = {_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.ABORTED}
+#: What will be said again, however often one asks.  Everything else passes by itself: a
+#: crash of one call (INTERNAL), and whatever proxies on the way make of an outage
+#: (UNKNOWN, INTERNAL, CANCELLED, …).
+_REFUSING: Final = {
+    _Code.UNAUTHENTICATED,
+    _Code.PERMISSION_DENIED,
+    _Code.INVALID_ARGUMENT,
+    _Code.NOT_FOUND,
+    _Code.UNIMPLEMENTED,
+    _Code.FAILED_PRECONDITION,
+    _Code.ALREADY_EXISTS,
+    # Too large, or over the plan; who is only too fast is told how long to wait.
+    _Code.RESOURCE_EXHAUSTED,
+}
+#: Nobody has looked at what was asked.
+_UNANSWERED: Final = {_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED}
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?")
 
 
 class Refused(Exception):  # noqa: N818 - what is wrong, no "Error" at the end
@@ -43,7 +59,25 @@ class Refused(Exception):  # noqa: N818 - what is wrong, no "Error" at the end
 
 
 class Unreachable(Exception):  # noqa: N818
-    """Nobody answered in time: it may have been carried out or not."""
+    """It could not be done now: it may have been carried out or not.
+
+    *undone* says that this time it was certainly not, so that a repeat is safe, and
+    *wait_seconds* how long not to ask again.  Without *answered* nobody answered at
+    all, or only to say that there is nobody.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        wait_seconds: float = 0.0,
+        undone: bool = False,
+        answered: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.wait_seconds: Final = wait_seconds
+        self.undone: Final = undone
+        self.answered: Final = answered
 
 
 class Caller(Protocol):
@@ -91,36 +125,25 @@ class Connection:
             await self._channel.close(None)
 
     async def ask(self, method: Caller, request: Any, *, seconds: float) -> Any:
-        """Ask once; raises `Refused`, and `Unreachable` when trying again may help."""
+        """Ask once.
+
+        Raises `Refused`, and `Unreachable` when it passes by itself: asking again may
+        help.
+        """
         try:
             return await method(request, timeout=seconds, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             words = error.details() or ""
             code = error.code()
             wait = _retry_after(error)
-            if code in _PASSING or wait is not None:
-                failure = Unreachable(f"{self._address}: {words} ({code.name})")
-                raise failure from error
-            raise Refused(code.name, words) from error
-
-    async def insist(
-        self, method: Caller, request: Any, *, seconds: float, until: "Until"
-    ) -> Any:
-        """Ask again, with full jitter, while it passes by itself.
-
-        Raises `Refused`, and the last `Unreachable` once *until* says so.
-        """
-        pause = Pause()
-        while True:
-            try:
-                return await self.ask(method, request, seconds=seconds)
-            except Unreachable:
-                if until():
-                    raise
-            await pause.wait()
-
-
-Until = Callable[[], bool]
+            if wait is None and code in _REFUSING:
+                raise Refused(code.name, words) from error
+            raise Unreachable(
+                f"{self._address}: {words} ({code.name})",
+                wait_seconds=wait or 0.0,
+                undone=code is _Code.RESOURCE_EXHAUSTED,
+                answered=code not in _UNANSWERED,
+            ) from error
 
 
 class Pause:
@@ -129,11 +152,11 @@ class Pause:
     def __init__(self) -> None:
         self._failures = 0
 
-    async def wait(self) -> None:
-        """Wait (full jitter)."""
+    async def wait(self, at_least: float = 0.0) -> None:
+        """Wait (full jitter), and before that *at_least* so many seconds."""
         longest = min(_PAUSE_SECONDS_MAX, _PAUSE_SECONDS_MIN * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
-        await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - jitter
+        await asyncio.sleep(at_least + random.uniform(0, longest))  # noqa: S311 - jitter
 
     def reset(self) -> None:
         """Begin again with short pauses."""
@@ -143,4 +166,5 @@ class Pause:
 def _retry_after(error: grpc.aio.AioRpcError) -> float | None:
     """Return what a refusal for being too fast asks to wait, in seconds."""
     trailers: Any = error.trailing_metadata() or ()
-    return next((float(v) for name, v in trailers if name == "retry-after"), None)
+    told = (str(value) for name, value in trailers if name == "retry-after")
+    return next((float(text) for text in told if _SECONDS.fullmatch(text)), None)

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from libs.common.pb import spooled_pb2 as pb
 from libs.worker.connection import Connection, Pause, Unreachable
+from libs.worker.endings import Ending, completed, failed
 from libs.worker.hold import Hold
 from libs.worker.jobs import _CURRENT, Fatal, Job, Retry
 from libs.worker.leases import Leases
-from libs.worker.settling import Item, Settling
-from libs.worker.structs import struct_of
+from libs.worker.settling import Settling
 
 log = logging.getLogger("bellhop.worker")
 
@@ -27,7 +27,6 @@ _WAIT_SECONDS: Final = 20.0
 #: An answer to a claim that waits is this much later at most.
 _MARGIN_SECONDS: Final = 10.0
 _CLAIM_MAX: Final = 100
-_ERROR_CHARACTERS_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ class Handling:
         """Claim and begin jobs, until cancelled (an actor); those begun go on.
 
         A claim that is cancelled hands nothing out: Bellhop takes back at once what it
-        could not deliver.
+        could not deliver.  Raises `Refused` when asking again cannot help.
         """
         pause = Pause()
         while True:
@@ -96,7 +95,7 @@ class Handling:
                 )
             except Unreachable as error:
                 log.warning("queue %s: %s; trying again", self._handler.queue, error)
-                await pause.wait()
+                await pause.wait(error.wait_seconds)
                 continue
             pause.reset()
             for told in answer.jobs:
@@ -133,9 +132,9 @@ class Handling:
     async def _carry(self, hold: Hold) -> None:
         """Run the handler and tell how it went; nothing is told of a lost job."""
         try:
-            item = await self._outcome(hold)
+            ending = await self._outcome(hold)
             if hold.is_ours:
-                await self._settling.settle(hold, item)
+                await self._settling.settle(hold, ending)
         except asyncio.CancelledError:
             if not hold.job.lost.is_set():
                 raise
@@ -143,22 +142,24 @@ class Handling:
             self.leases.holds.discard(hold)
             self._ended.set()
 
-    async def _outcome(self, hold: Hold) -> Item:
+    async def _outcome(self, hold: Hold) -> Ending:
         """Run the handler; return how it went.  A bug of a handler ends here."""
         job = hold.job
         try:
-            result = await self._run(job)
-            item = pb.CompleteBatchRequest.Item(job_id=job.id, lease_id=job.lease_id)
-            if result is not None:
-                item.result.CopyFrom(struct_of(result))
+            return completed(job, await self._run(job))
         except Retry as asked:
-            return _failure(job, str(asked), retry_after_seconds=asked.after)
+            return failed(job, str(asked), retry_after_seconds=asked.after)
         except Fatal as error:
-            return _failure(job, str(error) or "given up", retry=False)
+            return failed(job, str(error) or "given up", retry=False)
+        except asyncio.CancelledError:
+            if job.lost.is_set() or _is_cancelled():
+                raise
+            # Not us: what the handler waited for.
+            log.warning("job %s failed: it let a cancellation out", job.id)
+            return failed(job, "CancelledError: what it waited for was cancelled")
         except Exception as error:
             log.exception("job %s failed", job.id)
-            return _failure(job, f"{type(error).__name__}: {error}")
-        return item
+            return failed(job, f"{type(error).__name__}: {error}")
 
     async def _run(self, job: Job) -> Result:
         function = self._handler.function
@@ -171,13 +172,7 @@ class Handling:
         return await answer if inspect.isawaitable(answer) else answer
 
 
-def _failure(
-    job: Job, error: str, *, retry: bool = True, retry_after_seconds: float = 0.0
-) -> pb.FailBatchRequest.Item:
-    return pb.FailBatchRequest.Item(
-        job_id=job.id,
-        lease_id=job.lease_id,
-        error=error[:_ERROR_CHARACTERS_MAX],
-        retry=retry,
-        retry_after_seconds=retry_after_seconds,
-    )
+def _is_cancelled() -> bool:
+    """Return whether somebody has cancelled the task that runs."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

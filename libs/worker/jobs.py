@@ -34,7 +34,7 @@ class Job:
 
     id: str
     queue: str
-    #: As the producer sent it.
+    #: As the producer sent it; whole numbers are integers, of any size.
     payload: Any
     #: How many retries were used before this attempt, of *max_retries*.
     retry_count: int

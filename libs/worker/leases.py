@@ -16,6 +16,7 @@ from libs.worker.hold import Hold
 log = logging.getLogger("bellhop.worker")
 
 _BATCH_MAX: Final = 1000
+_LOOK_SECONDS: Final = 1.0
 #: Errors of a renewal that end the lease; others pass.
 _LOST: Final = {"LEASE_EXPIRED", "NOT_FOUND", "CONFLICT", "REJECTED"}
 
@@ -36,20 +37,26 @@ class Leases:
         pause = Pause()
         while True:
             await asyncio.sleep(self.seconds / 3)
-            while self.holds and not await self._renew():
+            while self.holds and (wait_seconds := await self._renew()) is not None:
+                await self._drop_ended_for(wait_seconds)
                 await pause.wait()
             pause.reset()
 
-    async def _renew(self) -> bool:
-        """Renew once; return whether all is said, or whether to try again soon."""
-        self._drop_ended()
-        said = True
-        holds = [*self.holds]
-        for begin in range(0, len(holds), _BATCH_MAX):
-            said = await self._renew_batch(holds[begin : begin + _BATCH_MAX]) and said
-        return said
+    async def _renew(self) -> float | None:
+        """Renew once.
 
-    async def _renew_batch(self, holds: list[Hold]) -> bool:
+        Returns None when all is said, else how many seconds to wait at least before it
+        is said again.
+        """
+        self._drop_ended()
+        holds = [*self.holds]
+        waits = [
+            await self._renew_batch(holds[begin : begin + _BATCH_MAX])
+            for begin in range(0, len(holds), _BATCH_MAX)
+        ]
+        return max((wait for wait in waits if wait is not None), default=None)
+
+    async def _renew_batch(self, holds: list[Hold]) -> float | None:
         asked_at = time.monotonic()
         request = pb.RenewLeasesRequest(
             worker_id=self._worker_id,
@@ -65,17 +72,24 @@ class Leases:
             )
         except Unreachable as error:
             log.warning("%d leases could not be renewed: %s", len(holds), error)
-            return False
+            return error.wait_seconds
         except Refused as error:
             log.error("%d leases are not renewed: %s", len(holds), error)  # noqa: TRY400 - its words are enough
-            return True
+            return None
         for hold, place in zip(holds, answer.items, strict=True):
             if place.success:
                 hold.ends_at = asked_at + self.seconds
             elif place.error.code in _LOST and hold in self.holds:
                 log.warning("job %s is lost: %s", hold.job.id, place.error.message)
                 hold.lose()
-        return True
+        return None
+
+    async def _drop_ended_for(self, seconds: float) -> None:
+        """Let go what ends while we may not ask."""
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            self._drop_ended()
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
 
     def _drop_ended(self) -> None:
         for hold in [*self.holds]:

@@ -10,6 +10,6 @@ class Patience:
     def __init__(self, seconds: float) -> None:
         self._ends_at: Final = time.monotonic() + seconds
 
-    def over(self) -> bool:
-        """Whether to give up."""
-        return time.monotonic() >= self._ends_at
+    def over(self, after: float = 0.0) -> bool:
+        """Return whether to give up, now or *after* so many seconds."""
+        return time.monotonic() + after >= self._ends_at

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from libs.common.pb import spooled_pb2 as pb
-from libs.worker.connection import Connection, Refused
+from libs.worker.connection import Connection, Pause, Refused, Unreachable
 from libs.worker.patience import Patience
 from libs.worker.structs import stamp_of, struct_of
 
@@ -50,7 +50,8 @@ class Producer:
 
     A job with an idempotency key is handed in again while nobody answers, for up to
     *patience_seconds*; one without might then be there twice, and so `Unreachable` is
-    raised at once.
+    raised at once.  What was only too fast is handed in again in either case, when
+    Bellhop said that it may be.
     """
 
     def __init__(
@@ -76,7 +77,8 @@ class Producer:
     ) -> Enqueued:
         """Make a job of *queue*; *job* has the fields of `NewJob`.
 
-        Raises `Refused` and `Unreachable`.
+        Raises `Refused` and `Unreachable`; `TypeError` or `ValueError` for a payload
+        that gRPC cannot carry as it is.
         """
         [made] = await self.enqueue_many(queue, [NewJob(payload=payload or {}, **job)])
         if isinstance(made, Refused):
@@ -89,22 +91,33 @@ class Producer:
         """Make many jobs; return for each, in order, its id or why it was refused.
 
         Raises `Refused` when all of them were, and `Unreachable` as the class says:
-        what was handed in before that is there.
+        what was handed in before that is there.  A payload that gRPC cannot carry as it
+        is raises `TypeError` or `ValueError` before anything is handed in.
         """
         items = [_item(job) for job in jobs]
         made: list[Enqueued | Refused] = []
         while len(made) < len(items):
             batch = _fitting(items[len(made) :])
-            repeatable = all(item.idempotency_key for item in batch)
-            patience = Patience(self._patience_seconds if repeatable else 0.0)
-            answer = await self._connection.insist(
-                self._connection.queues.EnqueueBatch,
-                pb.EnqueueBatchRequest(queue_name=queue, items=batch),
-                seconds=_ASK_SECONDS,
-                until=patience.over,
-            )
+            answer = await self._hand_in(queue, batch)
             made += [_told(place) for place in answer.items]
         return made
+
+    async def _hand_in(self, queue: str, batch: Sequence[pb.EnqueueItem]) -> Any:
+        """Hand a batch in, again and again while a repeat is safe and may help."""
+        repeatable = all(item.idempotency_key for item in batch)
+        request = pb.EnqueueBatchRequest(queue_name=queue, items=batch)
+        patience = Patience(self._patience_seconds)
+        pause = Pause()
+        while True:
+            try:
+                return await self._connection.ask(
+                    self._connection.queues.EnqueueBatch, request, seconds=_ASK_SECONDS
+                )
+            except Unreachable as error:
+                safe = repeatable or error.undone
+                if not safe or patience.over(error.wait_seconds):
+                    raise
+                await pause.wait(error.wait_seconds)
 
 
 def _fitting(items: Sequence[pb.EnqueueItem]) -> list[pb.EnqueueItem]:
@@ -121,7 +134,7 @@ def _fitting(items: Sequence[pb.EnqueueItem]) -> list[pb.EnqueueItem]:
 
 def _item(job: NewJob) -> pb.EnqueueItem:
     item = pb.EnqueueItem(
-        payload=struct_of(job.payload),
+        payload=struct_of(job.payload, field="payload"),
         priority=job.priority,
         max_retries=job.max_retries,
         timeout_seconds=job.timeout_seconds,

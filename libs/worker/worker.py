@@ -95,10 +95,12 @@ class Worker:
     async def _until_told(self) -> None:
         running = asyncio.current_task()
         assert running is not None  # noqa: S101 - this is a coroutine of asyncio.run
+        signalled = asyncio.Event()
 
         def tell() -> None:
-            if self._stopping.is_set():
+            if signalled.is_set():
                 running.cancel()
+            signalled.set()
             self.stop()
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -108,20 +110,24 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop`; while Bellhop is away, wait for it.
 
-        Raises `Refused` when the key is none, or not for these queues.
+        Raises `Refused` when the key is none, or not for these queues: once what is in
+        hand is done, as after `stop`.
         """
         if not self._handlers:
             raise ValueError("a worker without a handler has nothing to do")
+        refusals: list[Refused] = []
         async with self._connection as connection:
             settling = Settling(connection, self.id)
             works = [Handling(h, connection, settling, self.id) for h in self._handlers]
             keepers = [settling.run(), *(work.leases.keep() for work in works)]
+            if self._register:
+                keepers.append(self._show(works))
             try:
                 async with asyncio.TaskGroup() as tasks:
                     keeping = [tasks.create_task(one) for one in keepers]
-                    claiming = [tasks.create_task(work.claim()) for work in works]
-                    if self._register:
-                        claiming.append(tasks.create_task(self._show(works)))
+                    claiming = [
+                        tasks.create_task(self._claim(work, refusals)) for work in works
+                    ]
                     await self._stopping.wait()
                     for task in claiming:
                         task.cancel()
@@ -134,6 +140,17 @@ class Worker:
                 for work in works:
                     await work.finish(ends_at=time.monotonic())
                 await self._leave()
+        if refusals:
+            raise refusals[0]
+
+    async def _claim(self, work: Handling, refusals: list[Refused]) -> None:
+        """Claim until cancelled; who is refused lets the worker stop (an actor)."""
+        try:
+            await work.claim()
+        except Refused as error:
+            log.error("%s; stopping", error)  # noqa: TRY400 - its words are enough
+            refusals.append(error)
+            self.stop()
 
     async def _finish(self, works: list[Handling]) -> None:
         ends_at = time.monotonic() + self._drain_seconds
@@ -153,26 +170,27 @@ class Worker:
         workers = self._connection.workers
         pause = Pause()
         interval = 0.0
+        status = "healthy"
         while True:
-            await asyncio.sleep(interval)
             try:
                 if not interval:
                     told = await self._connection.ask(
                         workers.Register, request, seconds=_ASK_SECONDS
                     )
                     interval = float(told.heartbeat_interval_secs)
-                    continue
+                    status = "healthy"
+                status = await self._next_status(status, interval)
                 jobs = sum(len(work.leases.holds) for work in works)
                 beat = await self._connection.ask(
                     workers.Heartbeat,
                     pb.HeartbeatRequest(
-                        worker_id=self.id, current_jobs=jobs, status="healthy"
+                        worker_id=self.id, current_jobs=jobs, status=status
                     ),
                     seconds=_ASK_SECONDS,
                 )
             except Unreachable as error:
                 log.warning("heartbeat: %s", error)
-                await pause.wait()
+                await pause.wait(error.wait_seconds)
                 continue
             except Refused as error:
                 log.warning("works without standing in the list of workers: %s", error)
@@ -180,9 +198,19 @@ class Worker:
             pause.reset()
             if not beat.acknowledged:
                 interval = 0.0
-            elif beat.should_drain:
+            elif beat.should_drain and not self._stopping.is_set():
                 log.info("worker %s was told to drain", self.id)
                 self.stop()
+
+    async def _next_status(self, status: str, seconds: float) -> str:
+        """Wait until it is time for a sign of life; that we stop is said at once."""
+        if status == "draining":
+            await asyncio.sleep(seconds)
+            return status
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return "draining" if self._stopping.is_set() else "healthy"
 
     async def _leave(self) -> None:
         """Leave the list of workers: what is still ours goes to others at once."""

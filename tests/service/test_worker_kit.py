@@ -136,7 +136,7 @@ async def test_what_a_handler_raises_says_what_is_next(api, worker):
     [attempt] = await api.attempts(jobs["later"])
     assert later["scheduled_at"][:15] > attempt["started_at"][:15], "minutes later"
     assert bug["last_error"] == "LookupError: oh"
-    assert odd["last_error"].startswith("TypeError: ")
+    assert odd["last_error"].startswith("result refused: ")
 
 
 async def test_a_lease_is_kept_for_as_long_as_the_work_takes(api, worker):
