@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ CHANGES = {
     },
 }
 #: What templates call, as Helm has it: what is piped comes last.
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "toJson": json.dumps,
     "quote": lambda given: json.dumps(str(given)),
     "list": lambda *given: list(given),
@@ -153,7 +154,9 @@ class Filling:
             yield self.line(line)
 
     def text(self, template):
-        told, open_, lines = [], [], iter(template.splitlines())
+        told: list[str] = []
+        open_: list[bool] = []
+        lines = iter(template.splitlines())
         for line in lines:
             form = LINE.match(line.strip())
             if form and form["condition"]:

@@ -23,8 +23,7 @@ def kept_in(query: str) -> Iterator[set[str]]:
     for node in _parts(promql_parser.parse(query)):
         if isinstance(node, AggregateExpr):
             by = node.modifier
-            kept = by is not None and by.type == AggModifierType.By
-            yield set(by.labels) if kept else set()
+            yield set(by.labels) if by and by.type == AggModifierType.By else set()
 
 
 def _parts(node: Any) -> Iterator[Any]:
