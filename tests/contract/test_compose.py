@@ -185,14 +185,21 @@ def test_docker_compose_reads_it(tmp_path):
     plugin = [DOCKER or "docker", "compose"]
     if DOCKER is None or subprocess.run([*plugin, "version"], check=False).returncode:
         pytest.skip("needs docker compose")
+    filled = filled_example()
     given = tmp_path / "env"
-    given.write_text("".join(f"{k}={v}\n" for k, v in filled_example().items()))
+    given.write_text("".join(f"{name}={value}\n" for name, value in filled.items()))
+    # What the environment says would count for more.
+    surroundings = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in filled and not name.startswith("COMPOSE_")
+    }
     profiles = ("--profile", "monitoring", "--profile", "tools")
 
     done = subprocess.run(
         [*plugin, "--env-file", given, *profiles, "config", "--quiet"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env=surroundings,
         check=False,
         capture_output=True,
         text=True,
