@@ -170,10 +170,10 @@ async def test_what_is_said_of_one_job_is_heard(api, proxy, worker):
 async def test_an_error_that_passes_ends_nothing(api, proxy, worker):
     runs: list[str] = []
 
-    @worker.handler("mail", concurrency=3, lease_seconds=5)
+    @worker.handler("mail", concurrency=3, lease_seconds=9)
     async def work(job):
         runs.append(job.id)
-        await asyncio.sleep(4)
+        await asyncio.sleep(7)
 
     for method in ("Register", "Dequeue", "RenewLeases", "CompleteBatch"):
         proxy.moods[method] = [*PASSING]
@@ -261,7 +261,7 @@ async def test_who_drains_shows_that_it_lives(
             nats_url,
             services=("ingest", "scheduler"),
             grpc_port=grpc_port,
-            worker_silence_seconds=3.0,
+            worker_silence_seconds=5.0,
             worker_poll_seconds=0.1,
         ) as house,
         open_api(house, tenant) as api,
@@ -274,7 +274,7 @@ async def test_who_drains_shows_that_it_lives(
         async def work(job):
             runs.append(job.id)
             began.set()
-            await asyncio.sleep(8)
+            await asyncio.sleep(9)
 
         async def shown():
             rows = await api.ask("GET", "/workers", expect=200)
@@ -357,13 +357,15 @@ async def test_who_hands_in_too_fast_is_slowed_down_and_makes_each_job_once(
 ):
     await limited(database_url, tenant, per_second=1, burst=2)
     async with Producer(proxy.url, tenant.api_key) as producer:
-        made = [await producer.enqueue("mail", {"n": n}) for n in range(5)]
+        made = await asyncio.gather(
+            *(producer.enqueue("mail", {"n": n}) for n in range(6))
+        )
 
-    assert len({one.job_id for one in made}) == 5
-    assert len(proxy.times("EnqueueBatch")) > 5, "nobody was too fast"
+    assert len({one.job_id for one in made}) == 6
+    assert len(proxy.times("EnqueueBatch")) > 6, "nobody was too fast"
     conn = await asyncpg.connect(database_url)
     try:
-        assert await conn.fetchval("SELECT count(*) FROM jobs") == 5
+        assert await conn.fetchval("SELECT count(*) FROM jobs") == 6
     finally:
         await conn.close()
 
