@@ -66,8 +66,8 @@ ENV PATH=/venv/bin:$PATH \
 
 # `bellhop`, with what it needs to back up, restore and examine a house, and to ask one.
 FROM common AS tools
-RUN printf '#!/bin/sh\nexec python -m libs.cli "$@"\n' > /usr/local/bin/bellhop \
- && chmod 755 /usr/local/bin/bellhop
+RUN printf '#!/bin/sh\nexec python -m libs.cli "$@"\n' > /venv/bin/bellhop \
+ && chmod 755 /venv/bin/bellhop
 USER 10001:10001
 ENTRYPOINT ["bellhop"]
 CMD ["--help"]
