@@ -41,6 +41,13 @@ def main() -> int:
     except (Broken, BellhopError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except ExceptionGroup as group:
+        # What went wrong beside something else that goes on, as those who watch do.
+        told, bugs = group.split((Broken, BellhopError))
+        if told is None or bugs is not None:
+            raise
+        print(f"bench: {told.exceptions[0]}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("bench: stopped", file=sys.stderr)
         return 130

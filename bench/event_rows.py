@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import psutil
 
 from bench import bodies
@@ -120,7 +121,7 @@ async def _told(
     expected = jobs * audience.watchers // (audience.queues or 1)
     ready = house.directory / f"watching-{next(_numbers)}"
     async with (
-        _streamer(house, audience.watchers) as (port, pid),
+        _streamer(house, audience.watchers) as (port, health_port, pid),
         _weighed(pid) as weight,
         asyncio.TaskGroup() as group,
     ):
@@ -143,8 +144,11 @@ async def _told(
         await make()
         result = await watching
         cpu_seconds, strangers = meter.stop(pids, load=result.cpu_seconds)
-    if result.created != expected or result.lost:
-        raise Broken(f"{name}: {expected} frames of new jobs were to come: {result}")
+        if result.created != expected or result.lost:
+            raise Broken(
+                f"{name}: {expected} frames of new jobs were to come: {result}; "
+                f"streams ended: {await _why_ended(health_port)}"
+            )
     row = Row(
         name=name,
         jobs=result.frames,
@@ -162,13 +166,16 @@ async def _told(
 
 
 @asynccontextmanager
-async def _streamer(house: House, streams: int) -> AsyncIterator[tuple[int, int]]:
-    """Run a streamer for so many streams until the block ends; give port and pid."""
-    port = free_port()
+async def _streamer(house: House, streams: int) -> AsyncIterator[tuple[int, int, int]]:
+    """Run a streamer for so many streams until the block ends.
+
+    Give its port, the one of its health, and its pid.
+    """
+    port, health_port = free_port(), free_port()
     service = ServiceProcess(
         "streamer",
         log=house.directory / "logs" / f"streamer-{next(_numbers)}.log",
-        health_port=free_port(),
+        health_port=health_port,
         environment={
             "DATABASE_URL": house.postgres.url,
             "NATS_URL": house.nats_url,
@@ -180,9 +187,18 @@ async def _streamer(house: House, streams: int) -> AsyncIterator[tuple[int, int]
     )
     try:
         await service.start()
-        yield port, service.pid
+        yield port, health_port, service.pid
     finally:
         await service.stop()
+
+
+async def _why_ended(health_port: int) -> str:
+    """Return how many streams a streamer ended for which reason, as its metrics say."""
+    url = f"http://127.0.0.1:{health_port}/metrics"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        lines = (await answer.text()).splitlines()
+    ended = "bellhop_streams_ended_total{"
+    return ", ".join(line for line in lines if line.startswith(ended)) or "none"
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from functools import partial
 from itertools import cycle
+from math import ceil
 from pathlib import Path
 
 import msgspec
@@ -134,10 +135,11 @@ class Load:
 
     async def _keep_pace(self, rate: float) -> None:
         """Send each request when it is due, or as soon as a connection is idle."""
-        scheduled = 0
-        while scheduled < rate * self._plan.seconds:
+        scheduled, wanted = 0, ceil(rate * self._plan.seconds)
+        while scheduled < wanted:
             now = self._now()
-            while (due := self._began + scheduled / rate) <= now:
+            # Who comes late to the end sends no more than was to be sent.
+            while scheduled < wanted and (due := self._began + scheduled / rate) <= now:
                 scheduled += 1
                 if self._idle:
                     self._send(due)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,10 +27,14 @@ _CREATED: Final = b'"type":"JobCreated"'
 #: What may be a part of it is read again with what comes next.
 _KEPT: Final = len(_CREATED) - 1
 _TIMES: Final = re.compile(rb'"JobCreated"[^\n]*"timestamp":"([^"]+)"')
+_TAKEN: Final = b"HTTP/1.1 200 "
 _CONNECTED: Final = b": connected"
 _READ_BYTES: Final = 256 * 1024
-#: So many connect at once: a server's queue of callers is not endless.
+#: So many ask at once: a server's queue of callers is not endless.  Who is refused, or
+#: hung up on, asks again after a while, as any client does.
 _CALLERS: Final = 200
+_TRIES_MAX: Final = 10
+_AGAIN_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.05
 #: Files that a process has open besides its connections.
 _OTHER_FILES: Final = 100
@@ -51,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     #: A file that is there once all are being told.
     ready: str
     #: They give up when nothing comes for so long.
-    patience_seconds: float = 30.0
+    patience_seconds: float = 120.0
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +69,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
     cpu_seconds: float
     lost: int
+    #: The first answer that was no stream.
+    refusal: str
 
 
 class Sight:
@@ -71,8 +78,8 @@ class Sight:
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(_READ_BYTES))
-        self.told = 0
         self.lost = 0
+        self.refusal = ""
         self.frames = 0
         self.created = 0
         #: When the first of the events happened, and the last frame was read.
@@ -90,13 +97,14 @@ class Sight:
 class Watcher(asyncio.BufferedProtocol):
     """One event stream."""
 
-    __slots__ = ("_kept", "_request", "_sight", "_told")
+    __slots__ = ("_kept", "_request", "_sight", "admitted")
 
     def __init__(self, sight: Sight, request: bytes) -> None:
         self._sight = sight
         self._request = request
         self._kept = b""
-        self._told = False
+        #: Whether it is being told; done once that is known.
+        self.admitted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""
@@ -109,10 +117,16 @@ class Watcher(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Take what came."""
         data = self._kept + self._sight.buffer[:nbytes]
-        if not self._told and _CONNECTED in data:
-            self._told = True
-            self._sight.told += 1
-        self._kept = self._take(data)
+        if not self.admitted.done() and len(data) >= len(_TAKEN):
+            if not data.startswith(_TAKEN):
+                self._sight.refusal = self._sight.refusal or data[:500].decode()
+                self.admitted.set_result(False)
+            elif _CONNECTED in data:
+                self.admitted.set_result(True)
+        if self.admitted.done():
+            self._kept = self._take(data)
+        else:
+            self._kept = data
 
     def _take(self, data: bytes) -> bytes:
         """Count what is new in *data*; return what is to be read again."""
@@ -121,8 +135,11 @@ class Watcher(asyncio.BufferedProtocol):
         return data[-_KEPT:]
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Count those who were sent away."""
-        self._sight.lost += 1
+        """Count those who were sent away, having been told something."""
+        if not self.admitted.done():
+            self.admitted.set_result(False)
+        elif not self.admitted.cancelled() and self.admitted.result():
+            self._sight.lost += 1
 
 
 class Sampled(Watcher):
@@ -154,12 +171,18 @@ async def _watch(plan: Plan) -> Result:
         ).encode()
         kind = Watcher if number % plan.sampled else Sampled
         async with callers:
-            await loop.create_connection(
-                lambda: kind(sight, request), "127.0.0.1", plan.port
-            )
+            for _ in range(_TRIES_MAX):
+                transport, watcher = await loop.create_connection(
+                    partial(kind, sight, request), "127.0.0.1", plan.port
+                )
+                async with asyncio.timeout(plan.patience_seconds):
+                    if await watcher.admitted:
+                        return
+                transport.close()
+                await asyncio.sleep(_AGAIN_SECONDS)
+        sys.exit(f"refused {_TRIES_MAX} times: {sight.refusal or 'hung up on'}")
 
     await asyncio.gather(*map(connect, range(plan.connections)))
-    await _come_true(lambda: sight.told == plan.connections, sight, plan)
     cpu = time.process_time()
     await asyncio.to_thread(Path(plan.ready).touch)
     await _come_true(lambda: sight.created >= plan.expected, sight, plan)
@@ -171,6 +194,7 @@ async def _watch(plan: Plan) -> Result:
         p99_ms=milliseconds(sight.waits or [0.0], 0.99),
         cpu_seconds=round(time.process_time() - cpu, 2),
         lost=sight.lost,
+        refusal=sight.refusal,
     )
 
 
