@@ -17,7 +17,7 @@ SEED ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: alerts helm help release up start stop status demo receiver dashboard docs test test-browser test-upgrade fuzz model chaos lint types format bench bench-flat bench-large bench-peers soak proto images-proof constraints peers-pins clean distclean
+.PHONY: alerts settings helm help release up start stop status demo receiver dashboard docs test test-browser test-upgrade fuzz model chaos lint types format bench bench-flat bench-large bench-peers soak proto images-proof constraints peers-pins clean distclean
 
 help: ## List what can be done
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -156,6 +156,9 @@ alerts: ## Make the alerts of Kubernetes; RUNBOOKS is the address of your docs/r
 
 helm: $(READY) ## Make the Helm chart from deploy/k8s
 	@$(RUN) deploy/helm/make.py
+
+settings: $(READY) ## Make the reference of docs/configuration.md from the settings
+	@PYTHONPATH=. $(RUN) .ci/settings.py
 
 clean: $(READY) ## Stop, and forget all data
 	@$(RUN) -m libs.cli clean

@@ -25,38 +25,50 @@ class StackSettings(BaseSettings):
     """Where a stack lives, and what it does not have to start by itself."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BELLHOP_", frozen=True, extra="ignore", env_ignore_empty=True
+        env_prefix="BELLHOP_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
     )
 
-    #: Holds everything that must last; two stacks have two of them.
     data_dir: Path = Path(".bellhop")
-    #: Where the API listens; absent takes 8080 or, if that is taken, any; 0 takes any.
+    """Holds everything that must last; two stacks have two of them."""
     port: Port | None = None
+    """Where the API listens; absent takes 8080 or, if that is taken, any; 0 takes any.
+    """
     grpc_port: Port | None = None
-    #: When given, the embedded one is not started.
+    """The same for gRPC, with 50051."""
     database_url: SecretStr | None = Field(
         default=None, validation_alias="DATABASE_URL"
     )
+    """When given, the embedded PostgreSQL is not started."""
     nats_url: str | None = Field(default=None, validation_alias="NATS_URL")
-    #: When given, these are used instead of the ones in ``credentials.json``.
+    """When given, the embedded NATS is not started."""
     secret_key: SecretStr | None = None
+    """Used instead of the one that the stack made for itself."""
     admin_key: SecretStr | None = None
-    #: Where the outside reaches the API; absent, on this machine.
+    """The same."""
     external_url: str | None = None
-    #: Development allows http and loopback targets.
+    """Where the outside reaches the API; absent is this machine, at its port."""
     environment: Annotated[str, Field(pattern="^(development|production)$")] = (
         "development"
     )
-    #: How many processes of every service run here, and of one service, where that is
-    #: another number.
+    """As above, but for this machine."""
     replicas: Replicas = 1
+    """How many processes of each service run; `make up REPLICAS=2` is the same."""
     replicas_ingest: Replicas | None = None
+    """The same of `ingest` alone."""
     replicas_dispatcher: Replicas | None = None
+    """The same of `dispatcher` alone."""
     replicas_delivery: Replicas | None = None
+    """The same of `delivery` alone."""
     replicas_scheduler: Replicas | None = None
+    """The same of `scheduler` alone."""
     replicas_streamer: Replicas | None = None
-    #: How long each service may take to finish its work in hand.
+    """The same of `streamer` alone."""
     drain_seconds: float = Field(default=25.0, gt=0, le=600)
+    """How long each service may take to finish its work in hand."""
 
     def replicas_of(self, service: str) -> int:
         """Return how many processes of *service* run here."""

@@ -31,7 +31,7 @@ def run(service: str, main: Main, settings: ServiceSettings) -> int:
     _make_room()
     drain_seconds = settings.drain_seconds
     try:
-        with open_tracing(service, endpoint=settings.otlp_endpoint):
+        with open_tracing(service, on=settings.traced):
             uvloop.run(until_stopped(main, drain_seconds=drain_seconds))
     except TimeoutError:
         log.error("service.drain_timed_out", drain_seconds=drain_seconds)  # noqa: TRY400

@@ -5,7 +5,7 @@ module looks at the environment.  A new setting works when it is absent.
 """
 
 import sys
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,25 +24,51 @@ class ServiceSettings(BaseSettings):
         extra="ignore",
         env_ignore_empty=True,
         populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
-    #: Development allows http and loopback targets; production refuses them.
     environment: Annotated[str, Field(pattern="^(development|production)$")] = (
         "production"
     )
+    """`production` or `development`. Development allows targets that are plain http or
+    on private and loopback addresses.
+    """
     nats_url: str = Field(default="nats://127.0.0.1:4222", validation_alias="NATS_URL")
-    #: Health, readiness and metrics over HTTP; 0 takes any free port.
+    """Where NATS is; several servers separated by commas."""
     health_host: str = "127.0.0.1"
+    """Where `/health/live`, `/health/ready` and `/metrics` listen; `0.0.0.0` in
+    containers.
+    """
     health_port: Port = 9090
-    #: When set, ``/metrics`` asks for it as a bearer token.
+    """The same; 0 takes any free port."""
     metrics_token: SecretStr | None = None
-    #: Where spans are sent (OTLP over HTTP); absent, nothing is traced.
+    """When set, `/metrics` asks for it as a bearer token."""
     otlp_endpoint: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT"
     )
-    #: How long work in hand may take to finish after SIGTERM.
+    """Where spans are sent, by OTLP over HTTP: what happens to jobs is traced only with
+    it, or with the next. Then all of OpenTelemetry's other `OTEL_*` count; see
+    [tracing](tracing.md).
+    """
+    otlp_traces_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
+    """The same, as the whole URL."""
+    otlp_protocol: Literal["http/protobuf"] = Field(
+        default="http/protobuf", validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL"
+    )
+    """How spans are sent: `http/protobuf` is the one way there is."""
     drain_seconds: float = Field(default=25.0, gt=0, le=600)
+    """How long work in hand may take to finish after SIGTERM; whoever kills afterwards
+    should wait five seconds more.
+    """
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    """`debug`, `info`, `warning` or `error`."""
+
+    @property
+    def traced(self) -> bool:
+        """Whether there is somewhere to send spans to."""
+        return bool(self.otlp_endpoint or self.otlp_traces_endpoint)
 
     @property
     def development(self) -> bool:
@@ -57,7 +83,7 @@ class ServiceSettings(BaseSettings):
         except ValidationError as errors:
             for error in errors.errors(include_url=False, include_input=False):
                 name = ".".join(str(part) for part in error["loc"]).upper()
-                known = name in {"DATABASE_URL", "NATS_URL"}
+                known = name in {"DATABASE_URL", "NATS_URL"} or name.startswith("OTEL_")
                 variable = name if known else f"BELLHOP_{name}"
                 print(f"{variable}: {error['msg']}", file=sys.stderr)  # noqa: T201
             sys.exit(2)
@@ -67,14 +93,19 @@ class DatabaseSettings(ServiceSettings):
     """The knobs of a service that talks to Postgres."""
 
     database_url: SecretStr = Field(validation_alias="DATABASE_URL")
+    """PostgreSQL 15 to 18, as `postgresql://user:password@host:port/database`."""
     pool_size: int = Field(default=4, ge=1, le=100)
+    """How many connections the process may hold."""
 
 
 class PlanSettings(DatabaseSettings):
     """The knobs of a service that creates jobs within what plans allow."""
 
-    #: What the operator says of the plans: tier → limit → number or null.
     plan_limits: Annotated[PlanLimits | None, NoDecode] = None
+    """What the operator says of the plans, as a JSON object: tier, limit, number or
+    `null` for none, e.g. `{"free": {"max_queues": 5}}`. What schedules create counts,
+    too, and [retention](retention.md) goes by it: the same for both.
+    """
 
     @field_validator("plan_limits", mode="before")
     @classmethod

@@ -26,14 +26,14 @@ _spans: "Spans | None" = None
 
 
 @contextmanager
-def open_tracing(service: str, *, endpoint: str | None) -> Iterator[None]:
-    """Trace until the block ends, if there is an *endpoint* to send spans to (OTLP).
+def open_tracing(service: str, *, on: bool) -> Iterator[None]:
+    """Trace until the block ends, if it is *on*.
 
-    Everything else is said by ``OTEL_*``, which the SDK reads by itself.  What was not
+    Everything is said by ``OTEL_*``, which the SDK reads by itself.  What was not
     sent when the block ends is sent then.
     """
     global _spans  # noqa: PLW0603 - one a process, as the registry of metrics
-    if endpoint is None:
+    if not on:
         yield
         return
     # Dear to import, and needed by nobody else.

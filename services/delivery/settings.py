@@ -25,34 +25,51 @@ _PORT_MAX: Final = 65535
 class Settings(ServiceSettings):
     """Read from the environment, once."""
 
-    #: Whether receivers are told of what trace an attempt is (``traceparent``).
     send_traceparent: bool = False
-    #: Base64 keys of 32 bytes, newest first, that open sealed signing secrets.
+    """Whether receivers are told the trace (`traceparent`) of attempts that are traced;
+    see [tracing](tracing.md).
+    """
     secret_key: SecretStr
-    #: How many attempts this pod carries at once, those included whose verdict is
-    #: not yet committed.
+    """Opens signing secrets and credentials; the same as ingest's."""
     delivery_slots: int = Field(default=1024, ge=1, le=10_000)
-    #: How many bytes of bodies that do not travel with their batch this pod holds at
-    #: once; the next one waits for room.
+    """How many attempts the pod carries at once, those included whose verdict is not
+    yet committed.
+    """
     delivery_bodies_bytes_max: int = Field(default=128 * 1024 * 1024, ge=1)
-    #: How long a connection may take to be there, TLS included; an attempt's own
-    #: time-out covers it too.
+    """How many bytes of large bodies, those over 64 KiB and others that do not travel
+    with their batch, the pod holds at once, beside its slots. The next one waits for
+    room, in order, and is handed back without an attempt when its lease leaves no more
+    time; smaller ones pass by. A body larger than this goes alone.
+    """
     delivery_connect_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
-    #: How long an idle connection to a receiver is kept for the next attempt.
+    """How long a connection may take to be there, TLS included."""
     delivery_keepalive_seconds: float = Field(default=30.0, ge=0, le=600)
-    #: How many idle connections are kept: those that have been idle for longest go.
+    """How long an idle connection to a receiver is kept for the next attempt, unless
+    the receiver says less.
+    """
     delivery_idle_connections_max: int = Field(default=4096, ge=0, le=100_000)
-    #: How long the address of a name is remembered.
+    """How many idle connections are kept, half of them to one receiver at the most;
+    those that have been idle for longest go first.
+    """
     delivery_dns_cache_seconds: int = Field(default=10, ge=0, le=3600)
-    #: Blocks of private or otherwise special addresses that names may lead to,
-    #: separated by commas; absent, none in production.
+    """How long the addresses of a name, which were checked, are remembered; 0 asks for
+    every new connection.
+    """
     delivery_allowed_cidrs: str | None = None
-    #: Blocks that nothing is carried to, separated by commas, whatever else is
-    #: allowed: public addresses of this house, of its nodes or its API server.
+    """Blocks of private or otherwise special addresses that names may lead to,
+    separated by commas: `10.20.0.0/16,fd12::/48`. Replaces what is absent: nothing in
+    production, loopback and private blocks in development, there at any port. URLs that
+    hold such an address themselves stay refused in production. Names are asked of DNS
+    as whole names: dotted ones that stand in `/etc/hosts` only are not found.
+    """
     delivery_denied_cidrs: str | None = None
-    #: Ports from 1024 on that nothing is carried to, separated by commas.  Of the
-    #: lower ones 80 and 443 are carried to.
+    """Blocks that nothing is carried to, whatever else is allowed, separated by commas:
+    public addresses of your own nodes, API server or ingress.
+    """
     delivery_denied_ports: str = _DENIED_PORTS
+    """Ports from 1024 on that nothing is carried to, separated by commas; of the lower
+    ones only 80 and 443 are.
+    """
 
     @property
     def allowed_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -32,70 +32,115 @@ class Settings(PlanSettings):
     """Read from the environment, once."""
 
     http_host: str = "127.0.0.1"
+    """Where the REST API listens; `0.0.0.0` in containers."""
     http_port: Port = 8080
+    """The same; 0 takes any free port."""
     grpc_host: str = "127.0.0.1"
+    """Where gRPC listens; `0.0.0.0` in containers."""
     grpc_port: Port = 50051
-    #: Whether other processes of this service may listen on the same ports.
+    """The same; 0 takes any free port."""
     share_ports: bool = False
-    #: PEM files of a certificate (with its chain) and its key: gRPC speaks TLS then.
+    """Whether other processes of this service may listen on the same ports; see
+    [several processes](#several-processes).
+    """
     grpc_tls_cert_path: str | None = None
+    """A PEM file with gRPC's certificate and its chain: with it and the key gRPC speaks
+    TLS, without both it does not.
+    """
     grpc_tls_key_path: str | None = None
-    #: Base64 keys of 32 bytes, newest first, that seal signing secrets.
+    """A PEM file with the certificate's key."""
     secret_key: SecretStr
-    #: The same, that sign tokens; absent, they are derived from ``secret_key``.
+    """Seals signing secrets: 32 bytes in base64. Several, newest first, separated by
+    commas: the first seals, all open.
+    """
     token_key: SecretStr | None = None
-    #: How long an access token lives; a refresh token lives 24 times as long.
+    """Signs the tokens of sessions: 32 bytes in base64, or several as above: the first
+    signs, all verify. Absent: derived from `BELLHOP_SECRET_KEY`.
+    """
     jwt_expiration_hours: int = Field(default=24, ge=1, le=8760)
-    #: How the API keys that we make begin (contract D5).
+    """How long an access token lives; a refresh token lives 24 times as long."""
     api_key_prefix: Literal["sk", "sp"] = "sk"
-    #: Opens the administrator's routes; they are closed while it is absent.
+    """How the API keys made here begin: `sk` or `sp`. Both are accepted."""
     admin_key: SecretStr | None = None
-    #: Who may create organizations: anybody, or who has the admin key.
+    """Opens what only the administrator may (`X-Admin-Key`); closed while absent."""
     registration_mode: Annotated[str, Field(pattern="^(open|closed|invite)$")] = (
         "closed"
     )
-    #: Where the outside reaches this house: what addresses in answers begin with.
+    """Who may create organizations: `open` is anybody, `closed` who has the admin key,
+    `invite` nobody but through the administrator's own routes.
+    """
     external_url: Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")] = (
         "http://127.0.0.1:8080"
     )
-    #: Where the streamer listens, when this service is to pass its routes on.
+    """Where the outside reaches the API: what addresses in answers (`webhook_url`)
+    begin with.
+    """
     streamer_url: str | None = None
-    #: How long a request may take; long polls and streams have a time of their own.
+    """Where the streamer is, when ingest is to pass its routes on; absent when
+    something in front routes by path.
+    """
     request_timeout_seconds: float = Field(default=30.0, gt=0, le=600)
-    #: Whose pages may read answers in a browser: origins, separated by commas.
-    #: Absent, it is anybody's in development and nobody's in production.
+    """How long a request may take before it gets 408; long polls and event streams have
+    a time of their own.
+    """
     cors_allowed_origins: str | None = None
-    #: Tell browsers to come back over https only.
+    """Whose pages may read answers in a browser: origins (`https://app.example.com`),
+    separated by commas. Absent, it is anybody's in development and nobody's in
+    production.
+    """
     enable_hsts: bool = False
+    """Whether browsers are told to come back over https only
+    (`Strict-Transport-Security`).
+    """
     pool_size: int = Field(default=8, ge=2, le=100)
-    #: How many creates share one statement at most, and how many are under way.
+    """As above, at least 2, of each of two kinds: for what is on the way of a job, and
+    for everything else.
+    """
     create_batch_max: int = Field(default=500, ge=1, le=5000)
+    """How many creates share one statement at most."""
     create_lanes: int = Field(default=2, ge=1, le=16)
-    #: The same for workers: what they ask for, say of their jobs, and keep.
+    """How many such statements are under way at once."""
     work_batch_max: int = Field(default=500, ge=1, le=5000)
+    """How many claims of workers, or jobs that they settle or keep, share one statement
+    at most.
+    """
     work_lanes: int = Field(default=2, ge=1, le=16)
-    #: Whether a worker must name the lease of a job that it settles or keeps (D1).
+    """How many such statements are under way at once, of each kind."""
     require_lease_id: bool = False
+    """Refuse (400) to settle or keep a job without its `lease_id`."""
 
-    #: What strangers may ask, per client address.
     public_rate_per_second: int = Field(default=100, ge=1, le=1_000_000)
+    """What one client address may ask of the routes that need no credential, and how
+    often it may be wrong about one; counted by each process for itself.
+    """
     public_rate_burst: int = Field(default=200, ge=1, le=1_000_000)
-    #: How often one API key may be changed for tokens.
+    """The same, at once."""
     login_rate_per_minute: int = Field(default=60, ge=1, le=1_000_000)
-    #: How many proxies in front of us add to X-Forwarded-For.
+    """How often one API key may be changed for tokens."""
     trusted_proxy_hops: int = Field(default=0, ge=0, le=16)
-    #: The header in which a proxy, that we trust, names the client.
+    """How many proxies in front add to `X-Forwarded-For`: the client is that many from
+    its right end. With 0 the header is ignored, and the client is who connected.
+    """
     trusted_client_ip_header: str | None = None
-    #: Who carries sign-in codes; absent: printed in development, nobody in production.
+    """The header in which the proxy names the client, e.g. `CF-Connecting-IP`; only
+    where nobody can reach this service past the proxy.
+    """
     mail_provider: Literal["none", "console", "smtp"] | None = None
-    #: Whom mails are from.
+    """Who carries sign-in codes: `none`, `console` (into the log) or `smtp`. Absent:
+    `console` in development, `none` in production.
+    """
     mail_from: str | None = None
+    """Whom mails are from; needed for `smtp`."""
     smtp_host: str | None = None
+    """The mail server; needed for `smtp`."""
     smtp_port: int = Field(default=587, ge=1, le=65535)
+    """The same."""
     smtp_username: str | None = None
+    """Who to be there."""
     smtp_password: SecretStr | None = None
-    #: ``starttls`` (usually port 587), ``tls`` from the start (465), or ``none``.
+    """The same."""
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """`starttls`, `tls` (from the start, usually port 465) or `none`."""
 
     @model_validator(mode="after")
     def _has_both_halves_of_tls(self) -> Self:

@@ -10,34 +10,43 @@ class Settings(DatabaseSettings):
     """How the streamer listens, and how much it does for one watcher."""
 
     http_host: str = "127.0.0.1"
-    #: Where the streams are; 0 takes any free port.
+    """Where the event streams are; `0.0.0.0` in containers."""
     http_port: Port = 8081
-    #: Whether other processes of this service may listen on the same ports.
+    """The same; 0 takes any free port."""
     share_ports: bool = False
-    #: The same as ingest's, to know access tokens by; absent: only API keys are known.
+    """Whether other processes of this service may listen on the same port; see [several
+    processes](#several-processes).
+    """
     token_key: SecretStr | None = None
-    #: How many streams one organization may hold open at this process.
+    """The same as ingest's, to know access tokens by; without it only API keys open a
+    stream.
+    """
     streams_per_organization_max: int = Field(default=100, ge=1, le=10_000)
-    #: How many streams this process carries at once.
+    """How many event streams, and how many WebSockets, one organization may hold open
+    at this process.
+    """
     streams_max: int = Field(default=5_000, ge=1, le=100_000)
-    #: What may wait for one watcher before it counts as too slow.
+    """How many streams this process carries at once."""
     stream_buffer_bytes_max: int = Field(default=1024 * 1024, ge=1024)
-    #: A stream ends after this long; clients connect again.
+    """What may wait for one watcher before it counts as too slow and is sent away."""
     stream_seconds_max: float = Field(default=1800.0, gt=0)
-    #: How often a comment keeps a quiet stream alive.
+    """A stream ends after this long; clients connect again."""
     ping_seconds: float = Field(default=15.0, gt=0)
-    #: How often a WebSocket gets a sign of life, and its client is asked for one.
+    """How often a comment keeps a quiet stream alive."""
     websocket_ping_seconds: float = Field(default=30.0, gt=0)
-    #: How often the credentials of open streams are looked at again.
+    """How often a WebSocket gets a sign of life, and its client is asked for one."""
     recheck_seconds: float = Field(default=0.5, gt=0, le=1)
-    #: How much of what happened last is kept in memory, for who comes back soon.
+    """How often the credentials of open streams are looked at again, all in one
+    question; at most 1.
+    """
     recent_bytes_max: int = Field(default=32 * 1024 * 1024, ge=0)
-    #: How long ago a client may have left to be told what it missed.
+    """How much of what happened last is kept in memory, for who comes back soon."""
     replay_days_max: float = Field(default=7.0, gt=0, le=366)
-    #: How often a watcher of a queue is told how it stands, while that changes.
+    """How long ago a client may have left to be told what it missed."""
     queue_stats_seconds: float = Field(default=0.5, gt=0, le=60)
-    #: How often a watcher of everything is told how the house is.
+    """How often a watcher of a queue is told how it stands, while that changes."""
     system_health_seconds: float = Field(default=10.0, gt=0)
+    """How often a watcher of everything is told how the house is."""
 
     @field_validator("token_key")
     @classmethod

@@ -1,15 +1,15 @@
 """The documents say what is, as far as a machine can check it."""
 
-import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.rows import NAMES
-from libs.cli.settings import StackSettings
 from libs.common import lifecycle, messages, plans
-from libs.common.settings import DatabaseSettings
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("ingest", "dispatcher", "delivery", "scheduler", "streamer")
@@ -18,47 +18,9 @@ HAND_WRITTEN = sorted(
 )
 
 
-def settings_of(part):
-    if part == "The stack on this machine":
-        return StackSettings
-    return importlib.import_module(f"services.{part}.settings").Settings
-
-
-def rows(section):
-    """The (variable, default) pairs of one section of the page."""
-    text = (ROOT / "docs/configuration.md").read_text()
-    match = re.search(
-        rf"^## {section}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
-    )
-    assert match, section
-    return dict(re.findall(r"^\| `(\w+)` \| (.+?) \| \S", match[1], re.MULTILINE))
-
-
-def spelled(field):
-    if field.is_required():
-        return "required"
-    if field.default is None:
-        return "none"
-    value = field.default
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-@pytest.mark.parametrize("part", [*SERVICES, "The stack on this machine"])
-def test_every_setting_stands_in_its_table_with_its_default(part):
-    settings = settings_of(part)
-    shown: dict[str, str] = {}
-    if part in SERVICES:
-        shown |= rows("Every service")
-        if issubclass(settings, DatabaseSettings):
-            shown |= rows("Services with a database")
-    own = rows(part)
-    shown |= own
-    wanted = {
-        field.validation_alias or f"BELLHOP_{name.upper()}": spelled(field)
-        for name, field in settings.model_fields.items()
-    }
-
-    assert shown == wanted
+def test_the_settings_are_shown_as_they_are():
+    compare = [sys.executable, ".ci/settings.py", "--check"]
+    subprocess.run(compare, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, check=True)
 
 
 def test_the_plans_are_shown_as_they_are():

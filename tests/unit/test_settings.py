@@ -56,6 +56,16 @@ def test_variables_are_called_bellhop_something(environment):
     assert settings.nats_url == "nats://elsewhere:4222"
 
 
+def test_tracing_has_the_names_that_opentelemetry_gave_it(environment, capsys):
+    assert not Settings.from_env().traced
+    environment.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector/traces")
+    assert Settings.from_env().traced
+
+    environment.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    [complaint] = complaints(capsys)
+    assert complaint.startswith("OTEL_EXPORTER_OTLP_PROTOCOL: ")
+
+
 def test_what_is_empty_is_absent(environment):
     """Compose files pass variables on that nobody set."""
     environment.setenv("BELLHOP_BATCH_MAX", "")
