@@ -46,5 +46,5 @@ def migrate(out: Output, *, wait: bool) -> None:
         asyncio.run(module.until_migrated(url))
         applied = 0
     else:
-        applied = asyncio.run(module.migrate(url))
+        applied = asyncio.run(module.migrate_patiently(url))
     out.result({"applied": applied})

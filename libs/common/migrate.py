@@ -2,7 +2,8 @@
 
 Safe to run from several processes at once: an advisory lock lets one work while the
 others wait.  Every file is one transaction and is recorded with its checksum.  A
-database that is newer than this code, or whose files were altered, is refused.
+database that is newer is left as it is, so that a release can go back; one of another
+line, or whose files were altered, is refused.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ _FILE: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 _LOCK: Final = 0x62656C6C  # "bell"
 _CONNECT_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 1.0
+#: How long `migrate_patiently` waits for Postgres, or for who holds a table.
+_PATIENCE_SECONDS: Final = 60.0
 
 _RECORD: Final = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -68,28 +71,62 @@ def migrations() -> list[Migration]:
 async def migrate(url: str) -> int:
     """Bring the database at *url* up to date; return how many files were applied.
 
-    Also creates the partitions of the coming weeks.  Raises `SchemaMismatch`, and
-    `Unavailable` when Postgres does not let us in.
+    Also creates the partitions of the coming weeks.  A database that has all of this
+    code's files and more is left to the release that made it so.  Raises
+    `SchemaMismatch`, and `Unavailable` when Postgres does not let us in.
     """
     conn = await _connect(url)
     try:
         await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        applied = await _apply_missing(conn)
+        await conn.execute(_RECORD)
+        difference = await compare(conn)
+        if difference.altered:
+            raise SchemaMismatch(
+                f"{difference.altered[0].file} is not what was applied"
+            )
+        if difference.unknown and difference.missing:
+            raise SchemaMismatch(
+                f"the database has migrations unknown here: {difference.unknown}, "
+                f"and lacks {', '.join(one.file for one in difference.missing)}"
+            )
+        if difference.unknown:
+            log.info("schema.newer", unknown=difference.unknown)
+            return 0
+        for migration in difference.missing:
+            await _apply(conn, migration)
         await partitions.create_ahead(
             conn, back=timedelta(weeks=1), ahead=timedelta(weeks=4)
         )
     finally:
         # Closing gives the lock back, whatever happened.
         await conn.close()
-    return applied
+    return len(difference.missing)
+
+
+async def migrate_patiently(url: str) -> int:
+    """Do as `migrate`, and wait a minute for a Postgres that is not there yet.
+
+    The same goes for somebody who holds a table that is to change.  Raises what
+    `migrate` raises, and `asyncpg.LockNotAvailableError`.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await migrate(url)
+        except (Unavailable, asyncpg.LockNotAvailableError) as error:
+            if loop.time() > until:
+                raise
+            log.warning("migration.postponed", cause=str(error))
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a database has more or less than this code, by the names of files."""
+    """What a database has more or less than this code."""
 
-    missing: list[str]
-    altered: list[str]
+    missing: list[Migration]
+    altered: list[Migration]
     #: Numbers that this code does not know: the database is newer.
     unknown: list[int]
 
@@ -102,10 +139,8 @@ async def compare(conn: Conn) -> Difference:
         recorded = {row["number"]: row["sha256"] for row in rows}
     known = {migration.number: migration for migration in migrations()}
     return Difference(
-        missing=[m.file for n, m in known.items() if n not in recorded],
-        altered=[
-            m.file for n, m in known.items() if recorded.get(n, m.sha256) != m.sha256
-        ],
+        missing=[m for n, m in known.items() if n not in recorded],
+        altered=[m for n, m in known.items() if recorded.get(n, m.sha256) != m.sha256],
         unknown=sorted(recorded.keys() - known.keys()),
     )
 
@@ -135,9 +170,13 @@ async def _is_migrated(url: str) -> bool:
         raise Unavailable(f"postgres: {str(error) or repr(error)}") from error
     finally:
         await conn.close(timeout=_CONNECT_SECONDS)
-    if difference.altered:
-        raise SchemaMismatch(f"{difference.altered[0]} is not what was applied")
+    _require_unaltered(difference)
     return not difference.missing
+
+
+def _require_unaltered(difference: Difference) -> None:
+    for migration in difference.altered:
+        raise SchemaMismatch(f"{migration.file} is not what was applied")
 
 
 async def _connect(url: str) -> Conn:
@@ -147,32 +186,15 @@ async def _connect(url: str) -> Conn:
         raise Unavailable(f"postgres: {str(error) or repr(error)}") from error
 
 
-async def _apply_missing(conn: Conn) -> int:
-    await conn.execute(_RECORD)
-    recorded = {
-        row["number"]: row["sha256"]
-        for row in await conn.fetch("SELECT number, sha256 FROM migrations")
-    }
-    known = migrations()
-    if newer := sorted(set(recorded) - {migration.number for migration in known}):
-        raise SchemaMismatch(f"the database has migrations unknown here: {newer}")
-    applied = 0
-    for migration in known:
-        before = recorded.get(migration.number)
-        if before == migration.sha256:
-            continue
-        if before is not None:
-            raise SchemaMismatch(f"{migration.file} is not what was applied")
-        async with conn.transaction():
-            # A table in use must not queue the whole house behind a migration.
-            await conn.execute("SET LOCAL lock_timeout = '5s'")
-            await conn.execute(migration.text)
-            await conn.execute(
-                "INSERT INTO migrations (number, file, sha256) VALUES ($1, $2, $3)",
-                migration.number,
-                migration.file,
-                migration.sha256,
-            )
-        log.info("migration.applied", file=migration.file)
-        applied += 1
-    return applied
+async def _apply(conn: Conn, migration: Migration) -> None:
+    async with conn.transaction():
+        # A table in use must not queue the whole house behind a migration.
+        await conn.execute("SET LOCAL lock_timeout = '5s'")
+        await conn.execute(migration.text)
+        await conn.execute(
+            "INSERT INTO migrations (number, file, sha256) VALUES ($1, $2, $3)",
+            migration.number,
+            migration.file,
+            migration.sha256,
+        )
+    log.info("migration.applied", file=migration.file)

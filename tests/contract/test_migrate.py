@@ -13,6 +13,7 @@ from libs.common.migrate import (
     Migration,
     SchemaMismatch,
     migrate,
+    migrate_patiently,
     migrations,
     until_migrated,
 )
@@ -147,7 +148,18 @@ async def test_an_altered_file_is_refused(bare_url, bare):
         await migrate(bare_url)
 
 
-async def test_a_newer_database_is_refused_untouched(bare_url, bare, monkeypatch):
+async def test_a_newer_database_is_left_as_it_is(bare_url, bare):
+    await migrate(bare_url)
+    await bare.execute("INSERT INTO migrations VALUES (9999, 'of_tomorrow.sql', 'x')")
+
+    assert await migrate(bare_url) == 0
+
+    assert (9999, "of_tomorrow.sql", "x") in await recorded(bare)
+
+
+async def test_a_database_of_another_line_is_refused_untouched(
+    bare_url, bare, monkeypatch
+):
     await migrate(bare_url)
     await bare.execute("INSERT INTO migrations VALUES (9999, 'of_tomorrow.sql', 'x')")
     with_one_more(monkeypatch, "CREATE TABLE too_late ()")
@@ -173,6 +185,30 @@ async def test_a_migration_that_fails_leaves_nothing_and_blocks_nobody(
         with_one_more(patch, "CREATE TABLE whole (n int)")
         assert await asyncio.wait_for(migrate(bare_url), 5) == 1
     assert "whole" in await tables(bare)
+
+
+async def test_who_is_patient_waits_for_who_holds_a_table(bare_url, bare, monkeypatch):
+    await migrate(bare_url)
+    with_one_more(monkeypatch, "ALTER TABLE queues ADD COLUMN more int")
+    async with bare.transaction():
+        await bare.execute("LOCK TABLE queues IN ACCESS SHARE MODE")
+        waiting = asyncio.create_task(migrate_patiently(bare_url))
+        # Longer than a migration stands in everybody's way.
+        done, _ = await asyncio.wait({waiting}, timeout=6)
+        assert not done
+
+    assert await asyncio.wait_for(waiting, 30) == 1
+
+
+async def test_who_is_patient_waits_for_a_postgres_that_is_away(own_postgres):
+    await own_postgres.stop()
+    waiting = asyncio.create_task(migrate_patiently(own_postgres.url))
+    done, _ = await asyncio.wait({waiting}, timeout=2)
+    assert not done
+
+    await own_postgres.start()
+
+    assert await asyncio.wait_for(waiting, 60) == len(migrations())
 
 
 async def test_who_migrates_waits_for_who_is_at_it(bare_url, bare):

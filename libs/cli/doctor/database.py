@@ -91,23 +91,23 @@ def _durability(server: Row) -> Finding:
 
 
 def _schema(schema: Difference) -> Finding:
-    if schema.unknown:
-        return fail(
-            "migrations",
-            f"the database is newer: {', '.join(map(str, schema.unknown))}",
-            "use the release that made it, or a later one",
-        )
     if schema.altered:
         return fail(
             "migrations",
-            f"not what was applied: {', '.join(schema.altered)}",
+            f"not what was applied: {', '.join(one.file for one in schema.altered)}",
             "use an unaltered release",
         )
     if schema.missing:
         return fail(
             "migrations",
-            f"missing: {', '.join(schema.missing)}",
+            f"missing: {', '.join(one.file for one in schema.missing)}",
             "run `bellhop migrate`",
+        )
+    if schema.unknown:
+        return warn(
+            "migrations",
+            f"the database is newer: {', '.join(map(str, schema.unknown))}",
+            "bring every service to the release that made it, or a later one",
         )
     return fine("migrations", "at this version")
 
