@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from libs.cli.commands import Command
-from libs.cli.embedded.postgres_programs import PostgresPrograms
+from libs.cli.embedded.postgres_programs import INSTALLED, PostgresPrograms
 from libs.cli.embedded.program import CLEAN_ENVIRONMENT
 from libs.cli.output import Output
 from libs.cli.private_files import write_private
@@ -30,6 +30,8 @@ from libs.cli.settings import StackSettings, Unusable
 #: What may have happened since the backup, in transactions: numbers that were given out
 #: and are in no dump are not given out again.
 _SINCE: Final = 1_000_000
+#: Which servers understand the programs of which newer one.
+_UNDERSTOOD: Final = {17: 18}
 _PRIVATE: Final = 0o600
 _MIB: Final = 2**20
 _LOOK_SECONDS: Final = 0.2
@@ -221,10 +223,11 @@ async def _run(
 
 
 async def _program(name: str, *arguments: str, server: int) -> list[str | Path]:
-    """Return a command line of the program in PATH that is as old as the *server*.
+    """Return a command line of the program that is as old as the *server*.
 
-    Older ones refuse it, and newer ones say what it does not know; without one it is
-    the embedded server's.
+    Older ones refuse it, and newer ones say what it does not know, but for those of 18,
+    which 17 understands.  It is that in PATH, or an embedded server's.  Raises `Unusable`
+    when there is none.
     """
     found = shutil.which(name)
     if found is not None:
@@ -234,4 +237,10 @@ async def _program(name: str, *arguments: str, server: int) -> list[str | Path]:
         said, _ = await process.communicate()
         if re.search(rf"\) {server}\b", said.decode()):
             return [found, *arguments]
-    return PostgresPrograms().command(name, *arguments)
+    major = _UNDERSTOOD.get(server, server)
+    if major not in INSTALLED:
+        raise Unusable(
+            f"{name}: none of PostgreSQL {server} is in PATH; install its client "
+            f"programs (Debian: postgresql-client-{server})"
+        )
+    return PostgresPrograms(major).command(name, *arguments)

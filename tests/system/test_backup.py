@@ -12,8 +12,13 @@ import sys
 import asyncpg
 import pytest
 
+from libs.cli.backup import _program
 from libs.cli.embedded.postgres import run_postgres
 from libs.cli.service_process import tree_environment
+from libs.cli.settings import Unusable
+from libs.common.db import borrow, open_pool
+from libs.common.migrate import migrate
+from tests.support import stock
 from tests.support.house import all_completed, assert_invariants, open_api
 from tests.support.processes import run_processes
 from tests.support.waiting import until
@@ -254,3 +259,38 @@ async def test_whoever_waits_for_a_migration_is_told_in_json(database_url):
     code, said = await bellhop("migrate", "--wait", database_url=database_url)
 
     assert (code, json.loads(said)) == (0, {"applied": 0})
+
+
+@pytest.mark.parametrize("newer", [16, 18])
+async def test_a_backup_of_an_older_postgres_goes_where_it_came_from_and_on(
+    tmp_path, newer
+):
+    file = tmp_path / "bellhop.dump"
+    async with (
+        run_postgres(tmp_path / "old", major=16) as old,
+        run_postgres(tmp_path / "new", major=newer) as new,
+    ):
+        await migrate(old.url)
+        async with (
+            open_pool(old.url, service="test", size=1) as pool,
+            borrow(pool) as conn,
+        ):
+            made = await stock.create(conn, await stock.open_line(conn), 3)
+        code, said = await bellhop("backup", str(file), database_url=old.url)
+        assert code == 0, said
+
+        code, said = await bellhop(
+            "restore", str(file), "--since=0", database_url=new.url
+        )
+        assert code == 0, said
+
+        await assert_invariants(new.url)
+        rows = await asked(new.url, "SELECT id FROM jobs ORDER BY id")
+        assert [row["id"] for row in rows] == sorted(made)
+
+
+async def test_without_programs_of_its_version_nothing_is_begun(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(Unusable, match="postgresql-client-15"):
+        await _program("pg_dump", server=15)

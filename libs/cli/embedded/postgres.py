@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from libs.cli.embedded.ports import free_port, remember_port, remembered_port
-from libs.cli.embedded.postgres_programs import PostgresPrograms
+from libs.cli.embedded.postgres_programs import MAJOR, PostgresPrograms
 from libs.cli.embedded.program import CLEAN_ENVIRONMENT, DidNotStart, Program
 from libs.cli.private_files import write_private
 
@@ -56,9 +56,14 @@ class PostgresServer:
     """A PostgreSQL that lives in a directory; start it, stop it, kill it, again."""
 
     def __init__(
-        self, directory: Path, *, settings: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        major: int = MAJOR,
     ) -> None:
-        """Take the directory, and *settings* that differ from `SETTINGS`."""
+        """Take the directory, *settings* that differ from `SETTINGS`, and a version."""
+        self._major: Final = major
         self._directory: Final = directory.resolve()
         #: The cluster itself.
         self.data: Final = self._directory / "data"
@@ -92,7 +97,7 @@ class PostgresServer:
         Keeps the port it had the last time, if that is free.  Raises `DidNotStart`
         with the end of the log.
         """
-        programs = PostgresPrograms()
+        programs = PostgresPrograms(self._major)
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self.data.exists():
             await _make_cluster(self._directory, programs)
@@ -158,10 +163,13 @@ class PostgresServer:
 
 @asynccontextmanager
 async def run_postgres(
-    directory: Path, *, settings: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    major: int = MAJOR,
 ) -> AsyncIterator[PostgresServer]:
     """Run a PostgreSQL that lives in *directory* until the block ends."""
-    server = PostgresServer(directory, settings=settings)
+    server = PostgresServer(directory, settings=settings, major=major)
     try:
         await server.start()
         yield server

