@@ -16,8 +16,8 @@ default; to break one write a new class with a new subject, and let both be spok
 for one release.
 
 Shapes are msgspec structs and not pydantic models because they are the hot path: a
-batch of 64 jobs is read in 40 µs.  Checked on arrival all the same: what the tables
-could not hold is no word, whoever said it.
+batch of 64 jobs is read in 40 µs.  Checked all the same: what the tables could not
+hold is no word, whoever said it.
 """
 
 from dataclasses import dataclass
@@ -154,9 +154,9 @@ class SealedKey(msgspec.Struct, frozen=True, kw_only=True):
 class Receiver(msgspec.Struct, frozen=True, kw_only=True):
     """How a configured endpoint wants its requests.
 
-    *keys* are those that sign now, the current one first.  *headers* go with every
-    request.  *auth* and *tls* are sealed JSON (`libs.common.endpoints`), sealed for the
-    endpoint's id.  *style* ``contract`` signs and names as contract 5.7 has it.
+    *keys* sign now, the current one first; *headers* go with every request, and a trace
+    if *send_traceparent*.  *auth* and *tls* (JSON: `libs.common.endpoints`) are sealed
+    for the endpoint's id.  *style* ``contract`` signs and names as contract 5.7 has it.
     """
 
     style: Literal["standard", "contract"] = "standard"
@@ -164,14 +164,14 @@ class Receiver(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     auth: bytes | None = None
     tls: bytes | None = None
+    send_traceparent: bool = False
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to make.  *body* is the exact bytes to send.
 
-    When *body* is null while *body_bytes* is not 0, it does not travel with the
-    batch (too large, not JSON, or null itself): ask for it (`BodyWanted`), and say the
-    *body_digest* if there is one.
+    When *body* is null while *body_bytes* is not 0, it does not travel with the batch
+    (too large, no JSON, or null): ask for it, and give its *body_digest* if it has one.
     *webhook_id* is what it is sent under, absent the job's id.  With *endpoint_id* the
     request is as its `Receiver` wants it, and signed with its keys; *url_version* says
     which of its URLs this is, and the verdict says it again.  A completion webhook has

@@ -88,6 +88,7 @@ class Manner:
         credential: Credential | None = None,
         account: Account | None = None,
         tls: Tls | None = None,
+        send_traceparent: bool = False,
     ) -> None:
         self._signer = signer
         self._is_contract = is_contract
@@ -97,6 +98,8 @@ class Manner:
         self.account = account
         #: The certificates of its connections, if they are not everybody's.
         self.tls = tls
+        #: Whether this receiver is told the trace of an attempt.
+        self.send_traceparent = send_traceparent
         self._base: CIMultiDict[str] = CIMultiDict(_DEFAULTS)
         if is_contract:
             self._base["User-Agent"] = _CONTRACT_USER_AGENT
@@ -170,6 +173,7 @@ class _Sealed(NamedTuple):
     headers: tuple[tuple[str, str], ...]
     auth: bytes | None
     tls: bytes | None
+    send_traceparent: bool
 
 
 class Manners:
@@ -224,6 +228,7 @@ class Manners:
                 tuple(receiver.headers.items()),
                 receiver.auth,
                 receiver.tls,
+                receiver.send_traceparent,
             ),
         )
 
@@ -271,6 +276,7 @@ class Manners:
                 self._account(endpoint_id, auth) if isinstance(auth, OAuth2) else None
             ),
             tls=None if sealed.tls is None else decode_tls(unsealed(sealed.tls)),
+            send_traceparent=sealed.send_traceparent,
         )
 
 

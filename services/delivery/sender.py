@@ -99,7 +99,9 @@ class Sender:
         deadline = self._loop.time() + job.timeout_seconds
         destination = self._destination(job.url)
         lines = manner.lines(job, body, timestamp=int(time.time()))
-        if self._send_traceparent and (trace := tracing.here()) is not None:
+        if (self._send_traceparent or manner.send_traceparent) and (
+            trace := tracing.here()
+        ) is not None:
             lines += lines_of([("traceparent", trace)])
         request = Request(job.method, destination, lines, body)
         if destination.host == HOST and job.endpoint_id and self._listeners:

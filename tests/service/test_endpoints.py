@@ -64,6 +64,7 @@ async def test_an_endpoint_has_what_it_was_given_and_the_rest_by_default(api):
         "public_key": None,
         "auth": None,
         "tls": None,
+        "send_traceparent": False,
         "metadata": {},
     }
 
@@ -75,6 +76,7 @@ async def test_everything_that_can_be_said_of_an_endpoint_is_kept(api):
         "filter": {"$or": [{"data.amount": {"$gte": 100}}, {"data.live": False}]},
         "headers": {"X-Team": "ledger"},
         "format": "envelope",
+        "send_traceparent": True,
         "timeout_seconds": 2.5,
         "retry": RETRY,
         "rate_limit_per_second": 0.5,

@@ -29,7 +29,15 @@ async def collector():
 
 
 @pytest.fixture
-async def five(database_url, nats_url, tmp_path, collector, monkeypatch):
+def send_traceparent():
+    """Whether every receiver is told the trace."""
+    return True
+
+
+@pytest.fixture
+async def five(
+    database_url, nats_url, tmp_path, collector, monkeypatch, send_traceparent
+):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     async with run_processes(
@@ -37,7 +45,7 @@ async def five(database_url, nats_url, tmp_path, collector, monkeypatch):
         nats_url,
         logs=tmp_path,
         services=("ingest", "dispatcher", "delivery", "scheduler"),
-        send_traceparent=True,
+        send_traceparent=send_traceparent,
     ) as house:
         yield house
     await assert_invariants(database_url)
@@ -141,6 +149,29 @@ async def test_the_deliveries_of_a_message_are_traced_to_it(
     [sent] = collector.of("ingest", "POST /api/v1/messages")
     [attempt] = collector.of("delivery")
     assert attempt.links == {sent.id}
+
+
+@pytest.mark.parametrize("send_traceparent", [False])
+async def test_an_endpoint_that_asks_for_it_is_told_the_trace(
+    five, tenant, endpoint, collector
+):
+    async with open_api(five, tenant) as api:
+        for path, asks in (("/asks", True), ("/asks-not", False)):
+            body = {"url": endpoint.url_of(path), "send_traceparent": asks}
+            await api.ask("POST", "/endpoints", json=body, expect=201)
+        message = {"event_type": "invoice.paid", "payload": {}}
+        await api.ask("POST", "/messages", json=message, expect=201)
+        await endpoint.received(2)
+        await until(lambda: len(collector.of("delivery")) == 2, at_most=20)
+
+    told = {
+        request.path: request.headers.get("traceparent")
+        for request in endpoint.requests
+    }
+    assert told["/asks-not"] is None
+    assert told["/asks"].split("-")[1:3] in [
+        list(span.id) for span in collector.of("delivery")
+    ]
 
 
 def test_off_nothing_of_it_is_even_imported():

@@ -47,6 +47,7 @@ class NewEndpoint:
     auth_shown: dict[str, Any] | None = None
     tls: bytes | None = None
     tls_shown: dict[str, Any] | None = None
+    send_traceparent: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

@@ -13,13 +13,13 @@ WITH owner AS (
                            headers, format, enabled, disabled_reason, disabled_at,
                            timeout_seconds, retry, max_retries, rate_limit_per_second,
                            max_concurrency, ordered, signature_scheme, auth, auth_shown,
-                           tls, tls_shown, metadata)
+                           tls, tls_shown, send_traceparent, metadata)
     SELECT new.id, owner.id, new.url, new.description, new.event_types, new.filter,
            new.headers, new.format, new.enabled, new.disabled_reason,
            CASE WHEN NOT new.enabled THEN now() END, new.timeout_seconds, new.retry,
            new.max_retries, new.rate_limit_per_second, new.max_concurrency, new.ordered,
            new.signature_scheme, new.auth, new.auth_shown, new.tls, new.tls_shown,
-           new.metadata
+           new.send_traceparent, new.metadata
       FROM owner
      CROSS JOIN jsonb_populate_record(NULL::endpoints, $2::text::jsonb) AS new
     RETURNING id
@@ -76,7 +76,7 @@ WITH before AS MATERIALIZED (
        SET (url, description, event_types, filter, headers, format, enabled,
             disabled_reason, disabled_at, timeout_seconds, retry, max_retries,
             rate_limit_per_second, max_concurrency, ordered, signature_scheme, auth,
-            auth_shown, tls, tls_shown, metadata, url_version) = (
+            auth_shown, tls, tls_shown, send_traceparent, metadata, url_version) = (
             SELECT new.url, new.description, new.event_types, new.filter,
                    new.headers, new.format, new.enabled,
                    CASE WHEN NOT new.enabled
@@ -86,7 +86,7 @@ WITH before AS MATERIALIZED (
                    new.timeout_seconds, new.retry, new.max_retries,
                    new.rate_limit_per_second, new.max_concurrency, new.ordered,
                    new.signature_scheme, new.auth, new.auth_shown, new.tls,
-                   new.tls_shown, new.metadata,
+                   new.tls_shown, new.send_traceparent, new.metadata,
                    endpoints.url_version
                    + (new.url <> endpoints.url
                       OR new.enabled AND NOT endpoints.enabled)::int

@@ -38,6 +38,7 @@ class Configured:
     headers: str
     auth: bytes | None
     tls: bytes | None
+    send_traceparent: bool
     #: Those that sign, the current one first.
     keys: tuple[Key, ...]
 
@@ -53,6 +54,7 @@ class Configured:
             headers=orjson.loads(self.headers),
             auth=self.auth,
             tls=self.tls,
+            send_traceparent=self.send_traceparent,
         )
 
 
@@ -72,6 +74,7 @@ async def read_receivers(
             headers=row["headers"],
             auth=row["auth"],
             tls=row["tls"],
+            send_traceparent=row["send_traceparent"],
             keys=tuple(
                 Key(*key)
                 for key in zip(

@@ -3,7 +3,7 @@
 -- that are gone are left out.
 -- $1 endpoint_ids uuid[]
 SELECT endpoints.id, version, url_version, kind, url, timeout_seconds, headers, auth, tls,
-       keys.schemes, keys.sealed, keys.expire_at
+       send_traceparent, keys.schemes, keys.sealed, keys.expire_at
   FROM endpoints
  CROSS JOIN LATERAL (
         SELECT coalesce(array_agg(scheme ORDER BY turn), '{}')     AS schemes,

@@ -103,6 +103,8 @@ class Endpoint(TypedDict):
     """Its kind, and what of it is no secret; null when there is none."""
     tls: TlsAnswer | None
     """Null when it has no certificates of its own."""
+    send_traceparent: bool
+    """Whether it is told the trace of attempts that are traced."""
     metadata: Any
     """As it was given."""
     stats: EndpointStats
@@ -144,6 +146,7 @@ def endpoint(row: Row) -> Endpoint:
         "public_key": row["public_key"],
         "auth": as_stored(row["auth_shown"]),
         "tls": None if tls is None else orjson.loads(tls),
+        "send_traceparent": row["send_traceparent"],
         "metadata": as_stored(row["metadata"]),
         "stats": _stats(row, datetime.now(UTC)),
         "created_at": row["created_at"],

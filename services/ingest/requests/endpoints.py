@@ -143,6 +143,10 @@ class EndpointFields(BaseModel):
     """How it is shown who we are, beside the signature; null is not at all."""
     tls: EndpointTls | None = None
     """Certificates for the connection; null is those of the system, none of ours."""
+    send_traceparent: bool | None = None
+    """True: it is told the trace of attempts that are traced (W3C ``traceparent``);
+    false unless said.
+    """
     metadata: PlainObject | None = None
     """Any JSON object of your own, at most 64 KiB."""
 
