@@ -25,9 +25,10 @@ from libs.common.store import gauges
 from libs.common.store.gauges import Happened
 from services.ingest.http.errors import DURATION, REQUESTS
 
-#: How often to look (contract 4.8), and what part of the time looking may take.
+#: How often to look (contract 4.8), and what part of the time looking may take: little,
+#: because every process of the service looks for itself.
 _TURN_SECONDS: Final = 15.0
-_SHARE_MAX: Final = 0.02
+_SHARE_MAX: Final = 0.005
 
 #: What the contract counts, and which transitions that is.
 _COUNTED: Final = {
