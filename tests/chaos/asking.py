@@ -13,6 +13,9 @@ from tests.support.house import Tenant
 
 _PAUSE_SECONDS: Final = 0.2
 _ANSWER_SECONDS: Final = 40.0
+#: How many may ask again and again before nothing more is handed in.  Where a plan has
+#: no room, they would be more and more, and nobody else would get through.
+_WAITING_MAX: Final = 100
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Client:
     luck: random.Random
     #: Set when it is no use to ask again.
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    _waiting: int = 0
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether so many wait for an answer that there should be no more."""
+        return self._waiting >= _WAITING_MAX
 
     async def once(self, method: str, path: str, body: Any) -> Answer | None:
         """Ask once; None when there was no answer, or only that there is none now."""
@@ -66,9 +75,13 @@ class Client:
 
     async def surely(self, method: str, path: str, body: Any) -> Answer | None:
         """Ask until there is an answer; None when all was over before there was one."""
-        while not self.over.is_set():
-            answer = await self.once(method, path, body)
-            if answer is not None:
-                return answer
-            await asyncio.sleep(_PAUSE_SECONDS)
+        self._waiting += 1
+        try:
+            while not self.over.is_set():
+                answer = await self.once(method, path, body)
+                if answer is not None:
+                    return answer
+                await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            self._waiting -= 1
         return None

@@ -46,7 +46,8 @@ async def hand_in_work(
     numbers = count()
     async with asyncio.TaskGroup() as tasks:
         while not stopping.is_set():
-            tasks.create_task(one(next(numbers)))
+            if not client.has_enough:
+                tasks.create_task(one(next(numbers)))
             await asyncio.sleep(luck.expovariate(rate))
 
 

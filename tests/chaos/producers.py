@@ -71,7 +71,8 @@ class Producer:
                 tasks.create_task(self.keep_line(f"line {line}", stopping))
             while not stopping.is_set():
                 (make,) = self.luck.choices(makers, weights)
-                tasks.create_task(make())
+                if not self.client.has_enough:
+                    tasks.create_task(make())
                 await asyncio.sleep(self.luck.expovariate(rate))
 
     async def steady(self) -> None:
