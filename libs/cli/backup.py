@@ -226,8 +226,8 @@ async def _program(name: str, *arguments: str, server: int) -> list[str | Path]:
     """Return a command line of the program that is as old as the *server*.
 
     Older ones refuse it, and newer ones say what it does not know, but for those of 18,
-    which 17 understands.  It is that in PATH, or an embedded server's.  Raises `Unusable`
-    when there is none.
+    which 17 understands.  It is that in PATH, or an embedded server's.  Raises
+    `Unusable` when there is none.
     """
     found = shutil.which(name)
     if found is not None:
