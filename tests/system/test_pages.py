@@ -204,8 +204,8 @@ class Reader:
         """An endpoint, and the job of a delivery to it."""
         body = {"url": self.receiver, "event_types": ["known"]}
         endpoint = self.ask("POST", "/endpoints", body)["id"]
-        body = {"event_type": "known", "payload": 1}
-        message = self.ask("POST", "/messages", body)["id"]
+        said = {"event_type": "known", "payload": 1}
+        message = self.ask("POST", "/messages", said)["id"]
         [told, *_] = self.ask("GET", f"/messages/{message}")["deliveries"]
         return {"ENDPOINT": endpoint, "JOB": told["job_id"]}
 
