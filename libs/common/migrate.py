@@ -80,10 +80,7 @@ async def migrate(url: str) -> int:
         await conn.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await conn.execute(_RECORD)
         difference = await compare(conn)
-        if difference.altered:
-            raise SchemaMismatch(
-                f"{difference.altered[0].file} is not what was applied"
-            )
+        _require_unaltered(difference)
         if difference.unknown and difference.missing:
             raise SchemaMismatch(
                 f"the database has migrations unknown here: {difference.unknown}, "
