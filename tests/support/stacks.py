@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +99,22 @@ async def own_stack(data_dir: Path, **environment: str) -> AsyncIterator[OwnStac
     try:
         yield stack
     finally:
-        processes = stack.processes()
-        await stack.bellhop("stop")
-        for process in living(processes):
-            process.kill()
+        await _end(stack)
+
+
+async def _end(stack: OwnStack) -> None:
+    processes = stack.processes()
+    await stack.bellhop("stop")
+    for process in living(processes):
+        process.kill()
+
+
+@contextmanager
+def background_stack(data_dir: Path) -> Iterator[OwnStack]:
+    """Run a stack until the block ends, for whoever runs no event loop meanwhile."""
+    stack = OwnStack(data_dir)
+    try:
+        asyncio.run(stack.start())
+        yield stack
+    finally:
+        asyncio.run(_end(stack))

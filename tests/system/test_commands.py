@@ -1,6 +1,5 @@
 """The command line says what it did and what went wrong, on a stack of its own."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -12,7 +11,7 @@ import pytest
 
 from libs.cli.commands import TREE, Branch
 from tests.support.commands import shell_beside
-from tests.support.stacks import OwnStack, living
+from tests.support.stacks import background_stack
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/command-line.md").read_text()
@@ -22,15 +21,8 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     """A stack in the background, for all tests of this file."""
-    stack = OwnStack(tmp_path_factory.mktemp("stack") / "data")
-    try:
-        asyncio.run(stack.start())
+    with background_stack(tmp_path_factory.mktemp("stack") / "data") as stack:
         yield stack
-    finally:
-        processes = stack.processes()
-        asyncio.run(stack.bellhop("stop"))
-        for process in living(processes):
-            process.kill()
 
 
 @pytest.fixture

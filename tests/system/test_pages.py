@@ -26,7 +26,7 @@ import pytest
 from libs.cli.embedded.postgres_programs import PostgresPrograms
 from tests.support.commands import shell_beside
 from tests.support.databases import url_of
-from tests.support.stacks import OwnStack, living
+from tests.support.stacks import OwnStack, background_stack
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -136,15 +136,8 @@ def receiver():
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     """A stack in the background, for all tests of this file."""
-    stack = OwnStack(tmp_path_factory.mktemp("stack") / "data")
-    try:
-        asyncio.run(stack.start())
+    with background_stack(tmp_path_factory.mktemp("stack") / "data") as stack:
         yield stack
-    finally:
-        processes = stack.processes()
-        asyncio.run(stack.bellhop("stop"))
-        for process in living(processes):
-            process.kill()
 
 
 @pytest.fixture
