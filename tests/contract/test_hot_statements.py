@@ -67,6 +67,7 @@ COLD: dict[str, str] = {
 #: Why a statement may sort rows of a large table.
 _OF_ONE = "those of one job, workflow, endpoint, queue, line or worker"
 SORTED: dict[str, str] = {
+    "attempts.list_attempts": _OF_ONE,
     "attempts.list_failed_at_endpoint": _ASKED,
     "attempts.list_of_endpoint": _ASKED,
     "closures.lanes_of_queue": _OF_ONE,
