@@ -63,7 +63,10 @@ class Batcher(Generic[Item, Answer]):
         self._lanes: Final = lanes
         self._weigh = weigh
         self._weight_max: Final = weight_max
-        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        #: Each with those that it came with, if they keep their order.
+        self._waiting: list[tuple[Item, asyncio.Future[Answer], object]] = []
+        #: Those of whom a part is under way while the rest waits for it.
+        self._split: set[object] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self._carrying = 0
         self._is_patient = False
@@ -74,19 +77,26 @@ class Batcher(Generic[Item, Answer]):
     async def put(self, item: Item) -> Answer:
         """Carry *item* in the next batch; return its answer or raise its error."""
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, future, None))
         self._start()
         return await future
 
-    async def put_all(self, items: Sequence[Item]) -> list[Answer]:
+    async def put_all(
+        self, items: Sequence[Item], *, in_order: bool = False
+    ) -> list[Answer]:
         """Carry *items* in as few batches as they fit in; return their answers.
 
-        Raises the first error among them, after all of them have ended.
+        Those that are *in_order* never go in two batches at once, of which the second
+        could overtake the first.  Raises the first error among them, after all of them
+        have ended.
         """
         futures: list[asyncio.Future[Answer]] = [
             self._loop.create_future() for _ in items
         ]
-        self._waiting.extend(zip(items, futures, strict=True))
+        company = object() if in_order else None
+        self._waiting += [
+            (item, future, company) for item, future in zip(items, futures, strict=True)
+        ]
         self._start()
         # Cancels them all with its caller, and looks at every error.
         await asyncio.gather(*futures, return_exceptions=True)
@@ -119,21 +129,33 @@ class Batcher(Generic[Item, Answer]):
     async def _carry(self) -> None:
         took_seconds = 0.0
         try:
-            while self._waiting:
+            while self._waiting and self._waiting[0][2] not in self._split:
                 if _MANY <= len(self._waiting) < self._batch_max:
                     await self._gather(_GATHER_TIMES * took_seconds)
                 await self._board()
-                size = self._next_size()
-                batch = self._waiting[:size]
-                del self._waiting[:size]
-                batch = [(item, future) for item, future in batch if not future.done()]
-                if batch:
-                    began_at = self._loop.time()
-                    await self._try(batch)
-                    took_seconds = self._loop.time() - began_at
+                # Meanwhile another lane may have gone with the first of those.
+                if not self._waiting or self._waiting[0][2] in self._split:
+                    break
+                began_at = self._loop.time()
+                await self._carry_next()
+                took_seconds = self._loop.time() - began_at
         finally:
             self._carrying -= 1
             self._start()
+
+    async def _carry_next(self) -> None:
+        size = self._next_size()
+        aboard = self._waiting[:size]
+        del self._waiting[:size]
+        company = aboard[-1][2]
+        if company is not None and self._waiting and self._waiting[0][2] is company:
+            self._split.add(company)
+        try:
+            batch = [(item, future) for item, future, _ in aboard if not future.done()]
+            if batch:
+                await self._try(batch)
+        finally:
+            self._split.discard(company)
 
     def _next_size(self) -> int:
         """Return how many of those who wait go together."""
@@ -141,7 +163,7 @@ class Batcher(Generic[Item, Answer]):
         if self._weigh is None:
             return most
         weight = 0
-        for size, (item, _) in enumerate(self._waiting[:most]):
+        for size, (item, *_) in enumerate(self._waiting[:most]):
             weight += self._weigh(item)
             if size and weight > self._weight_max:
                 return size

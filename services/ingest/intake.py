@@ -137,7 +137,9 @@ class Intake:
             return []
         try:
             if wanted_jobs[0].plan.unlimited:
-                answers = await self._batcher.put_all(wanted_jobs)
+                answers = await self._batcher.put_all(
+                    wanted_jobs, in_order=any(job.line for job in wanted_jobs)
+                )
             else:
                 answers = await self._create_counted(wanted_jobs)
             told = [

@@ -358,3 +358,46 @@ async def test_what_is_heavy_goes_in_batches_of_its_own(table):
     await asyncio.gather(*(batcher.put(n) for n in (4, 6, 1, 12, 3, 2, 2, 2)))
 
     assert table.batches == [[4, 6], [1], [12], [3, 2, 2], [2]]
+
+
+async def test_what_is_in_order_is_not_overtaken_by_its_own_rest(table):
+    batcher = batcher_of(table, batch_max=4, lanes=3)
+    table.shut()
+    first = asyncio.create_task(batcher.put_all(["a", "b"]))
+    row = asyncio.create_task(batcher.put_all([1, 2, 3, 4, 5], in_order=True))
+    later = asyncio.create_task(batcher.put("z"))
+    await until(lambda: table.batches)
+    # Long enough for everybody to lose patience.
+    await asyncio.sleep(0.05)
+    assert table.batches == [["a", "b", 1, 2]]
+
+    table.open()
+
+    assert await row == [f"stored {n}" for n in (1, 2, 3, 4, 5)]
+    await asyncio.gather(first, later)
+    assert table.batches == [["a", "b", 1, 2], [3, 4, 5, "z"]]
+
+
+async def test_a_row_that_fails_lets_others_go_on(table):
+    batcher = batcher_of(table, batch_max=2, lanes=2)
+    table.error = Unavailable("postgres is away")
+    row = asyncio.create_task(batcher.put_all([1, 2, 3], in_order=True))
+
+    with pytest.raises(Unavailable):
+        await row
+
+    assert await batcher.put("z") == "stored z"
+    assert table.batches[:2] == [[1, 2], [3]]
+
+
+async def test_what_has_no_order_goes_side_by_side(table):
+    batcher = batcher_of(table, batch_max=2, lanes=2)
+    table.shut()
+    rows = asyncio.create_task(batcher.put_all([1, 2, 3]))
+    await until(lambda: table.batches)
+    later = asyncio.create_task(batcher.put("z"))
+
+    await until(lambda: table.batches == [[1, 2], [3, "z"]])
+
+    table.open()
+    await asyncio.gather(rows, later)
