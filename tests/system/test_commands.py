@@ -164,13 +164,14 @@ def test_the_doctor_says_that_all_is_well_and_what_is_not(shell):
 def test_top_shows_what_changes_while_it_runs(shell):
     said = shell.run(
         """
-        (timeout 20 bellhop top --json --interval 0.5 > pictures || true) &
+        timeout 60 bellhop top --json --interval 0.5 > pictures &
+        TOP=$!
         until test -s pictures; do sleep 0.1; done
         bellhop jobs create watched '{}'
         until tail -n 1 pictures | grep -q '"queue": "watched", "pending": 1'; do
             sleep 0.1
         done
-        wait
+        kill $TOP; wait $TOP || true
         """
     )
 
