@@ -63,16 +63,18 @@ async def consumer_for(client: nats.NATS, asked: argparse.Namespace) -> str:
     return said["consumer"]
 
 
-async def follow(client: nats.NATS, asked: argparse.Namespace) -> None:
-    """Take events, handle and acknowledge them, until there is trouble."""
+async def follow(
+    client: nats.NATS, asked: argparse.Namespace, stopping: asyncio.Event
+) -> None:
+    """Take events, handle and acknowledge them, until stopped or in trouble."""
     name = await consumer_for(client, asked)
     # What JetStream's API is called in the account of an organization.
     jetstream = client.jetstream(domain="bellhop")
     subscription = await jetstream.pull_subscribe_bind(name, stream=STREAM)
     seen = Seen()
-    while True:
+    while not stopping.is_set():
         try:
-            messages = await subscription.fetch(100, timeout=5)
+            messages = await subscription.fetch(100, timeout=1)
         except TimeoutError:
             continue
         for message in messages:
@@ -84,7 +86,7 @@ async def follow(client: nats.NATS, asked: argparse.Namespace) -> None:
 
 
 async def main() -> None:
-    """Follow for ever; after trouble, anew."""
+    """Follow until SIGINT or SIGTERM; after trouble, anew."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("organization", help="its id")
     parser.add_argument("--filter", default=">", help="e.g. mail.> or @worker.>")
@@ -94,22 +96,18 @@ async def main() -> None:
         os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
         max_reconnect_attempts=-1,
     )
-    following = asyncio.current_task()
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(stop, following.cancel)
-    try:
-        while True:
-            try:
-                await follow(client, asked)
-            except (Error, JetStreamError, NotGivenError, OSError) as error:
-                # The server restarts, or lost the consumer with its disk: once more.
-                print(f"# {error!r}", flush=True)
-                await asyncio.sleep(1)
-    except asyncio.CancelledError:
-        # The server is to know that nobody waits here any more, before another begins:
-        # what it still gives to this one comes again only when that was due to be
-        # acknowledged.
-        await client.drain()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    while not stopping.is_set():
+        try:
+            await follow(client, asked, stopping)
+        except (Error, JetStreamError, NotGivenError, OSError) as error:
+            # The server restarts, or lost the consumer with its disk: once more.
+            print(f"# {error!r}", flush=True)
+            await asyncio.sleep(1)
+    # What was taken is acknowledged by now, and the server waits for nobody here.
+    await client.close()
 
 
 if __name__ == "__main__":
