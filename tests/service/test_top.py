@@ -83,7 +83,8 @@ async def test_it_goes_on_when_bellhop_starts_again(house, api, tenant, streamer
     async with top(house, tenant.api_key) as pictures:
         await until(lambda: pictures.counts("mail") == (1, True), at_most=20)
         await house.stop("ingest")
-        await until(lambda: pictures.counts("mail") == (1, False), at_most=20)
+        await until(lambda: not pictures.counts("mail")[1], at_most=20)
+        assert pictures.counts("mail")[0], "this is how it was"
         assert house.base_url in pictures.last["unreachable"]
 
         await house.start("ingest", streamer_url=streamer_url)

@@ -82,6 +82,22 @@ def test_what_happens_while_other_queues_are_read_still_counts():
     assert [row["pending"] for row in made.rows()] == [8, 0]
 
 
+def test_figures_that_events_moved_are_read_again():
+    made = board()
+    assert made.moved_to_read() == []
+    made.happened(Frame("1", "JobCreated", {"queue_name": "mail"}))
+    made.happened(changed("scheduled", "pending", queue="idle"))
+    assert made.moved_to_read() == ["mail", "idle"]
+
+    made.take_figures("mail", COUNTS)
+    assert made.queues["mail"]["pending"] == 5, "it was counted when it was read"
+    assert made.moved_to_read() == ["idle"]
+
+    made.forget("idle")
+    assert made.moved_to_read() == []
+    assert [row["queue"] for row in made.rows()] == ["mail"]
+
+
 def test_a_queue_that_is_gone_is_forgotten():
     made = board()
     made.take_queues([{"queue_name": "idle", "paused": False}])

@@ -1,8 +1,9 @@
 """What `bellhop top` shows: how things stood when they were read, and what came since.
 
-Nobody is asked again for what events tell; what they do not (purged jobs, figures of
-endpoints) is read anew now and then.  Each queue's figures are taken when they come, so
-that what happens while others are read still counts.
+What happened shortly before figures were read may be told after them, and is then
+counted twice: figures that events moved are read anew soon after.  So is now and then
+what events do not tell (purged jobs, figures of endpoints).  Each queue's figures are
+taken when they come, so that what happens while others are read still counts.
 """
 
 import enum
@@ -28,6 +29,8 @@ class Part(enum.Enum):
     QUEUES = enum.auto()
     #: The figures of all queues.
     FIGURES = enum.auto()
+    #: The figures that events moved.
+    MOVED = enum.auto()
     WORKERS = enum.auto()
     ENDPOINTS = enum.auto()
 
@@ -49,6 +52,8 @@ class Board:
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     stale: set[Part] = field(default_factory=lambda: {*Part})
+    #: Whose figures events moved since they were read.
+    moved: set[str] = field(default_factory=set)
     #: Why nothing could be read the last time, in words.
     unreachable: str | None = None
     _lately: deque[tuple[float, str, str]] = field(default_factory=deque)
@@ -62,12 +67,19 @@ class Board:
         self.queues = {name: self._queue(name) for name in paused}
         self.paused = {name for name, it_is in paused.items() if it_is}
         self._read_at = {k: v for k, v in self._read_at.items() if k in paused}
+        self.moved &= paused.keys()
 
     def take_figures(self, name: str, stats: Mapping[str, Any]) -> None:
         """Take how a queue stands."""
         places = {place: stats[f"{place}_jobs"] for place in _PLACES}
         self.queues[name] = Counter(places)
         self._read_at[name] = time.monotonic()
+        self.moved.discard(name)
+
+    def forget(self, name: str) -> None:
+        """Forget a queue: it is gone."""
+        self.queues.pop(name, None)
+        self.moved.discard(name)
 
     def take_workers(self, rows: Iterable[dict[str, Any]]) -> None:
         """Take the workers."""
@@ -79,6 +91,11 @@ class Board:
         aged = sorted(self.queues, key=lambda name: self._read_at.get(name, 0.0))
         return [*dict.fromkeys([*shown, *aged[:SHOWN_MAX]])]
 
+    def moved_to_read(self) -> list[str]:
+        """Return those of `moved` that are to be read next: what is shown first."""
+        moved = [row["queue"] for row in self.rows() if row["queue"] in self.moved]
+        return moved[:SHOWN_MAX]
+
     # --- what happened ----------------------------------------------------------------
 
     def happened(self, frame: Frame) -> None:
@@ -88,12 +105,14 @@ class Board:
         match frame.type:
             case "JobCreated":
                 self._queue(queue)["pending"] += 1
+                self.moved.add(queue)
                 self._note(queue, "created")
             case "JobStatusChange":
                 counts = self._queue(queue)
                 old, new = str(data["old_status"]), str(data["new_status"])
                 counts[old] = max(0, counts[old] - 1)
                 counts[new] += 1
+                self.moved.add(queue)
                 if new == "completed":
                     self._note(queue, "completed")
             case "JobFailed":

@@ -31,13 +31,14 @@ async def follow(
     *,
     params: Mapping[str, Any],
     say: Callable[[str], None],
+    begun: Callable[[], None] = lambda: None,
     patient: bool = False,
 ) -> AsyncIterator[Frame]:
     """Give every frame of a stream; connect again, with jitter, when it breaks.
 
-    *say* is told of breaks.  The stream of a job ends with the job; others never do.
-    Raises `Refused`, and, unless *patient*, `Unreachable` when nobody answers the first
-    time.
+    *say* is told of breaks, *begun* is called whenever the stream is open.  The stream
+    of a job ends with the job; others never do.  Raises `Refused`, and, unless
+    *patient*, `Unreachable` when nobody answers the first time.
     """
     last_id: str | None = None
     failures = 0
@@ -46,6 +47,7 @@ async def follow(
             async with api.open_stream(path, params=params, last_id=last_id) as answer:
                 if answer.status == _NOTHING_MORE:
                     return
+                begun()
                 # Having been away, it begins where it stopped and nowhere else.
                 params = {k: v for k, v in params.items() if k != "since"}
                 async for frame in _frames(answer.content):

@@ -8,6 +8,7 @@ import termios
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 import click
@@ -23,9 +24,10 @@ _QUEUES_MAX: Final = 200
 _ALL: Final = 2**31
 #: How many requests there are at once.
 _SIDE_BY_SIDE: Final = 8
-#: How often it is looked whether something is to be read; what events do not tell is
-#: so after a while.
+#: How often it is looked whether something is to be read; what events moved, and what
+#: they do not tell, is so after a while.
 _LOOK_SECONDS: Final = 1.0
+_MOVED_SECONDS: Final = 5.0
 _STALE_SECONDS: Final = 30.0
 
 
@@ -66,12 +68,18 @@ async def top(api: Api, out: Output, *, interval: float) -> None:
 
 
 async def _follow(api: Api, board: Board) -> None:
-    """Note what happens, until cancelled; after a break everything is read anew."""
+    """Note what happens, until cancelled.
 
-    def broke(_: str) -> None:
+    Everything is read anew when the stream breaks, to see whether anybody answers, and
+    when it is open (again), since nobody told us of what happened before.
+    """
+
+    def read_anew(_: str = "") -> None:
         board.stale |= {*Part}
 
-    async for frame in follow(api, "/events", params={}, say=broke, patient=True):
+    async for frame in follow(
+        api, "/events", params={}, say=read_anew, begun=read_anew, patient=True
+    ):
         board.happened(frame)
 
 
@@ -79,9 +87,12 @@ async def _keep_fresh(api: Api, board: Board) -> None:
     """Read anew what is stale, until cancelled; while nobody answers, try again."""
     loop = asyncio.get_running_loop()
     read_at = loop.time()
+    aged_at = read_at
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        if loop.time() - read_at > _STALE_SECONDS:
+        if board.moved and loop.time() - read_at > _MOVED_SECONDS:
+            board.stale.add(Part.MOVED)
+        if loop.time() - aged_at > _STALE_SECONDS:
             board.stale |= {Part.QUEUES, Part.WORKERS, Part.ENDPOINTS}
         if not board.stale:
             continue
@@ -96,6 +107,8 @@ async def _keep_fresh(api: Api, board: Board) -> None:
         else:
             board.unreachable = None
             read_at = loop.time()
+            if Part.QUEUES in wanted:
+                aged_at = read_at
 
 
 async def _read(api: Api, board: Board) -> None:
@@ -108,6 +121,8 @@ async def _read(api: Api, board: Board) -> None:
         await _read_figures(
             api, board, [*board.queues] if everything else board.names_to_read()
         )
+    elif Part.MOVED in parts:
+        await _read_figures(api, board, board.moved_to_read())
     if Part.WORKERS in parts:
         board.take_workers(await _list_workers(api))
     if Part.ENDPOINTS in parts:
@@ -117,7 +132,14 @@ async def _read(api: Api, board: Board) -> None:
 
 async def _read_figures(api: Api, board: Board, names: list[str]) -> None:
     async def one(name: str) -> None:
-        board.take_figures(name, await api.ask("GET", at("queues", name, "stats")))
+        try:
+            stats = await api.ask("GET", at("queues", name, "stats"))
+        except Refused as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            board.forget(name)
+        else:
+            board.take_figures(name, stats)
 
     for begin in range(0, len(names), _SIDE_BY_SIDE):
         await asyncio.gather(*map(one, names[begin : begin + _SIDE_BY_SIDE]))
