@@ -10,7 +10,6 @@ from urllib.parse import quote
 from libs.common.messages import Event, JobChanged
 from libs.common.streams import Message
 
-_JSON: Final = "application/json"
 #: Printable ASCII, but space, quote and percent: the others are escaped.
 _PLAIN: Final = "".join(set(string.punctuation) - set('"%'))
 
@@ -23,16 +22,15 @@ def message(word: Event) -> Message:
         if isinstance(word, JobChanged)
         else quote(word.resource_id, safe=_PLAIN)
     )
-    headers = {
-        "Nats-Msg-Id": word.id,
-        "Content-Type": _JSON,
-        "ce-specversion": "1.0",
-        "ce-id": word.id,
-        # With the id unique among all houses there are.
-        "ce-source": f"/bellhop/organizations/{word.organization_id}",
-        "ce-type": word.type,
-        "ce-time": word.time,
-        "ce-subject": about,
-        "ce-datacontenttype": _JSON,
-    }
-    return Message(word.subject_of_this(), headers, word.encode())
+    # The id is unique among all houses there are with the source.
+    head = (
+        "Content-Type: application/json\r\n"
+        "ce-specversion: 1.0\r\n"
+        f"ce-id: {word.id}\r\n"
+        f"ce-source: /bellhop/organizations/{word.organization_id}\r\n"
+        f"ce-type: {word.type}\r\n"
+        f"ce-time: {word.time}\r\n"
+        f"ce-subject: {about}\r\n"
+        "ce-datacontenttype: application/json\r\n"
+    )
+    return Message(word.subject_of_this(), word.id, head, word.encode())

@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 import uuid_utils.compat
+from asyncpg.pgproto import pgproto
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -27,9 +28,18 @@ def born_at(id_: UUID) -> datetime:
     return _EPOCH + (id_.int >> 80) * _MILLISECOND
 
 
+def read_id(text: str) -> UUID:
+    """Return the id that *text* spells: 32 hexadecimal digits, hyphens between them.
+
+    Raises `ValueError`.
+    """
+    # Of seven times the speed, and the one that Postgres's rows have.
+    return pgproto.UUID(text)
+
+
 def parse_id(text: str) -> UUID | None:
     """Return the id that *text* spells, or None: a malformed id names nothing."""
     try:
-        return UUID(text)
+        return read_id(text)
     except ValueError:
         return None

@@ -43,10 +43,15 @@ _AFTER: Final = nats.js.api.Header.EXPECTED_LAST_MSG_ID.value
 
 
 class Message(NamedTuple):
-    """Something for a stream; ``headers`` hold its ``Nats-Msg-Id``."""
+    """Something for a stream, which keeps a second one of the same *id_* out.
+
+    *head* is its other headers as the protocol has them: ``name: text`` and a line
+    break each.
+    """
 
     subject: str
-    headers: dict[str, str]
+    id_: str
+    head: str
     data: bytes
 
 
@@ -58,7 +63,7 @@ async def send(
     Raises `Undecided` when that is not known, `Unavailable` when it surely does not
     have it.
     """
-    message = Message(subject, {_ID: id_}, data)
+    message = Message(subject, id_, "", data)
     try:
         await _send(bus, message)
     except _STREAM_MISSING:
@@ -97,26 +102,20 @@ def _chained(messages: Sequence[Message]) -> Iterator[Message]:
     """Yield messages, each but the first with the id of the one before it."""
     before = None
     for message in messages:
-        id_ = message.headers[_ID]
+        subject, id_, head, data = message
         if before is None:
             yield message
         else:
-            headers = {**message.headers, _AFTER: before}
-            yield Message(message.subject, headers, message.data)
+            yield Message(subject, id_, f"{_AFTER}: {before}\r\n{head}", data)
         before = id_
 
 
 def _written(message: Message) -> bytes:
-    """Return a message as the protocol has it; its headers hold no line breaks."""
-    head = "".join([f"{name}: {text}\r\n" for name, text in message.headers.items()])
-    block = f"NATS/1.0\r\n{head}\r\n".encode()
-    return b"HPUB %s %d %d\r\n%s%s\r\n" % (
-        message.subject.encode(),
-        len(block),
-        len(block) + len(message.data),
-        block,
-        message.data,
-    )
+    """Return a message as the protocol has it."""
+    subject, id_, head, data = message
+    block = f"NATS/1.0\r\n{_ID}: {id_}\r\n{head}\r\n".encode()
+    sizes = len(block), len(block) + len(data)
+    return b"HPUB %s %d %d\r\n%s%s\r\n" % (subject.encode(), *sizes, block, data)
 
 
 async def _send(bus: Bus, message: Message) -> nats.js.api.PubAck:
@@ -127,7 +126,10 @@ async def _send(bus: Bus, message: Message) -> nats.js.api.PubAck:
             message.subject,
             message.data,
             timeout=_ACK_SECONDS,
-            headers=message.headers,
+            headers={
+                _ID: message.id_,
+                **dict(line.split(": ", 1) for line in message.head.splitlines()),
+            },
         )
     except _STREAM_MISSING:
         raise

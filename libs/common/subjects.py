@@ -3,6 +3,7 @@
 The subjects of words are theirs (`libs.common.messages`).
 """
 
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ INGEST: Final = "bellhop.ingest"
 CONSUMERS: Final = "bellhop.consumers"
 
 
+@lru_cache(maxsize=4096)
 def token(text: str) -> str:
     """Return user text as one subject token: reversible, nothing NATS gives a meaning.
 

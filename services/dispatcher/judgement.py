@@ -8,7 +8,6 @@ while the job has retries left.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID
 
 import orjson
 
@@ -18,6 +17,7 @@ from libs.common.backoff import (
     parse_retry_after,
     policy_of,
 )
+from libs.common.ids import read_id
 from libs.common.messages import Verdict
 from libs.common.store.settlement import Death, How, Policy, Settled
 
@@ -86,8 +86,8 @@ def _settled(verdict: Verdict, fate: Fate) -> Settled:
         error = f"HTTP {verdict.status}"
     headers = verdict.headers
     return Settled(
-        job_id=UUID(verdict.job_id),
-        lease_id=UUID(verdict.lease_id),
+        job_id=read_id(verdict.job_id),
+        lease_id=read_id(verdict.lease_id),
         how=fate.how,
         delay_seconds=fate.delay_seconds,
         death=fate.death,

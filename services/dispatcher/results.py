@@ -5,7 +5,6 @@ import random
 from collections import Counter as Tally
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
@@ -14,7 +13,7 @@ from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Question, read, sparing
 from libs.common.db import Pool, borrow
 from libs.common.errors import Transient
-from libs.common.ids import parse_id
+from libs.common.ids import parse_id, read_id
 from libs.common.loops import Doorbell, pause
 from libs.common.messages import AttemptsEnded, Verdict
 from libs.common.store import settlement
@@ -125,7 +124,7 @@ class Results:
 
     async def _settle(self, verdicts: Sequence[Verdict]) -> None:
         failed = [
-            (UUID(verdict.job_id), UUID(verdict.lease_id), None)
+            (read_id(verdict.job_id), read_id(verdict.lease_id), None)
             for verdict in verdicts
             if verdict.sent and not is_delivered(verdict)
         ]
@@ -141,7 +140,7 @@ class Results:
             if (
                 settled := judge(
                     verdict,
-                    policies.get(UUID(verdict.job_id)),
+                    policies.get(read_id(verdict.job_id)) if policies else None,
                     luck=random.random(),  # noqa: S311 - jitter, no secret
                 )
             )

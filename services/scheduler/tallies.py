@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from libs.common.store import missed, tallies
 from libs.common.store.journal import Entry
 from libs.common.store.tallies import Credit, Tally
 
-_BUCKET_MINUTES: Final = 5
+#: In seconds.
+_BUCKET: Final = 300
 _FINE_FOR: Final = timedelta(days=2)
 _FOLD_BATCH: Final = 1000
 
@@ -32,11 +33,11 @@ _SILENT: Final = _Told()
 
 def summed(entries: Sequence[Entry]) -> tuple[list[Tally], list[Credit]]:
     """Return what *entries* come to: by lane, time and transition, and by worker."""
-    sums: dict[tuple[int, datetime, str], list[float]] = {}
+    sums: dict[tuple[int, int, str], list[float]] = {}
     done: dict[tuple[str, UUID], list[int]] = {}
     for entry in entries:
         told = _TOLD.decode(entry.details) if entry.details else _SILENT
-        key = entry.lane_id, _bucket(entry.at), entry.transition
+        key = entry.lane_id, int(entry.at.timestamp()) // _BUCKET, entry.transition
         mine = sums.setdefault(key, [0, 0.0, 0.0])
         mine[0] += 1
         mine[1] += told.duration_ms or 0.0
@@ -47,8 +48,8 @@ def summed(entries: Sequence[Entry]) -> tuple[list[Tally], list[Credit]]:
             both[0 if entry.transition == "completed" else 1] += 1
     return (
         [
-            Tally(*key, int(jobs), duration, wait)
-            for key, (jobs, duration, wait) in sums.items()
+            Tally(lane_id, _begin(bucket), transition, int(jobs), duration, wait)
+            for (lane_id, bucket, transition), (jobs, duration, wait) in sums.items()
         ],
         [
             Credit(*name, completed, failed)
@@ -75,7 +76,5 @@ async def fold_old(
     await every(every_seconds, turn, stopping=stopping)
 
 
-def _bucket(at: datetime) -> datetime:
-    return at.replace(
-        minute=at.minute - at.minute % _BUCKET_MINUTES, second=0, microsecond=0
-    )
+def _begin(bucket: int) -> datetime:
+    return datetime.fromtimestamp(bucket * _BUCKET, UTC)

@@ -1,10 +1,10 @@
 """Jobs in the hands of workers: whose they are, and for how long."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from libs.common.ids import new_id
 from libs.common.store import invariants, jobs, journal, leases, settlement

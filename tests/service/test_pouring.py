@@ -19,7 +19,8 @@ def numbered(first, last, *, size=10):
     return [
         Message(
             "bellhop.events.o.q.j.created",
-            {"Nats-Msg-Id": str(number)},
+            str(number),
+            "",
             str(number).encode().ljust(size),
         )
         for number in range(first, last + 1)
@@ -71,10 +72,8 @@ async def test_they_are_stored_in_order(bus, client, count):
 
 
 async def test_the_subject_headers_and_data_are_what_was_given(bus, client):
-    message = Message(
-        "bellhop.events.a.b", {"Nats-Msg-Id": "1", "ce-id": "a b: c"}, b"{}"
-    )
-    other = Message("bellhop.events.a.c", {"Nats-Msg-Id": "2", "ce-id": "2"}, b"")
+    message = Message("bellhop.events.a.b", "1", "ce-id: a b: c\r\n", b"{}")
+    other = Message("bellhop.events.a.c", "2", "ce-id: 2\r\n", b"")
 
     await poured(bus, [message, other, *numbered(3, 3)])
 

@@ -1,7 +1,8 @@
 """What the event stream is to be told: transitions and notices, in one order."""
 
-from dataclasses import dataclass, fields
 from typing import Final
+
+import msgspec
 
 from libs.common.db import Conn, Row
 from libs.common.sql import load
@@ -13,11 +14,10 @@ SQL: Final = load(__package__, "announcing")
 #: Events are for many, and those with large tags would crowd out the others.
 TAGS_BYTES_MAX: Final = 4096
 #: A row begins with what stands in the journal, or in the notices.
-_OF_ENTRY: Final = len(fields(Entry))
+_OF_ENTRY: Final = len(Entry.__struct_fields__)
 
 
-@dataclass(frozen=True, slots=True)
-class Transitioned:
+class Transitioned(msgspec.Struct, frozen=True):
     """A transition, and what its job may be asked for by; *tags* is JSON or None."""
 
     entry: Entry

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from libs.common.db import Conn
 from libs.common.ids import new_id
 from libs.common.sql import load
@@ -24,8 +26,7 @@ _NO_FLOORS: Final[Floors] = {}
 WORK_BYTES_MAX: Final = 7 * 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """A push job that a dispatcher now owns, with what is needed to carry it."""
 
     job_id: UUID
@@ -63,8 +64,7 @@ class Asked:
     lease: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedWork:
+class ClaimedWork(msgspec.Struct, frozen=True):
     """A job that a worker now owns, whole; *payload* and *tags* are JSON."""
 
     lane_id: int

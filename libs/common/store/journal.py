@@ -1,10 +1,11 @@
 """The journal: a job's history, and the source of the event stream."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from libs.common.db import Conn, Row
 from libs.common.sql import load
@@ -12,16 +13,14 @@ from libs.common.sql import load
 SQL: Final = load(__package__, "journal")
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(msgspec.Struct, frozen=True):
     """A point in the journal: everything up to it was announced."""
 
     xid: str
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One transition; *details* is JSON or None."""
 
     seq: int

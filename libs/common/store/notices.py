@@ -1,9 +1,10 @@
 """Notices: what happened beside the transitions of jobs, told to whoever asked."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from libs.common.db import Conn
 from libs.common.sql import load
@@ -12,8 +13,7 @@ from libs.common.store.journal import Position
 SQL: Final = load(__package__, "notices")
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """One thing that happened; *data* is a JSON object."""
 
     seq: int

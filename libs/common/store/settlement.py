@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
+import msgspec
 import orjson
 
 from libs.common.db import Conn
@@ -33,8 +34,7 @@ class Policy:
     to_endpoint: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """How one attempt ended, and what becomes of its job.
 
     A batch's job is named by its lease.  A worker's is named by *owner*, its
@@ -60,8 +60,7 @@ class Settled:
     result: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(msgspec.Struct, frozen=True):
     """A job that was settled: it left this lane's leased jobs.
 
     *index* is its place among the attempts that were told.  *left_line*: it was its

@@ -1,7 +1,7 @@
 """Who is told what happens: read and counted in the transaction that tells it."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -13,7 +13,7 @@ from libs.common.store.journal import Entry, Position
 SQL: Final = load(__package__, "telling")
 
 #: A row begins with what stands in the journal.
-_OF_ENTRY: Final = len(fields(Entry))
+_OF_ENTRY: Final = len(Entry.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
