@@ -5,6 +5,7 @@ the test run starts by itself; what needs a server of its own is then skipped.
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,6 +30,11 @@ FOREIGN_NATS = os.environ.get("BELLHOP_TEST_NATS_URL")
 # As it comes, structlog draws every traceback with all that is in scope, which holds up
 # the loop of the services under test for seconds.
 structlog.configure(processors=[structlog.processors.add_log_level, *FOR_PEOPLE])
+
+# What a shell runs in its background passes over Ctrl-C, and so would each program that
+# a test starts and then ends by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

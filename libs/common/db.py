@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 import asyncpg
+from asyncpg.pgproto import pgproto
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -52,6 +54,14 @@ BY_KEY: Final = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
+
+
+def read_id(text: str) -> UUID:
+    """Return the id that *text* spells, as rows have it; raises `ValueError`.
+
+    Postgres's own kind is read with an eighth of the work of Python's, and equals it.
+    """
+    return pgproto.UUID(text)
 
 
 class Connections(Collector):

@@ -9,7 +9,6 @@ from typing import Final
 from uuid import UUID
 
 import uuid_utils.compat
-from asyncpg.pgproto import pgproto
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -28,18 +27,9 @@ def born_at(id_: UUID) -> datetime:
     return _EPOCH + (id_.int >> 80) * _MILLISECOND
 
 
-def read_id(text: str) -> UUID:
-    """Return the id that *text* spells: 32 hexadecimal digits, hyphens between them.
-
-    Raises `ValueError`.
-    """
-    # Of seven times the speed, and the one that Postgres's rows have.
-    return pgproto.UUID(text)
-
-
 def parse_id(text: str) -> UUID | None:
     """Return the id that *text* spells, or None: a malformed id names nothing."""
     try:
-        return read_id(text)
+        return UUID(text)
     except ValueError:
         return None

@@ -17,7 +17,7 @@ from libs.common.backoff import (
     parse_retry_after,
     policy_of,
 )
-from libs.common.ids import read_id
+from libs.common.db import read_id
 from libs.common.messages import Verdict
 from libs.common.store.settlement import Death, How, Policy, Settled
 

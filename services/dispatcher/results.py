@@ -11,9 +11,8 @@ from prometheus_client import Counter
 
 from libs.common.aftermath import follow_up
 from libs.common.bus import Bus, Question, read, sparing
-from libs.common.db import Pool, borrow
+from libs.common.db import Pool, borrow, read_id
 from libs.common.errors import Transient
-from libs.common.ids import parse_id, read_id
 from libs.common.loops import Doorbell, pause
 from libs.common.messages import AttemptsEnded, Verdict
 from libs.common.store import settlement
@@ -169,4 +168,9 @@ class Results:
 
 def _names_a_lease(verdict: Verdict) -> bool:
     """Return whether the ids are ids; what names nothing settles nothing."""
-    return None not in (parse_id(verdict.job_id), parse_id(verdict.lease_id))
+    try:
+        read_id(verdict.job_id)
+        read_id(verdict.lease_id)
+    except ValueError:
+        return False
+    return True
