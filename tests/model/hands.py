@@ -62,7 +62,8 @@ class Scene:
     def __init__(self, url: str) -> None:
         self.url = url
         self.loop = uvloop.new_event_loop()
-        self.watch = self.connect()
+        # Whoever clears the tables waits for what cleans them up.
+        self.watch = self.connect(lock_timeout="0")
         self.lines = [
             self.do(stock.open_line(self.watch, queue_name=queue, push=push))
             for queue, push in (("mail", True), ("work", False))
@@ -73,8 +74,9 @@ class Scene:
         """Wait for *coroutine*."""
         return self.loop.run_until_complete(coroutine)
 
-    def connect(self) -> Any:
-        return self.do(asyncpg.connect(self.url, server_settings=_SETTINGS))
+    def connect(self, **settings: str) -> Any:
+        settings = _SETTINGS | settings
+        return self.do(asyncpg.connect(self.url, server_settings=settings))
 
     def close(self) -> None:
         self.do(self.watch.close())
@@ -212,7 +214,7 @@ class Hands(RuleBasedStateMachine):
 
         def statement(hand, _):
             told = {}
-            for line, one in self._some_handed():
+            for line, one in self._some_handed(hand):
                 how = self.luck.choice(_HOWS)
                 make = stock.ended if line.push else stock.worked
                 arguments = (one, how) if line.push else (line, one, how)
@@ -233,10 +235,12 @@ class Hands(RuleBasedStateMachine):
 
         self._act(statement)
 
-    def _some_handed(self):
-        """Return some of what was handed out lately, and one of whenever it was."""
+    def _some_handed(self, hand):
+        """Return some that are held, some handed out lately, and one of whenever."""
+        held = [(line, one) for line, one in self.handed if self._is_live(hand, one)]
         return [
-            *self.luck.sample(self.handed[-6:], min(3, len(self.handed))),
+            *self.luck.sample(held, min(2, len(held))),
+            *self.luck.sample(self.handed[-6:], min(2, len(self.handed))),
             self.luck.choice(self.handed),
         ]
 
@@ -250,7 +254,7 @@ class Hands(RuleBasedStateMachine):
         """Pods are heard of, and workers send signs of life."""
 
         def statement(hand, _):
-            some = self._some_handed()
+            some = self._some_handed(hand)
             asked = {one.lease_id for line, one in some if line.push}
             if self.luck.random() < 0.5:
                 self.do(leases.note_taken_up(hand.conn, lease_ids=asked))
