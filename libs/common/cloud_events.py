@@ -22,7 +22,7 @@ def message(word: Event) -> Message:
         if isinstance(word, JobChanged)
         else quote(word.resource_id, safe=_PLAIN)
     )
-    # The id is unique among all houses there are with the source.
+    # With its id the source is unique among all houses there are.
     head = (
         "Content-Type: application/json\r\n"
         "ce-specversion: 1.0\r\n"

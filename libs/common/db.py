@@ -59,7 +59,8 @@ BY_KEY: Final = {
 def read_id(text: str) -> UUID:
     """Return the id that *text* spells, as rows have it; raises `ValueError`.
 
-    Postgres's own kind is read with an eighth of the work of Python's, and equals it.
+    Postgres's own kind is read with an eighth of the work of Python's, and equals it;
+    orjson does not write it.
     """
     return pgproto.UUID(text)
 

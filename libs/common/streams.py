@@ -46,7 +46,7 @@ class Message(NamedTuple):
     """Something for a stream, which keeps a second one of the same *id_* out.
 
     *head* is its other headers as the protocol has them: ``name: text`` and a line
-    break each.
+    break each, of printable ASCII alone, for which whoever writes it answers.
     """
 
     subject: str

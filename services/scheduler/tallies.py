@@ -14,8 +14,7 @@ from libs.common.store import missed, tallies
 from libs.common.store.journal import Entry
 from libs.common.store.tallies import Credit, Tally
 
-#: In seconds.
-_BUCKET: Final = 300
+_BUCKET_SECONDS: Final = 300
 _FINE_FOR: Final = timedelta(days=2)
 _FOLD_BATCH: Final = 1000
 
@@ -37,7 +36,8 @@ def summed(entries: Sequence[Entry]) -> tuple[list[Tally], list[Credit]]:
     done: dict[tuple[str, UUID], list[int]] = {}
     for entry in entries:
         told = _TOLD.decode(entry.details) if entry.details else _SILENT
-        key = entry.lane_id, int(entry.at.timestamp()) // _BUCKET, entry.transition
+        nth = int(entry.at.timestamp()) // _BUCKET_SECONDS
+        key = entry.lane_id, nth, entry.transition
         mine = sums.setdefault(key, [0, 0.0, 0.0])
         mine[0] += 1
         mine[1] += told.duration_ms or 0.0
@@ -48,8 +48,8 @@ def summed(entries: Sequence[Entry]) -> tuple[list[Tally], list[Credit]]:
             both[0 if entry.transition == "completed" else 1] += 1
     return (
         [
-            Tally(lane_id, _begin(bucket), transition, int(jobs), duration, wait)
-            for (lane_id, bucket, transition), (jobs, duration, wait) in sums.items()
+            Tally(lane_id, _begin(nth), transition, int(jobs), duration, wait)
+            for (lane_id, nth, transition), (jobs, duration, wait) in sums.items()
         ],
         [
             Credit(*name, completed, failed)
@@ -76,5 +76,5 @@ async def fold_old(
     await every(every_seconds, turn, stopping=stopping)
 
 
-def _begin(bucket: int) -> datetime:
-    return datetime.fromtimestamp(bucket * _BUCKET, UTC)
+def _begin(nth: int) -> datetime:
+    return datetime.fromtimestamp(nth * _BUCKET_SECONDS, UTC)

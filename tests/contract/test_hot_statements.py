@@ -49,7 +49,6 @@ COLD: dict[str, str] = {
     "explanations.open_parents": _ASKED,
     "gauges.count_endpoints": _SELDOM,
     "gauges.count_places": _SELDOM,
-    "gauges.count_transitions": _SELDOM,
     "invariants.forgotten": _SELDOM,
     "invariants.misplaced": _SELDOM,
     "invariants.out_of_turn": _SELDOM,
@@ -74,6 +73,7 @@ SORTED: dict[str, str] = {
     "closures.lanes_of_queue": _OF_ONE,
     "closures.retire": _OF_ONE,
     "endpoint_secrets.list_secrets": _OF_ONE,
+    "gauges.count_transitions": _SELDOM,
     "jobs.list_sorted_jobs": _ASKED,
     "journal.history": _OF_ONE,
     "lanes.ready_of_queue": _OF_ONE,
@@ -92,6 +92,8 @@ SORTED: dict[str, str] = {
     "workflows.edges_of": _OF_ONE,
     "workflows.jobs_of": _OF_ONE,
 }
+#: Which of the large tables a statement is to read from end to end.
+WHOLE = {"gauges.count_transitions": {"lanes"}}
 STATEMENTS = {
     f"{subject}.{name}": text
     for subject in SUBJECTS
@@ -117,7 +119,9 @@ async def full(stocked):
 async def test_a_hot_statement_reads_no_large_table_whole(full, name):
     explained = await full.fetchval("SELECT pg_temp.plan_of($1)", STATEMENTS[name])
 
-    assert read_whole(list(nodes(json.loads(explained)[0]["Plan"]))) == set()
+    whole = read_whole(list(nodes(json.loads(explained)[0]["Plan"])))
+
+    assert {table for _, table, _ in whole} <= WHOLE.get(name, set()), whole
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - COLD.keys()))
@@ -137,4 +141,4 @@ async def test_transactions_are_sorted_by_number(full, name):
 
 
 def test_only_statements_that_are_there_are_excused():
-    assert COLD.keys() | SORTED.keys() <= STATEMENTS.keys()
+    assert COLD.keys() | SORTED.keys() | WHOLE.keys() <= STATEMENTS.keys()

@@ -3,10 +3,16 @@
 import asyncio
 import json
 import sys
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
 
+from libs.cli.api.access import Access
+from libs.cli.api.board import Board
+from libs.cli.api.client import open_api as open_client
+from libs.cli.api.stream import Frame
+from libs.cli.api.top import _keep_fresh
 from libs.cli.embedded.ports import free_port
 from libs.cli.service_process import tree_environment
 from tests.support.endpoints import create_endpoint
@@ -117,3 +123,34 @@ async def test_of_many_endpoints_and_workers_all_are_looked_at(house, api, tenan
 
     assert [one["url"] for one in shown["failing_endpoints"]] == [failing["url"]]
     assert len(shown["workers"]) == 101
+
+
+async def test_what_events_moved_is_read_again_whatever_else_is_read(
+    house, api, tenant, monkeypatch
+):
+    monkeypatch.setattr("libs.cli.api.top._LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("libs.cli.api.top._MOVED_SECONDS", 0.5)
+    await api.create(queue_name="mail")
+    board = Board()
+
+    async def workers_come_and_go():
+        while True:
+            board.happened(Frame("1", "WorkerRegistered", {}))
+            await asyncio.sleep(0.1)
+
+    async with (
+        open_client(Access(house.base_url, tenant.api_key)) as client,
+        asyncio.TaskGroup() as others,
+    ):
+        going = [
+            others.create_task(_keep_fresh(client, board)),
+            others.create_task(workers_come_and_go()),
+        ]
+        await until(lambda: board.queues.get("mail", Counter())["pending"] == 1)
+        # Told of a job that the figures hold already, as when a stream has just begun.
+        board.happened(Frame("1", "JobCreated", {"queue_name": "mail"}))
+        assert board.queues["mail"]["pending"] == 2
+        await until(lambda: board.queues["mail"]["pending"] == 1, at_most=5)
+        assert not board.moved
+        for task in going:
+            task.cancel()

@@ -52,7 +52,7 @@ class Board:
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: list[dict[str, Any]] = field(default_factory=list)
     stale: set[Part] = field(default_factory=lambda: {*Part})
-    #: Whose figures events moved since they were read.
+    #: Whose figures events moved since they were asked for.
     moved: set[str] = field(default_factory=set)
     #: Why nothing could be read the last time, in words.
     unreachable: str | None = None
@@ -74,11 +74,11 @@ class Board:
         places = {place: stats[f"{place}_jobs"] for place in _PLACES}
         self.queues[name] = Counter(places)
         self._read_at[name] = time.monotonic()
-        self.moved.discard(name)
 
     def forget(self, name: str) -> None:
-        """Forget a queue: it is gone."""
+        """Forget a queue: the key may see it no more."""
         self.queues.pop(name, None)
+        self.paused.discard(name)
         self.moved.discard(name)
 
     def take_workers(self, rows: Iterable[dict[str, Any]]) -> None:

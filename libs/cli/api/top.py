@@ -86,11 +86,10 @@ async def _follow(api: Api, board: Board) -> None:
 async def _keep_fresh(api: Api, board: Board) -> None:
     """Read anew what is stale, until cancelled; while nobody answers, try again."""
     loop = asyncio.get_running_loop()
-    read_at = loop.time()
-    aged_at = read_at
+    moved_at = aged_at = loop.time()
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        if board.moved and loop.time() - read_at > _MOVED_SECONDS:
+        if board.moved and loop.time() - moved_at > _MOVED_SECONDS:
             board.stale.add(Part.MOVED)
         if loop.time() - aged_at > _STALE_SECONDS:
             board.stale |= {Part.QUEUES, Part.WORKERS, Part.ENDPOINTS}
@@ -106,9 +105,10 @@ async def _keep_fresh(api: Api, board: Board) -> None:
             board.unreachable = str(error)
         else:
             board.unreachable = None
-            read_at = loop.time()
+            if wanted & {Part.QUEUES, Part.FIGURES, Part.MOVED}:
+                moved_at = loop.time()
             if Part.QUEUES in wanted:
-                aged_at = read_at
+                aged_at = loop.time()
 
 
 async def _read(api: Api, board: Board) -> None:
@@ -132,14 +132,17 @@ async def _read(api: Api, board: Board) -> None:
 
 async def _read_figures(api: Api, board: Board, names: list[str]) -> None:
     async def one(name: str) -> None:
+        # What happens while we ask may be in the answer or not: it is read again.
+        board.moved.discard(name)
         try:
             stats = await api.ask("GET", at("queues", name, "stats"))
-        except Refused as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            board.forget(name)
-        else:
-            board.take_figures(name, stats)
+        except (Refused, Unreachable) as error:
+            if isinstance(error, Refused) and error.status == HTTPStatus.NOT_FOUND:
+                board.forget(name)
+                return
+            board.moved.add(name)
+            raise
+        board.take_figures(name, stats)
 
     for begin in range(0, len(names), _SIDE_BY_SIDE):
         await asyncio.gather(*map(one, names[begin : begin + _SIDE_BY_SIDE]))
