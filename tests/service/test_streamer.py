@@ -210,8 +210,13 @@ async def test_other_paths_and_methods_are_refused_in_json(gallery):
 
 async def test_streams_of_an_organization_are_limited(database_url, nats_url, conn):
     acme, other = await tenant(conn, "acme"), await tenant(conn, "other")
+    # Who left is noticed when there is something to write, a ping at the latest.
     async with open_gallery(
-        database_url, nats_url, streams_per_organization_max=2, recheck_seconds=0.1
+        database_url,
+        nats_url,
+        streams_per_organization_max=2,
+        ping_seconds=0.2,
+        recheck_seconds=0.1,
     ) as gallery:
         async with gallery.stream(acme), gallery.stream(acme):
             status, body = await gallery.refused("", acme.headers)
