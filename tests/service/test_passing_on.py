@@ -78,7 +78,7 @@ async def test_events_come_through_as_they_happen_and_can_be_resumed(
 
 
 async def test_a_watcher_that_hangs_up_is_no_crash(database_url, nats_url, acme):
-    async with one_door(database_url, nats_url) as gallery:
+    async with one_door(database_url, nats_url, ping_seconds=0.2) as gallery:
         good, bad = answered(200), answered(500)
         with structlog.testing.capture_logs() as said:
             async with gallery.stream(acme) as stream:
@@ -150,7 +150,7 @@ async def test_a_streamer_that_stops_closes_what_it_held(database_url, nats_url,
 
 async def test_a_door_that_closes_waits_for_no_watcher(database_url, nats_url, acme):
     port = free_port()
-    async with open_gallery(database_url, nats_url, http_port=port):
+    async with open_gallery(database_url, nats_url, http_port=port, ping_seconds=0.2):
         async with (
             door_before(database_url, nats_url, port) as house,
             aiohttp.ClientSession() as http,
